@@ -1,0 +1,146 @@
+"""One table of settings. A flag wins over the environment, that over ``fullcircle.toml``, that over the default.
+
+``docs/settings.md`` shows the same table (a test compares the two).
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fullcircle.errors import SettingInvalid
+
+FILE = "fullcircle.toml"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table: name in the file, environment variables in order of rank, default, meaning."""
+
+    name: str
+    env: tuple[str, ...]
+    default: str
+    help: str
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("workspace", ("FULLCIRCLE_WORKSPACE",), ".fullcircle", "The folder where everything lives."),
+    Setting(
+        "ledger",
+        ("FULLCIRCLE_LEDGER",),
+        "",
+        "Database URL of the ledger, to share it (sqlite:///... or postgresql://...). Empty: in the workspace.",
+    ),
+    Setting("blobs", ("FULLCIRCLE_BLOBS",), "", "fsspec URL of the blob store. Empty: in the workspace."),
+    Setting(
+        "mlflow",
+        ("FULLCIRCLE_MLFLOW", "MLFLOW_TRACKING_URI"),
+        "",
+        "MLflow tracking URI. Empty: a database in the workspace.",
+    ),
+    Setting("config", ("FULLCIRCLE_CONFIG",), "", "Folder of your signing key. Empty: your user config folder."),
+    Setting("actor", ("FULLCIRCLE_ACTOR",), "", "Who acts, as written in facts. Empty: your login name."),
+    Setting("host", ("FULLCIRCLE_HOST",), "127.0.0.1", "Address the server listens on; loopback only for now."),
+    Setting("port", ("FULLCIRCLE_PORT",), "8710", "Port the server listens on, 0 to 65535; 0: any free one."),
+    Setting("offline", ("FULLCIRCLE_OFFLINE",), "no", "yes: lock and build environments from uv's cache only."),
+)
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings in force. ``values`` holds every name of the table, ``paths`` the table [paths] of the file."""
+
+    values: Mapping[str, str]
+    paths: Mapping[str, str] = field(default_factory=dict)
+    folder: Path = field(default_factory=Path.cwd)
+
+    def __getitem__(self, name: str) -> str:
+        return self.values[name]
+
+    @property
+    def workspace(self) -> Path:
+        """The workspace folder, absolute."""
+        return (self.folder / self.values["workspace"]).absolute()
+
+    @property
+    def port(self) -> int:
+        """The port as a number."""
+        return int(self.values["port"])
+
+    @property
+    def offline(self) -> bool:
+        """Whether nothing may be downloaded."""
+        return self.values["offline"] == "yes"
+
+
+def load(flags: Mapping[str, str | None] | None = None, folder: Path | None = None) -> Settings:
+    """Read the settings in force in ``folder`` (the current one by default).
+
+    Raises SettingInvalid for an unknown name or a value that is not allowed.
+    """
+    folder = (folder or Path.cwd()).absolute()
+    written, paths = _read_file(folder / FILE)
+    values: dict[str, str] = {}
+    for setting in SETTINGS:
+        value = (flags or {}).get(setting.name)
+        if value is None:
+            value = next((os.environ[name] for name in setting.env if os.environ.get(name)), None)
+        values[setting.name] = written.get(setting.name, setting.default) if value is None else value
+    unknown = set(flags or {}) - set(_BY_NAME)
+    if unknown:
+        raise _unknown(sorted(unknown)[0], "a flag")
+    _check(values)
+    return Settings(values=values, paths=paths, folder=folder)
+
+
+def _read_file(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    if not path.is_file():
+        return {}, {}
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingInvalid(f"{path} is not valid TOML: {error}", next_step="mend the file") from error
+    paths = content.pop("paths", {})
+    if not isinstance(paths, dict):
+        raise SettingInvalid(f"[paths] in {path} is not a table", next_step='write [paths] and NAME = "path"')
+    for name in content:
+        if name not in _BY_NAME:
+            raise _unknown(name, str(path))
+    values = {name: _text(value) for name, value in content.items()}
+    return values, {name: str(value) for name, value in paths.items()}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def _check(values: Mapping[str, str]) -> None:
+    port = values["port"]
+    if not port.isdecimal() or int(port) > 65535:
+        raise SettingInvalid("port is not a port number", received=repr(port), allowed="0 to 65535",
+                             next_step="change the setting or the flag --port")
+    if values["offline"] not in ("yes", "no"):
+        raise SettingInvalid("offline is neither yes nor no", received=repr(values["offline"]),
+                             allowed="yes, no", next_step="change the setting")
+    if values["host"] not in ("127.0.0.1", "localhost", "::1"):
+        raise SettingInvalid(
+            "the server listens on loopback only, because it has no access control yet",
+            received=repr(values["host"]),
+            allowed="127.0.0.1, localhost, ::1",
+            next_step="put a proxy that checks who calls in front of it",
+        )
+
+
+def _unknown(name: str, where: str) -> SettingInvalid:
+    return SettingInvalid(
+        f"there is no setting of this name ({where})",
+        received=repr(name),
+        allowed=", ".join(_BY_NAME) + ", and the table [paths] in the file",
+        next_step="see docs/settings.md",
+    )

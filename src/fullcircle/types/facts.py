@@ -1,0 +1,44 @@
+"""Facts: what the ledger holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """One line of the ledger. ``hash`` covers ``previous`` and everything else, so the chain shows any change.
+
+    ``seq`` counts from 1 without gaps, ``time`` is UTC, ISO 8601, ``actor`` who did it.
+    """
+
+    seq: int
+    time: str
+    actor: str
+    kind: str
+    body: Mapping[str, Any]
+    previous: str
+    hash: str
+
+
+# The fields each kind of fact may carry. Digests, names, counts and figures only: no value of any row.
+FACTS: Mapping[str, tuple[str, ...]] = {
+    "ledger.created": ("ledger", "format"),
+    "snapshot.created": ("model", "snapshot", "rows", "columns", "source", "parent"),
+    "run.finished": ("model", "run", "snapshot", "code", "candidate", "metric", "value"),
+    "report.recorded": ("model", "run", "report", "passed"),
+    "bundle.built": ("model", "run", "bundle", "bytes"),
+    "bundle.proven": ("model", "bundle", "proof", "same_bits"),
+    "version.registered": ("model", "version", "run", "bundle", "report", "snapshot", "proof"),
+    "version.promoted": ("model", "version", "previous", "reason", "report"),
+    "version.rolled_back": ("model", "version", "previous", "reason"),
+    "decision.taken": ("model", "action", "version", "previous", "reason", "report", "window"),
+    "deployment.started": ("model", "version", "bundle", "target", "url"),
+    "deployment.stopped": ("model", "target", "reason"),
+    "window.monitored": ("model", "version", "window", "name", "rows", "labelled", "alarms"),
+    "alarm.raised": ("model", "version", "window", "feature", "detector", "p", "alpha", "distance"),
+    "blob.deleted": ("digest", "reason"),
+    "reconciled": ("model", "what"),
+}

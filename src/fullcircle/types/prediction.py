@@ -1,0 +1,38 @@
+"""Predictions, and the labels that come later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fullcircle.types.contract import Value, Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One answered row.
+
+    ``value`` is the predicted number or class, None when the row was rejected. ``probabilities`` maps each
+    class (as a string) to its probability, None for regression. ``inputs`` are the values the model saw, after
+    imputation. ``id`` is "" until it was logged, ``time`` is UTC, ISO 8601.
+    """
+
+    value: Value
+    verdict: Verdict
+    probabilities: Mapping[str, float] | None = None
+    id: str = ""
+    time: str = ""
+    model: str = ""
+    version: int = 0
+    bundle: str = ""
+    inputs: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A label that came later, joined to its prediction by id. The last one received counts."""
+
+    prediction_id: str
+    value: Value
+    time: str = ""

@@ -1,0 +1,96 @@
+"""What evaluation and monitoring return: a report, which is a list of findings.
+
+A finding holds measures (numbers with their uncertainty) and charts (Vega-Lite specifications). Gates read
+measures by name and answer with a verdict each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Severity = Literal["info", "good", "warning", "bad"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """One number with its uncertainty.
+
+    ``low`` and ``high`` bound a 95 % interval, or are None where there is none (``method`` says which
+    procedure made it). ``n`` is the number of rows behind it. ``group`` names the subgroup, "" for all rows.
+    """
+
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    unit: str = ""
+    method: str = ""
+    group: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is a finite value to decide on."""
+        return self.value is not None and math.isfinite(self.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A picture: a title and a Vega-Lite v5 specification with its data inline."""
+
+    title: str
+    spec: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What one check or detector has to say.
+
+    ``check`` is its registered name, ``code`` its stable code (E001 ...; M001 ...). ``text`` is one or two
+    sentences for a person.
+    """
+
+    check: str
+    code: str
+    title: str
+    severity: Severity
+    text: str
+    measures: tuple[Measure, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    table: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateVerdict:
+    """One gate's answer. A gate that could not decide has not passed."""
+
+    gate: str
+    passed: bool
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """All findings about one subject (a run, a window), and the gates' answers where gates were asked."""
+
+    subject: str
+    findings: tuple[Finding, ...] = ()
+    gates: tuple[GateVerdict, ...] = ()
+    rows: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def passed(self) -> bool:
+        """True when every gate passed. A report without gates has proven nothing and has not passed."""
+        return bool(self.gates) and all(gate.passed for gate in self.gates)
+
+    def measure(self, name: str, group: str = "") -> Measure | None:
+        """The measure of that name and group, or None."""
+        for finding in self.findings:
+            for measure in finding.measures:
+                if measure.name == name and measure.group == group:
+                    return measure
+        return None
