@@ -123,11 +123,19 @@ def _text(value: object) -> str:
 def _check(values: Mapping[str, str]) -> None:
     port = values["port"]
     if not port.isdecimal() or int(port) > 65535:
-        raise SettingInvalid("port is not a port number", received=repr(port), allowed="0 to 65535",
-                             next_step="change the setting or the flag --port")
+        raise SettingInvalid(
+            "port is not a port number",
+            received=repr(port),
+            allowed="0 to 65535",
+            next_step="change the setting or the flag --port",
+        )
     if values["offline"] not in ("yes", "no"):
-        raise SettingInvalid("offline is neither yes nor no", received=repr(values["offline"]),
-                             allowed="yes, no", next_step="change the setting")
+        raise SettingInvalid(
+            "offline is neither yes nor no",
+            received=repr(values["offline"]),
+            allowed="yes, no",
+            next_step="change the setting",
+        )
     if values["host"] not in ("127.0.0.1", "localhost", "::1"):
         raise SettingInvalid(
             "the server listens on loopback only, because it has no access control yet",
