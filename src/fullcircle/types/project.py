@@ -146,7 +146,7 @@ def fair(by: str, metric: str, gap: float) -> Gate:
 
 
 def worth(per_row: Callable[[Any, Any], Any], at_least: float = 0.0) -> Gate:
-    """``per_row(actual, predicted)`` (arrays in, array of money out) must earn at least this much a row, on average."""
+    """``per_row(actual, predicted)`` (arrays in, array of money out) must earn on average this much a row."""
     if not callable(per_row):
         raise ProjectInvalid(
             "per_row in worth(...) is not a function",
