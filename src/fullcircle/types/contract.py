@@ -46,7 +46,9 @@ class Contract:
     """The input columns in the order the model was trained on, and what to do with a column not among them.
 
     ``prior`` is the constant answer of the policy "fallback": the training mean, or the most frequent class.
-    ``classes`` are the class labels in the model's own order, empty for regression.
+    ``classes`` are the class labels in the model's own order, empty for regression. ``context`` names columns
+    that a row may bring along and the model never sees: the event time, the groups of fairness gates. They are
+    logged as they came.
     """
 
     columns: tuple[Column, ...]
@@ -55,6 +57,7 @@ class Contract:
     classes: tuple[Value, ...] = ()
     unknown: Literal["reject", "flag"] = "reject"
     prior: Value = None
+    context: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

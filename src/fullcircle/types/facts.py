@@ -27,8 +27,8 @@ class Fact:
 FACTS: Mapping[str, tuple[str, ...]] = {
     "ledger.created": ("ledger", "format"),
     "snapshot.created": ("model", "snapshot", "rows", "columns", "source", "parent"),
-    "run.finished": ("model", "run", "snapshot", "code", "candidate", "metric", "value"),
-    "report.recorded": ("model", "run", "report", "passed"),
+    "run.finished": ("model", "run", "snapshot", "code", "candidate", "metric", "value", "draft"),
+    "report.recorded": ("model", "run", "report", "passed", "champion"),
     "bundle.built": ("model", "run", "bundle", "bytes"),
     "bundle.proven": ("model", "bundle", "proof", "same_bits"),
     "version.registered": ("model", "version", "run", "bundle", "report", "snapshot", "proof"),

@@ -15,7 +15,7 @@ class Prediction:
 
     ``value`` is the predicted number or class, None when the row was rejected. ``probabilities`` maps each
     class (as a string) to its probability, None for regression. ``inputs`` are the values the model saw, after
-    imputation. ``id`` is "" until it was logged, ``time`` is UTC, ISO 8601.
+    imputation. ``id`` is "" until it was logged, ``time`` is UTC, ISO 8601. ``context`` are the values of the contract's context columns that the row brought along.
     """
 
     value: Value
@@ -27,6 +27,7 @@ class Prediction:
     version: int = 0
     bundle: str = ""
     inputs: Mapping[str, Any] | None = None
+    context: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

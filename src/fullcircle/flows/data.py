@@ -1,0 +1,63 @@
+"""From a table to a snapshot and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fullcircle.development.loading import LoadedProject
+from fullcircle.errors import SnapshotNotFound
+from fullcircle.flows.session import Session
+from fullcircle.tables import reading, snapshots
+from fullcircle.types.project import Table
+from fullcircle.types.turn import Snapshot
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read(session: Session, source: LoadedProject, table: Table) -> pd.DataFrame:
+    """Read a table of the project, its ``prepare`` included."""
+    with source.active():
+        return reading.read(table, folder=source.folder, paths=session.settings.paths)
+
+
+def store(session: Session, model: str, frame: pd.DataFrame, origin: str, parent: str | None = None) -> Snapshot:
+    """Keep a frame as an immutable snapshot. The same content is kept once."""
+    digest = session.workspace.blobs.put(snapshots.encode(frame))
+    state = session.workspace.ledger.state()
+    if digest not in state.snapshots or digest in state.deleted:
+        session.record(
+            "snapshot.created",
+            model=model,
+            snapshot=digest,
+            rows=len(frame),
+            columns=len(frame.columns),
+            source=origin[-200:],
+            parent=parent,
+        )
+    return find(session, digest)
+
+
+def find(session: Session, digest: str) -> Snapshot:
+    """The snapshot whose digest begins with ``digest``."""
+    known = session.workspace.ledger.state().snapshots
+    matches = [name for name in known if name.startswith(digest)] if len(digest) >= 4 else []
+    if len(matches) != 1:
+        raise SnapshotNotFound(
+            "no snapshot has this digest" if not matches else "several snapshots begin with this digest",
+            received=repr(digest),
+            allowed=", ".join(name[:12] for name in list(known)[-10:]) or "none yet",
+            next_step="see: fullcircle snapshots list",
+        )
+    return known[matches[0]]
+
+
+def frame_of(session: Session, digest: str) -> pd.DataFrame:
+    """The rows of a snapshot."""
+    return snapshots.decode(session.workspace.blobs.get(digest))
+
+
+def describe(table: Table) -> str:
+    """Where a table comes from, without any of its content."""
+    source: Any = table.source
+    return source if isinstance(source, str) else f"{type(source).__module__.split('.')[0]} table in memory"
