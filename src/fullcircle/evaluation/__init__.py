@@ -1,0 +1,1 @@
+"""Evaluation: checks that answer questions about a model with numbers, and gates that decide on them."""

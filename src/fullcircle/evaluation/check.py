@@ -1,0 +1,154 @@
+"""The contract of a check: one question about a model, answered with numbers.
+
+A check is a class without arguments, registered in the entry-point group ``fullcircle.checks``. One instance is
+made for each evaluation and used by one thread. It owns nothing of the subject: it must not change its arrays
+or its frame. It may be slow but must be bounded, and says in its finding when it looked at a sample. With
+the same subject it gives the same measures (timings apart: their unit is "ms"). It may raise anything: the
+evaluation turns that into a finding of severity bad, and every gate that needs its measures says no.
+``fullcircle.testing.checks.CheckSuite`` tests all of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fullcircle.errors import DataUnfit, PredictionInvalid
+from fullcircle.types.contract import Value
+from fullcircle.types.project import Gate
+from fullcircle.types.report import Finding
+
+Array = NDArray[Any]
+Frame = Any  # a pandas DataFrame; pandas is loaded by those who make one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A model and its answers on n test rows. Rows that the contract rejects are left out by who makes it.
+
+    ``actual`` and ``predicted`` are numbers for regression, labels for classification, length n. ``probabilities``
+    is n x k in the order of ``classes``, or None where the model gives none. ``baseline`` is what the trivial
+    model answers for each row (training mean or most frequent class), ``baseline_probabilities`` the class
+    shares in training, n x k. ``champion`` and ``champion_probabilities`` are the present champion's answers on
+    the same rows, columns in the order of this subject's ``classes``; None where there is no champion. Where the
+    main metric needs probabilities and a rival has none, the comparison is unknown and the gate says no
+    (``metrics.trivial`` makes both answers of the baseline). ``frame`` holds all columns of the
+    test rows, ``features`` those the model sees. ``predict`` and ``predict_probabilities`` score a frame through
+    the contract, ``score_one`` scores one row (a mapping) through contract and model.
+    """
+
+    model: str
+    task: Literal["regression", "classification"]
+    actual: Array
+    predicted: Array
+    baseline: Array
+    baseline_probabilities: Array | None
+    champion: Array | None
+    champion_probabilities: Array | None
+    frame: Frame
+    features: Sequence[str]
+    predict: Callable[[Frame], Array]
+    score_one: Callable[[Mapping[str, Any]], object]
+    model_bytes: int
+    classes: tuple[Value, ...] = ()
+    probabilities: Array | None = None
+    predict_probabilities: Callable[[Frame], Array] | None = None
+    gates: Sequence[Gate] = ()
+    seed: int = 0
+    label: str = ""
+
+    @property
+    def rows(self) -> int:
+        """The number of test rows."""
+        return len(self.actual)
+
+    def refuse_unfit(self) -> None:
+        """Raise DataUnfit or PredictionInvalid where no true number could come out of this subject."""
+        rows = self.rows
+        if rows == 0:
+            raise DataUnfit("there are no test rows to evaluate on", next_step="give more rows")
+        if len(self.frame) != rows:
+            raise DataUnfit("the frame and the labels differ in length", received=f"{len(self.frame)} and {rows}")
+        if missing(self.actual):
+            raise DataUnfit(
+                "labels of test rows are missing",
+                received=f"{missing(self.actual)} of {rows}",
+                allowed="a label in every row",
+                next_step="leave out rows without a label in prepare",
+            )
+        for name in ("predicted", "baseline", "champion"):
+            _answers(name, getattr(self, name), rows)
+        for name in ("probabilities", "baseline_probabilities", "champion_probabilities"):
+            _shares(name, getattr(self, name), (rows, len(self.classes)))
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A check that does not apply to a subject says why, in half a sentence."""
+
+    reason: str
+
+
+class Check(Protocol):
+    """One question about a model.
+
+    ``name`` is the registered name, ``code`` a stable code such as E001, ``measures`` the names of the measures for
+    all rows that gates may ask for by at_most and at_least, beyond the table of metrics.
+    """
+
+    name: str
+    code: str
+    measures: tuple[str, ...]
+
+    def run(self, subject: Subject) -> Finding | Skipped:
+        """Answer the question for this subject."""
+        ...
+
+
+def missing(values: Array) -> int:
+    """How many entries are None, NaN, NaT or infinite."""
+    array = np.asarray(values)
+    if array.dtype.kind in "fc":
+        return int(np.sum(~np.isfinite(array)))
+    if array.dtype.kind == "O":
+        return sum(1 for value in array.tolist() if value is None or value != value)
+    return int(np.sum(np.isnat(array))) if array.dtype.kind in "mM" else 0
+
+
+def _answers(name: str, values: Array | None, rows: int) -> None:
+    if values is None:
+        return
+    if np.shape(values) != (rows,):
+        raise PredictionInvalid(
+            f"{name} has the wrong shape", received=str(np.shape(values)), allowed=f"({rows},): one answer per row"
+        )
+    if missing(values):
+        raise PredictionInvalid(
+            f"{name} holds answers that are no number or class",
+            received=f"{missing(values)} of {rows}",
+            allowed="a finite number or a class for every row",
+            next_step="see which rows the model cannot answer",
+        )
+
+
+def _shares(name: str, values: Array | None, shape: tuple[int, int]) -> None:
+    if values is None:
+        return
+    if np.shape(values) != shape:
+        raise PredictionInvalid(
+            f"{name} has the wrong shape",
+            received=str(np.shape(values)),
+            allowed=f"{shape}: one row per test row, one column per class",
+        )
+    array = np.asarray(values, dtype=float)
+    if not np.all((array >= 0.0) & (array <= 1.0 + 1e-9)) or not np.allclose(array.sum(axis=1), 1.0, atol=1e-4):
+        raise PredictionInvalid(
+            f"{name} holds values that are no probabilities",
+            received=f"{np.nanmin(array):g} to {np.nanmax(array):g}",
+            allowed="0 to 1 in every cell, 1 in the sum of every row",
+            next_step="let predict_proba return probabilities",
+        )
