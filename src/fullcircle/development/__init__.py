@@ -1,0 +1,1 @@
+"""Development: from a project file and a frame to a fitted model and the contract of its inputs."""

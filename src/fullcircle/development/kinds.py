@@ -1,0 +1,94 @@
+"""What kind of values a column of a frame holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fullcircle.errors import DataUnfit
+from fullcircle.types.contract import Kind
+
+MOST_CATEGORIES = 100
+LARGEST_INTEGER = 2**63 - 1
+# What pandas calls the content of a column, whatever type the column itself has.
+_KINDS: dict[str, Kind] = {
+    "boolean": "boolean",
+    "integer": "integer",
+    "floating": "number",
+    "mixed-integer-float": "number",
+    "string": "text",
+    "datetime64": "time",
+    "datetime": "time",
+    "date": "time",
+}
+_ADVICE = {
+    "decimal": 'make it numbers in prepare: frame["x"].astype(float)',
+    "bytes": 'make it text in prepare: frame["x"].str.decode("utf-8")',
+    "timedelta": 'make it seconds in prepare: frame["x"].dt.total_seconds()',
+    "timedelta64": 'make it seconds in prepare: frame["x"].dt.total_seconds()',
+    "period": 'make it times in prepare: frame["x"].dt.to_timestamp()',
+}
+
+
+def kind_of(series: Any, *, private: bool = False) -> Kind:
+    """The kind of a column (a pandas Series, n values).
+
+    Text counts as a category when it has at most 100 distinct values and fewer than half as many as rows; a
+    pandas Categorical of text always does. Raises DataUnfit for a column without any value, of mixed types,
+    of lists or other objects, with infinities, or with integers beyond 64 bits. ``private`` keeps its
+    values out of the message.
+    """
+    import pandas as pd
+
+    present = series[series.notna()]
+    if present.empty:
+        raise _unfit(series.name, "holds no value at all", "only missing values", "leave it out of features")
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        return _declared(series.name, present)
+    told = pd.api.types.infer_dtype(present, skipna=True)
+    kind = _KINDS.get(told)
+    if kind is None:
+        advice = _ADVICE.get(told, "make it one type in prepare, or leave it out of features")
+        raise _unfit(series.name, "has no type that a model could rely on", _seen(present, told, private), advice)
+    if kind in ("integer", "number"):
+        _check_range(series.name, present, kind)
+    if kind == "text":
+        distinct = present.nunique()
+        return "category" if distinct <= MOST_CATEGORIES and distinct < 0.5 * len(present) else "text"
+    return kind
+
+
+def _declared(name: object, present: Any) -> Kind:
+    if any(not isinstance(category, str) for category in present.cat.categories):
+        raise _unfit(
+            name,
+            "is a Categorical whose categories are not text",
+            ", ".join(repr(category) for category in present.cat.categories[:3]),
+            'name the categories as text in prepare: frame["x"].astype(str).astype("category")',
+        )
+    return "category"
+
+
+def _check_range(name: object, present: Any, kind: Kind) -> None:
+    low, high = present.min(), present.max()
+    if kind == "integer" and (int(low) < -LARGEST_INTEGER or int(high) > LARGEST_INTEGER):
+        raise _unfit(name, "holds integers beyond 64 bits", "too large to compute with", "make it text in prepare")
+    if kind == "number" and not (abs(float(low)) < float("inf") and abs(float(high)) < float("inf")):
+        raise _unfit(name, "holds infinity", "inf", "replace infinities by NaN or a number in prepare")
+
+
+def _seen(present: Any, told: str, private: bool) -> str:
+    types = sorted({type(value).__name__ for value in present.iloc[:1000]})
+    text = f"{' and '.join(types[:4])} ({told})"
+    if private:
+        return text
+    examples = {type(value).__name__: repr(value)[:40] for value in reversed(list(present.iloc[:1000]))}
+    return f"{text}, such as {', '.join(examples[name] for name in types[:4])}"
+
+
+def _unfit(name: object, what: str, received: str, advice: str) -> DataUnfit:
+    return DataUnfit(
+        f"column {name!r} {what}",
+        received=received,
+        allowed="numbers, true and false, text, categories of text, or times",
+        next_step=advice.replace('"x"', repr(str(name))),
+    )
