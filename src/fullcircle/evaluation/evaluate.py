@@ -1,0 +1,86 @@
+"""Evaluate: run the registered checks on a subject and let the gates decide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fullcircle import registry
+from fullcircle.errors import FullcircleError, PluginBroken
+from fullcircle.evaluation.check import Check, Skipped, Subject
+from fullcircle.evaluation.gates import decide
+from fullcircle.types.progress import Progress, Silent
+from fullcircle.types.project import Gate
+from fullcircle.types.report import Finding, Report
+
+
+def evaluate(
+    subject: Subject,
+    gates: Sequence[Gate] | None = None,
+    *,
+    has_champion: bool | None = None,
+    checks: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """The report on a subject: one finding per check, in the order of their codes, and the gates' answers.
+
+    ``gates`` are the subject's where not given, ``has_champion`` is whether the subject has a champion's answers (say
+    True where there is a champion that could not answer: then "beats the champion" fails), ``checks`` all
+    registered ones. A check that does not apply is a note; one that raises is a finding of severity bad, and the
+    gates that need its measures say no. Raises DataUnfit or PredictionInvalid for answers that no check could judge,
+    PluginUnknown or PluginBroken for a check that cannot be loaded.
+    """
+    subject.refuse_unfit()
+    gates = subject.gates if gates is None else gates
+    ordered = sorted((_load(name) for name in checks or registry.names("checks")), key=lambda check: check.code)
+    findings: list[Finding] = []
+    notes: list[str] = []
+    for done, check in enumerate(ordered):
+        (progress or Silent()).advance(done, len(ordered))
+        answer = _run(check, subject)
+        if isinstance(answer, Skipped):
+            notes.append(f"{check.name} was not checked: {answer.reason}")
+        else:
+            findings.append(answer)
+    (progress or Silent()).advance(len(ordered), len(ordered))
+    report = Report(subject=subject.model, findings=tuple(findings), rows=subject.rows, notes=tuple(notes))
+    champion = subject.champion is not None if has_champion is None else has_champion
+    return Report(
+        subject=report.subject,
+        findings=report.findings,
+        gates=decide(gates, report, has_champion=champion),
+        rows=report.rows,
+        notes=report.notes,
+    )
+
+
+def _load(name: str) -> Check:
+    kind = registry.find("checks", name)
+    try:
+        check: Check = kind()
+    except TypeError as error:
+        raise PluginBroken(
+            f"the check {name!r} could not be made: {error}",
+            allowed="a class that needs no arguments",
+            next_step="mend the package that registers it",
+        ) from error
+    return check
+
+
+def _run(check: Check, subject: Subject) -> Finding | Skipped:
+    try:
+        return check.run(subject)
+    except Exception as error:  # noqa: BLE001 - a check may run anyone's code; its failure is a finding, not a crash
+        return Finding(
+            check=check.name,
+            code=check.code,
+            title=f"{check.name} failed",
+            severity="bad",
+            text=f"The check {check.name} could not be made: {_said(error)}",
+        )
+
+
+def _said(error: Exception) -> str:
+    """An error in one line, with its type where it is not one of ours."""
+    if isinstance(error, FullcircleError):
+        return "; ".join(str(error).split("\n  "))
+    return f"{type(error).__name__}: {error}"
