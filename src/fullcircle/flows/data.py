@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.development.loading import LoadedProject
-from fullcircle.errors import SnapshotNotFound
+from fullcircle.errors import ProjectInvalid, SnapshotNotFound
 from fullcircle.flows.session import Session
 from fullcircle.tables import reading, snapshots
 from fullcircle.types.project import Table
@@ -61,3 +63,30 @@ def describe(table: Table) -> str:
     """Where a table comes from, without any of its content."""
     source: Any = table.source
     return source if isinstance(source, str) else f"{type(source).__module__.split('.')[0]} table in memory"
+
+
+def digest_of(frame: pd.DataFrame) -> str:
+    """The digest that a frame would have as a snapshot."""
+    return hashlib.sha256(snapshots.encode(frame)).hexdigest()
+
+
+def called(source: LoadedProject, function: Callable[[Any], Any], rows: Any) -> Any:
+    """A function of the project that makes rows arrive, called on the test rows."""
+    import pandas as pd
+
+    try:
+        with source.active():
+            frame = function(rows.copy())
+    except Exception as error:
+        raise ProjectInvalid(
+            f"the arrival function {getattr(function, '__name__', 'given')} raised {type(error).__name__}: {error}",
+            next_step="mend the function in the project file",
+        ) from error
+    if not isinstance(frame, pd.DataFrame):
+        raise ProjectInvalid(
+            f"the arrival function {getattr(function, '__name__', 'given')} did not return rows",
+            received=type(frame).__name__,
+            allowed="a pandas DataFrame",
+            next_step="return the frame",
+        )
+    return frame

@@ -99,5 +99,3 @@ def _value(text: str) -> str | int | float | bool | None:
         except ValueError:
             continue
     return text
-
-

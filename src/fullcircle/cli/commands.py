@@ -1,0 +1,381 @@
+"""Every command, in the order of the circle. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fullcircle.cli.door import Json, ModelOrPath, ProjectPath, Workspace, door, listening, out, settings_of, show
+
+app = typer.Typer(
+    name="fullcircle",
+    help="Take a tabular model full circle: explore, evaluate, develop, package, deploy, monitor, retrain.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a parameter of fit.")]
+Run = Annotated[str | None, typer.Option("--run", help="Run id, or its beginning. Default: the latest.")]
+Version = Annotated[int | None, typer.Option("--version", help="Version number.", show_default=False)]
+Reason = Annotated[str, typer.Option("--reason", help="Why, as written in the ledger.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Build environments from the package cache only.")]
+
+
+@app.command()
+def init(
+    table: Annotated[Path, typer.Argument(help="CSV or Parquet file.")],
+    out_file: Annotated[
+        Path | None, typer.Option("--out", help="Where to write. Default: project.py beside it.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The model's name.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Look at a table and write a commented project file."""
+    with door(as_json):
+        from fullcircle.cli import text
+        from fullcircle.flows import init as flow
+
+        show(flow.init(table, out=out_file, name=name), as_json, text.written)
+
+
+@app.command()
+def run(
+    project: ProjectPath,
+    sets: Set = None,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop the server at the end.")] = False,
+    offline: Offline = False,
+    port: Annotated[int | None, typer.Option("--port", help="Port of the server. 0: any free one.")] = None,
+    workspace: Workspace = None,
+    as_json: Json = False,
+) -> None:
+    """Take a project once around the whole circle."""
+    with door(as_json):
+        from fullcircle.cli import text
+        from fullcircle.flows.run import run as flow
+
+        settings = settings_of(
+            workspace, offline="yes" if offline else None, port=None if port is None else str(port)
+        )
+        with listening(as_json) as progress:
+            turn = flow(project, settings=settings, progress=progress, params=_pairs(sets), stop=stop)
+        show(turn, as_json, text.turn)
+        if not turn.trained.report.passed:
+            raise typer.Exit(1)
+
+
+@app.command()
+def runs(project: ModelOrPath, workspace: Workspace = None, as_json: Json = False) -> None:
+    """Show the leaderboard of a project's runs."""
+    with door(as_json):
+        from fullcircle.cli import text
+        from fullcircle.flows.runs import runs as flow
+
+        show(flow(project, settings=settings_of(workspace)), as_json, text.leaderboard)
+
+
+@app.command()
+def reopen(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run id, or its beginning.")],
+    workspace: Workspace = None,
+    as_json: Json = False,
+) -> None:
+    """Train again what an earlier run trained."""
+    with door(as_json):
+        from fullcircle.cli import text
+        from fullcircle.flows.reopen import reopen as flow
+
+        with listening(as_json) as progress:
+            trained = flow(run_id, settings=settings_of(workspace), progress=progress)
+        show(trained, as_json, text.trained)
+
+
+@app.command()
+def train(project: ProjectPath, sets: Set = None, workspace: Workspace = None, as_json: Json = False) -> None:
+    """Fit, evaluate and gate a model, without packaging it."""
+    with door(as_json):
+        from fullcircle.cli import text
+        from fullcircle.flows.train import train as flow
+
+        with listening(as_json) as progress:
+            trained = flow(project, settings=settings_of(workspace), progress=progress, params=_pairs(sets))
+        show(trained, as_json, text.trained)
+        if not trained.report.passed:
+            raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(project: ProjectPath, run_id: Run = None, workspace: Workspace = None, as_json: Json = False) -> None:
+    """Report again on a run, with the gates of today."""
+    with door(as_json):
+        from fullcircle.cli import text
+        from fullcircle.flows.evaluate import evaluate as flow
+
+        with listening(as_json) as progress:
+            report = flow(project, run=run_id, settings=settings_of(workspace), progress=progress)
+        show(report, as_json, text.report)
+        if not report.passed:
+            raise typer.Exit(1)
+
+
+@app.command()
+def package(
+    project: ProjectPath,
+    run_id: Run = None,
+    offline: Offline = False,
+    workspace: Workspace = None,
+    as_json: Json = False,
+) -> None:
+    """Build, prove and register the bundle of a run."""
+    with door(as_json):
+        from fullcircle.cli import text
+        from fullcircle.flows.package import package as flow
+
+        settings = settings_of(workspace, offline="yes" if offline else None)
+        with listening(as_json) as progress:
+            packaged = flow(project, run=run_id, settings=settings, progress=progress)
+        show(packaged, as_json, text.packaged)
+
+
+@app.command()
+def promote(
+    project: ModelOrPath,
+    version: Version = None,
+    reason: Reason = "promoted by hand",
+    workspace: Workspace = None,
+    as_json: Json = False,
+) -> None:
+    """Make a proven version the champion."""
+    with door(as_json):
+        from fullcircle.cli import text
+        from fullcircle.flows.promote import promote as flow
+
+        decision = flow(project, version=version, reason=reason, settings=settings_of(workspace))
+        show(decision, as_json, text.decision)
+
+
+@app.command()
+def rollback(
+    project: ModelOrPath,
+    version: Version = None,
+    reason: Reason = "rolled back by hand",
+    workspace: Workspace = None,
+    as_json: Json = False,
+) -> None:
+    """Go back to an earlier champion."""
+    with door(as_json):
+        from fullcircle.cli import text
+        from fullcircle.flows.promote import rollback as flow
+
+        decision = flow(project, version=version, reason=reason, settings=settings_of(workspace))
+        show(decision, as_json, text.decision)
+
+
+@app.command()
+def deploy(
+    project: ModelOrPath,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop the server instead.")] = False,
+    port: Annotated[int | None, typer.Option("--port", help="Port. 0: any free one.")] = None,
+    workspace: Workspace = None,
+    as_json: Json = False,
+) -> None:
+    """Start (or stop) a server of the champion."""
+    with door(as_json):
+        from fullcircle.cli import text
+        from fullcircle.flows import deploy as flow
+
+        settings = settings_of(workspace, port=None if port is None else str(port))
+        with listening(as_json) as progress:
+            if stop:
+                found = flow.remove(project, settings=settings, progress=progress)
+            else:
+                found = flow.deploy(project, settings=settings, progress=progress)
+        show(found, as_json, text.deployed)
+
+
+@app.command()
+def serve(
+    port: Annotated[int | None, typer.Option("--port", help="Port. 0: any free one.")] = None,
+    workspace: Workspace = None,
+    as_json: Json = False,
+) -> None:
+    """Serve all champions in the foreground."""
+    with door(as_json):
+        from fullcircle.flows.serve import serve as flow
+
+        flow(settings=settings_of(workspace, port=None if port is None else str(port)), said=out)
+
+
+@app.command()
+def score(
+    project: ModelOrPath,
+    table: Annotated[Path, typer.Argument(help="CSV or Parquet file of rows.")],
+    out_file: Annotated[Path, typer.Option("--out", help="Where to write: .csv, .parquet or .jsonl.")],
+    version: Version = None,
+    workspace: Workspace = None,
+    as_json: Json = False,
+) -> None:
+    """Score a file with the champion."""
+    with door(as_json):
+        from fullcircle.cli import text
+        from fullcircle.flows.score import score as flow
+
+        with listening(as_json) as progress:
+            scored = flow(
+                project, table, out_file, version=version, settings=settings_of(workspace), progress=progress
+            )
+        show(scored, as_json, text.scored)
+
+
+@app.command()
+def monitor(
+    project: ProjectPath,
+    since: Annotated[str | None, typer.Option("--since", help="UTC time, ISO 8601. Default: one window ago.")] = None,
+    workspace: Workspace = None,
+    as_json: Json = False,
+) -> None:
+    """Compare recent predictions with the reference."""
+    with door(as_json):
+        from fullcircle.cli import text
+        from fullcircle.flows.monitor import monitor as flow
+
+        with listening(as_json) as progress:
+            window = flow(project, since=since, settings=settings_of(workspace), progress=progress)
+        show(window, as_json, text.window)
+        if window.alarms:
+            raise typer.Exit(1)
+
+
+@app.command()
+def retrain(
+    project: ProjectPath, offline: Offline = False, workspace: Workspace = None, as_json: Json = False
+) -> None:
+    """Train a challenger; promote it or hold."""
+    with door(as_json):
+        from fullcircle.cli import text
+        from fullcircle.flows.retrain import retrain as flow
+
+        settings = settings_of(workspace, offline="yes" if offline else None)
+        with listening(as_json) as progress:
+            retrained = flow(project, settings=settings, progress=progress)
+        show(retrained.decision, as_json, text.decision)
+        if retrained.decision.action != "promote":
+            raise typer.Exit(1)
+
+
+@app.command()
+def status(workspace: Workspace = None, as_json: Json = False) -> None:
+    """Show champions, deployments, alarms and decisions."""
+    with door(as_json):
+        from fullcircle.cli import text
+        from fullcircle.flows.status import status as flow
+
+        show(flow(settings=settings_of(workspace)), as_json, text.status)
+
+
+@app.command()
+def why(
+    prediction_id: Annotated[str, typer.Argument(metavar="ID", help="Prediction id.")],
+    workspace: Workspace = None,
+    as_json: Json = False,
+) -> None:
+    """Walk a prediction back to its origins."""
+    with door(as_json):
+        from fullcircle.cli import text
+        from fullcircle.flows.why import why as flow
+
+        show(flow(prediction_id, settings=settings_of(workspace)), as_json, text.why)
+
+
+@app.command()
+def audit(workspace: Workspace = None, as_json: Json = False) -> None:
+    """Verify the ledger and the blobs it names."""
+    with door(as_json):
+        from fullcircle.cli import text
+        from fullcircle.flows.audit import audit as flow
+
+        found = flow(settings=settings_of(workspace))
+        show(found, as_json, text.audit)
+        if found.problems:
+            raise typer.Exit(1)
+
+
+snapshots = typer.Typer(
+    help="List, compare, restore and prune snapshots.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(snapshots, name="snapshots")
+
+
+@snapshots.command("list")
+def snapshots_list(workspace: Workspace = None, as_json: Json = False) -> None:
+    """List snapshots."""
+    with door(as_json):
+        from fullcircle.cli import text
+        from fullcircle.flows import snapshots as flow
+
+        show(flow.list_snapshots(settings=settings_of(workspace)), as_json, text.snapshots)
+
+
+@snapshots.command("diff")
+def snapshots_diff(
+    a: Annotated[str, typer.Argument(help="Digest, or its beginning.")],
+    b: Annotated[str, typer.Argument(help="Digest, or its beginning.")],
+    workspace: Workspace = None,
+    as_json: Json = False,
+) -> None:
+    """Show what changed between two snapshots."""
+    with door(as_json):
+        from fullcircle.cli import text
+        from fullcircle.flows import snapshots as flow
+
+        show(flow.diff(a, b, settings=settings_of(workspace)), as_json, text.difference)
+
+
+@snapshots.command("restore")
+def snapshots_restore(
+    digest: Annotated[str, typer.Argument(help="Digest, or its beginning.")],
+    out_file: Annotated[Path, typer.Option("--out", help="New file: .csv or .parquet.")],
+    workspace: Workspace = None,
+    as_json: Json = False,
+) -> None:
+    """Write a snapshot's rows to a file."""
+    with door(as_json):
+        from fullcircle.cli import text
+        from fullcircle.flows import snapshots as flow
+
+        show((flow.restore(digest, out_file, settings=settings_of(workspace)),), as_json, text.snapshots)
+
+
+@snapshots.command("prune")
+def snapshots_prune(
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete their rows; without it they are only shown.")
+    ] = False,
+    workspace: Workspace = None,
+    as_json: Json = False,
+) -> None:
+    """Show or delete snapshots that no version was trained on."""
+    with door(as_json):
+        from fullcircle.cli import text
+        from fullcircle.flows import snapshots as flow
+
+        show(flow.prune(delete=delete, settings=settings_of(workspace)), as_json, text.snapshots)
+
+
+def _pairs(sets: list[str] | None) -> dict[str, str]:
+    from fullcircle.errors import SettingInvalid
+
+    pairs = {}
+    for text in sets or []:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise SettingInvalid(
+                "--set cannot be read",
+                received=text,
+                allowed="KEY=VALUE",
+                next_step="write for example --set max_depth=3",
+            )
+        pairs[key] = value
+    return pairs

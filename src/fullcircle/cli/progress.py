@@ -1,0 +1,69 @@
+"""Progress for people: a live line on a terminal, plain lines elsewhere. Always on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+
+
+class Lines:
+    """One line per step and note."""
+
+    def step(self, name: str, detail: str = "") -> None:
+        """A new step begins."""
+        sys.stderr.write(f"{name}: {detail}\n" if detail else f"{name}\n")
+
+    def note(self, text: str) -> None:
+        """Something was noted."""
+        sys.stderr.write(f"  {text}\n")
+
+    def advance(self, done: int, total: int) -> None:
+        """Parts are not worth a line each."""
+
+
+class Live:
+    """The running step with a spinner and its parts; finished steps stay above with their length."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._status: Status | None = None
+        self._name = ""
+        self._detail = ""
+        self._since = time.perf_counter()
+
+    def step(self, name: str, detail: str = "") -> None:
+        """A new step begins."""
+        if name != self._name:
+            self._finish()
+            self._name, self._since = name, time.perf_counter()
+        self._detail = detail
+        if self._status is None:
+            self._status = self._console.status("")
+            self._status.start()
+        self._status.update(f"[bold]{escape(name)}[/] {escape(detail)}")
+
+    def note(self, text: str) -> None:
+        """Something was noted."""
+        self._console.print(f"  [dim]{escape(text)}[/]")
+
+    def advance(self, done: int, total: int) -> None:
+        """How far the step is."""
+        if self._status is not None:
+            self._status.update(f"[bold]{escape(self._name)}[/] {escape(self._detail)} {done}/{total}")
+
+    def close(self) -> None:
+        """End the display, so that results can be printed."""
+        self._finish()
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+    def _finish(self) -> None:
+        if self._name:
+            seconds = time.perf_counter() - self._since
+            self._console.print(f"[green]done[/] {escape(self._name)} [dim]{seconds:.1f} s[/]")
+        self._name = ""

@@ -1,0 +1,97 @@
+"""A trained model before it is packaged: everything its run needs to be evaluated, packaged or reopened later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from fullcircle import registry
+from fullcircle.errors import RunNotFound
+from fullcircle.flows.session import Session
+from fullcircle.runtimes.runtime import SavedModel
+from fullcircle.runtimes.scorer import Scorer
+from fullcircle.types.contract import Contract
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """References (digests of blobs) and small facts about one trained model.
+
+    ``test`` is the blob of the test mask (one byte a row of the snapshot), ``source`` that of the project's own
+    files, ``code`` maps the module names of shipped classes to blobs.
+    """
+
+    model: str
+    run: str
+    snapshot: str
+    test: str
+    source: str
+    code_version: str
+    project_file: str
+    candidate: str
+    params: Mapping[str, Any]
+    runtime: str
+    model_file: str
+    model_blob: str
+    types: tuple[str, ...]
+    code: Mapping[str, str]
+    contract: Contract
+    metric: str
+
+
+def keep(session: Session, draft: Draft) -> str:
+    """Store a draft; returns its digest."""
+    return session.keep(draft)
+
+
+def of_run(session: Session, run: str) -> Draft:
+    """The draft of the run whose id begins with ``run``."""
+    runs = session.workspace.ledger.state().runs
+    matches = [name for name in runs if name.startswith(run)] if len(run) >= 4 else []
+    if len(matches) != 1:
+        raise RunNotFound(
+            "no finished run has this id" if not matches else "several runs begin with this id",
+            received=repr(run),
+            allowed=", ".join(name[:12] for name in list(runs)[-10:]) or "none yet",
+            next_step="see: fullcircle runs PROJECT",
+        )
+    return session.recall(str(runs[matches[0]]["draft"]), Draft)
+
+
+def latest(session: Session, model: str) -> Draft:
+    """The draft of the model's most recent finished run."""
+    mine = [run for run, body in session.workspace.ledger.state().runs.items() if body["model"] == model]
+    if not mine:
+        raise RunNotFound(
+            f"{model} has no finished run yet",
+            received=model,
+            next_step="train it first: fullcircle train PROJECT",
+        )
+    return of_run(session, mine[-1])
+
+
+def saved_model(session: Session, draft: Draft) -> SavedModel:
+    """The model file of a draft, with the source of the project's own classes in it."""
+    blobs = session.workspace.blobs
+    return SavedModel(
+        data=blobs.get(draft.model_blob),
+        file=draft.model_file,
+        types=draft.types,
+        code={module: blobs.get(digest) for module, digest in draft.code.items()},
+    )
+
+
+def scorer(session: Session, draft: Draft) -> Scorer:
+    """A scorer of the model as it was saved: what is evaluated is what will be packaged."""
+    runtime = registry.find("runtimes", draft.runtime)()
+    saved = saved_model(session, draft)
+    return Scorer(draft.contract, runtime.load(saved, session.folder("code")))
+
+
+def source_files(session: Session, draft: Draft) -> dict[str, bytes]:
+    """The project's own files as they were when the run was made."""
+    packed = msgspec.json.decode(session.workspace.blobs.get(draft.source), type=dict[str, bytes])
+    return dict(packed)

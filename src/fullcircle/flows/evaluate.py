@@ -1,0 +1,140 @@
+"""Evaluate: the report on a trained model, and what its gates say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fullcircle.development.loading import LoadedProject
+from fullcircle.evaluation.check import Subject
+from fullcircle.evaluation.evaluate import evaluate as run_checks
+from fullcircle.evaluation.metrics import main_metric, measure
+from fullcircle.flows import data, drafts, versions
+from fullcircle.flows.session import Session, loaded, opened
+from fullcircle.runtimes.contracts import rows_of
+from fullcircle.runtimes.scorer import Scorer
+from fullcircle.settings import Settings
+from fullcircle.types.progress import Progress
+from fullcircle.types.report import Measure, Report
+
+
+def evaluate(
+    project: str | Path | LoadedProject,
+    *,
+    run: str | None = None,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Report again on a finished run (the latest by default) with the project's checks and gates of today."""
+    import numpy as np
+
+    source = loaded(project)
+    with opened(settings, progress) as session:
+        draft = drafts.of_run(session, run) if run else drafts.latest(session, source.project.name)
+        session.progress.step("evaluate", f"run {draft.run[:12]}")
+        frame = data.frame_of(session, draft.snapshot)
+        test = np.frombuffer(session.workspace.blobs.get(draft.test), dtype="uint8").astype(bool)
+        report, digest, champion = report_on(session, source, draft, frame, test)
+        session.record(
+            "report.recorded",
+            model=draft.model,
+            run=draft.run,
+            report=digest,
+            passed=report.passed,
+            champion=champion,
+        )
+        return report
+
+
+def report_on(
+    session: Session, source: LoadedProject, draft: drafts.Draft, frame: Any, test: Any
+) -> tuple[Report, str, int | None]:
+    """Run the checks and gates on the test rows; keeps the report.
+
+    Returns it with its digest and the champion's version that it was compared with (None: there is none).
+    """
+    champion = session.workspace.ledger.state().champions.get(draft.model)
+    rival = None if champion is None else versions.scorer(session, draft.model, champion)
+    with source.active():
+        subject = subject_of(
+            source,
+            draft.contract,
+            drafts.scorer(session, draft),
+            frame,
+            test,
+            rival,
+            len(session.workspace.blobs.get(draft.model_blob)),
+        )
+        report = run_checks(subject, source.project.gates, has_champion=champion is not None)
+    refused = int(test.sum()) - len(subject.actual)
+    if refused:
+        text = f"{refused} of {int(test.sum())} test rows were rejected by the contract and are not in the figures"
+        report = replace(report, notes=(*report.notes, text))
+    return report, session.keep(report), champion
+
+
+def subject_of(
+    source: LoadedProject, contract: Any, scorer: Scorer, frame: Any, test: Any, rival: Scorer | None, size: int
+) -> Subject:
+    """What the checks look at: truths and answers on the test rows, and ways to ask for more."""
+    project = source.project
+    rows = frame[test].reset_index(drop=True)
+    predictions = scorer.score(rows_of(rows, contract))
+    answered = [prediction.value is not None for prediction in predictions]
+    rows = rows[answered].reset_index(drop=True)
+    predictions = tuple(p for p, good in zip(predictions, answered, strict=True) if good)
+    return Subject(
+        model=project.name,
+        task=contract.task,
+        classes=contract.classes,
+        actual=rows[project.label].to_numpy(),
+        predicted=_values(predictions, contract.task),
+        probabilities=_probabilities(predictions, contract.classes),
+        baseline=_baseline(frame[~test][project.label], len(rows), contract.task),
+        champion=None if rival is None else rival.predict(rows),
+        frame=rows,
+        features=tuple(project.features),
+        gates=tuple(project.gates),
+        seed=project.seed,
+        predict=scorer.predict,
+        score_one=lambda row: scorer.score([row]),
+        model_bytes=size,
+    )
+
+
+def measured(source: LoadedProject, material: Any, model: object, mask: Any) -> Measure:
+    """The main metric, with its interval, of a model in memory on the masked rows."""
+    project = source.project
+    X, y = material.part(mask, project.label)
+    probabilities = model.predict_proba(X) if hasattr(model, "predict_proba") else None
+    return measure(
+        main_metric(material.task, project.gates),
+        y.to_numpy(),
+        model.predict(X),  # type: ignore[attr-defined]  # fit's result was checked to have it
+        probabilities,
+        tuple(getattr(model, "classes_", ())),
+        seed=project.seed,
+    )
+
+
+def _values(predictions: Any, task: str) -> Any:
+    import numpy as np
+
+    return np.array([p.value for p in predictions], dtype=float if task == "regression" else None)
+
+
+def _probabilities(predictions: Any, classes: Any) -> Any:
+    import numpy as np
+
+    if not classes or not predictions or predictions[0].probabilities is None:
+        return None
+    return np.array([[p.probabilities[str(c)] for c in classes] for p in predictions], dtype=float)
+
+
+def _baseline(labels: Any, n: int, task: str) -> Any:
+    import numpy as np
+
+    if task == "regression":
+        return np.full(n, float(labels.mean()))
+    return np.full(n, labels.mode().iloc[0])

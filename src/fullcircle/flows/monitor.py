@@ -1,0 +1,113 @@
+"""Monitor: compare a window of logged predictions with the reference, and join the labels that came."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from fullcircle.development.loading import LoadedProject
+from fullcircle.errors import DataUnfit
+from fullcircle.evaluation.metrics import metric_named
+from fullcircle.flows import versions
+from fullcircle.flows.session import Session, loaded, opened
+from fullcircle.monitoring.window import watch
+from fullcircle.packaging.loading import contract_of, profile_of
+from fullcircle.settings import Settings
+from fullcircle.tables import predictions as log
+from fullcircle.types.durations import duration
+from fullcircle.types.monitoring import Window
+from fullcircle.types.prediction import Outcome, Prediction
+from fullcircle.types.progress import Progress
+from fullcircle.types.project import Project
+
+FEWEST_ROWS = 30
+
+
+def monitor(
+    project: str | Path | LoadedProject,
+    *,
+    since: str | None = None,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Window:
+    """Monitor the champion's predictions of the last window (or all since a UTC time, ISO 8601).
+
+    Raises DataUnfit where there are too few to judge.
+    """
+    source = loaded(project)
+    with opened(settings, progress, create=False) as session:
+        model = source.project.name
+        version = versions.champion(session, model)
+        session.progress.step("monitor", f"{model} version {version}")
+        since = since or _utc(datetime.now(UTC) - duration(source.project.monitor.window))
+        rows = [
+            prediction
+            for prediction in log.read(session.workspace.predictions, model, since=since)
+            if prediction.version == version
+        ]
+        outcomes = log.read_outcomes(session.workspace.predictions, model)
+        with source.active():
+            return watch_in(session, source.project, version, rows, outcomes, f"since {since[:16]}")
+
+
+def watch_in(
+    session: Session,
+    project: Project,
+    version: int,
+    rows: Sequence[Prediction],
+    outcomes: Mapping[str, Outcome],
+    name: str,
+) -> Window:
+    """Monitor given predictions within an open session; the window and its alarms become facts."""
+    if len(rows) < FEWEST_ROWS:
+        raise DataUnfit(
+            "there are too few predictions in this window to judge it",
+            received=f"{len(rows)} of {project.name} version {version}",
+            allowed=f"{FEWEST_ROWS} or more",
+            next_step="wait for more traffic, or look further back: fullcircle monitor PROJECT --since TIME",
+        )
+    bundle = versions.bundle(session, project.name, version)
+    profile = profile_of(bundle)
+    metric = metric_named(profile.metric)
+    window = watch(
+        rows,
+        outcomes,
+        profile=profile,
+        contract=contract_of(bundle),
+        monitor=project.monitor,
+        metric=metric,
+        name=name,
+        model=project.name,
+        version=version,
+    )
+    digest = session.workspace.blobs.put(msgspec.json.encode(window))
+    session.record(
+        "window.monitored",
+        model=project.name,
+        version=version,
+        window=digest,
+        name=name,
+        rows=window.rows,
+        labelled=window.labelled,
+        alarms=len(window.alarms),
+    )
+    for alarm in window.alarms:
+        session.record(
+            "alarm.raised",
+            model=project.name,
+            version=version,
+            window=digest,
+            feature=alarm.feature,
+            detector=alarm.detector,
+            p=alarm.p,
+            alpha=alarm.alpha,
+            distance=alarm.distance,
+        )
+    return window
+
+
+def _utc(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

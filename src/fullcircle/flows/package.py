@@ -1,0 +1,133 @@
+"""Package: build the bundle of a run, prove it in a clean environment of its own, register it as a version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fullcircle.development.loading import LoadedProject
+from fullcircle.errors import GateFailed
+from fullcircle.flows import data, drafts
+from fullcircle.flows.session import Session, loaded, opened
+from fullcircle.monitoring.profiles import profile as profile_of
+from fullcircle.packaging import bundle as bundles
+from fullcircle.packaging import lock as locks
+from fullcircle.packaging import proof as proofs
+from fullcircle.packaging import wheel as wheels
+from fullcircle.runtimes.contracts import rows_of
+from fullcircle.settings import Settings
+from fullcircle.types.progress import Progress
+from fullcircle.types.report import Report
+from fullcircle.types.turn import Packaged
+
+GOLDEN_ROWS = 25
+
+
+def package(
+    project: str | Path | LoadedProject,
+    *,
+    run: str | None = None,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Packaged:
+    """Package a finished run (the latest by default) and register it as a version, not yet promoted.
+
+    Raises GateFailed where the run's latest report did not pass, LockFailed and ProofFailed.
+    """
+    source = loaded(project)
+    with opened(settings, progress) as session:
+        draft = drafts.of_run(session, run) if run else drafts.latest(session, source.project.name)
+        digest, report = latest_report(session, draft.run)
+        if not report.passed:
+            raise GateFailed(
+                f"the report on run {draft.run[:12]} did not pass its gates, so it is not packaged",
+                received="; ".join(f"{g.gate}: {g.reason}" for g in report.gates if not g.passed) or "no gates",
+                next_step="change the model or the gates and train again",
+            )
+        return package_in(session, draft, digest, report)
+
+
+def latest_report(session: Session, run: str) -> tuple[str, Report]:
+    """The latest report on a run: its digest and itself."""
+    found = [fact for fact in session.workspace.ledger.facts("report.recorded") if fact.body["run"] == run]
+    digest = str(found[-1].body["report"])
+    return digest, session.recall(digest, Report)
+
+
+def package_in(session: Session, draft: drafts.Draft, report_digest: str, report: Report) -> Packaged:
+    """Package within an open session: bundle, proof, then MLflow as pending, then the fact, then confirmed."""
+    session.progress.step("package", "locking the environment")
+    bundle = build(session, draft, report)
+    packed = bundles.pack(bundle)
+    blob = session.workspace.blobs.put(packed)
+    session.record("bundle.built", model=draft.model, run=draft.run, bundle=blob, bytes=len(packed))
+    session.progress.step("prove", "a clean environment answers the golden rows")
+    python = proofs.environment(
+        bundle, session.workspace.environments, offline=session.settings.offline, progress=session.progress
+    )
+    proof = proofs.prove(bundle, python)
+    proof_digest = session.keep(proof)
+    session.record("bundle.proven", model=draft.model, bundle=blob, proof=proof_digest, same_bits=proof.same_bits)
+    session.progress.step("register", "in MLflow and in the ledger")
+    session.tracking.log_artifact(draft.run, "bundle/bundle.zip", packed)
+    version = session.tracking.register(draft.model, draft.run, blob, {"fullcircle.bundle": blob})
+    seq = session.record(
+        "version.registered",
+        model=draft.model,
+        version=version,
+        run=draft.run,
+        bundle=blob,
+        report=report_digest,
+        snapshot=draft.snapshot,
+        proof=proof_digest,
+    )
+    session.tracking.confirm(draft.model, version, seq)
+    return Packaged(
+        model=draft.model,
+        version=version,
+        run=draft.run,
+        bundle=blob,
+        size_bytes=len(packed),
+        files=tuple((name, len(content)) for name, content in sorted(bundle.files.items())),
+        proof=proof,
+    )
+
+
+def build(session: Session, draft: drafts.Draft, report: Report) -> bundles.Bundle:
+    """The bundle of a draft: model, contract, golden rows, reference profile, lock and fullcircle's wheel."""
+    import numpy as np
+
+    frame = data.frame_of(session, draft.snapshot)
+    test = np.frombuffer(session.workspace.blobs.get(draft.test), dtype="uint8").astype(bool)
+    scorer = drafts.scorer(session, draft)
+    rows = rows_of(frame[test], draft.contract)
+    predictions = scorer.score(rows)
+    golden = _golden(rows, predictions)
+    reference = frame[test].reset_index(drop=True)
+    main = report.measure(draft.metric)
+    filename, wheel = wheels.wheel()
+    return bundles.build(
+        model=draft.model,
+        runtime=draft.runtime,
+        saved=drafts.saved_model(session, draft),
+        contract=draft.contract,
+        golden=golden,
+        profile=profile_of(
+            reference,
+            [p.value for p in predictions],
+            draft.contract,
+            metric=draft.metric,
+            value=main.value if main else None,
+            low=main.low if main else None,
+            high=main.high if main else None,
+        ),
+        lock=locks.lock(wheel=(filename, wheel), offline=session.settings.offline),
+        wheel=(filename, wheel),
+    )
+
+
+def _golden(rows: list[Any], predictions: Any) -> list[Any]:
+    """Rows spread evenly over the test rows, with their answers."""
+    step = max(1, len(rows) // GOLDEN_ROWS)
+    pairs = list(zip(rows, predictions, strict=True))[::step][:GOLDEN_ROWS]
+    return [pair for pair in pairs if pair[1].verdict.status != "rejected"]

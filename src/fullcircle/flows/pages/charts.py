@@ -1,0 +1,85 @@
+"""Vega-Lite specifications to SVG that can stand inside a page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fullcircle.errors import MissingExtra
+from fullcircle.types.report import Chart
+
+WIDTH = 460
+_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+_INK, _SOFT, _LINE = "#1f272b", "#56616a", "#e3e1da"
+# One theme for every chart; what a specification says itself wins. Colours keep apart for the colour-blind.
+THEME: Mapping[str, Any] = {
+    "background": "transparent",
+    "font": _FONT,
+    "view": {"stroke": None, "continuousWidth": WIDTH, "continuousHeight": 220},
+    "axis": {
+        "domainColor": "#b9b6ad",
+        "gridColor": _LINE,
+        "tickColor": "#b9b6ad",
+        "labelColor": _SOFT,
+        "titleColor": _SOFT,
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+        "titleFontWeight": "normal",
+        "titlePadding": 8,
+        "labelLimit": 170,
+    },
+    "legend": {"labelColor": _INK, "titleColor": _SOFT, "titleFontWeight": "normal", "labelLimit": 170},
+    "title": {"color": _INK, "fontSize": 13},
+    "bar": {"color": "#2f6b70", "cornerRadiusEnd": 2},
+    "point": {"color": "#2f6b70", "size": 46},
+    "line": {"color": "#2f6b70"},
+    "area": {"color": "#2f6b70", "opacity": 0.7},
+    "rule": {"color": "#2f6b70", "strokeWidth": 1.6},
+    "range": {"category": ["#2f6b70", "#c2662d", "#5b5f97", "#a3903a", "#8f4a5e", "#5f7d3a"]},
+}
+# What an SVG could use to reach outside the page or to run code. Charts of ours never need it.
+_FOREIGN = re.compile(r"<(?:script|foreignObject|image|a|use|style)\b|\son\w+\s*=", re.IGNORECASE)
+
+
+def svg(chart: Chart, key: str) -> str | None:
+    """Draw a chart as SVG, or None where its specification cannot be drawn, or would reach outside the page.
+
+    ``key`` makes the ids inside it unique on the page. Nothing is fetched: data has to be inline.
+    """
+    try:
+        import vl_convert
+    except ImportError as error:
+        raise MissingExtra(
+            "charts cannot be drawn, because vl-convert-python is not installed",
+            next_step='pip install "fullcircle[lab]"',
+        ) from error
+    try:
+        drawn = str(vl_convert.vegalite_to_svg(_prepared(chart.spec), allowed_base_urls=[]))
+    except ValueError:
+        return None
+    if _FOREIGN.search(re.sub(r">[^<]*<", "><", drawn)):
+        return None
+    return _own_ids(drawn, key)
+
+
+def _prepared(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The specification in our theme, with a width in pixels where it asks for that of its container."""
+    prepared = {**spec, "config": _merged(THEME, spec.get("config", {}))}
+    if prepared.get("width") == "container":
+        prepared["width"] = WIDTH
+    return prepared
+
+
+def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**ours, **theirs}
+    for key, value in ours.items():
+        if isinstance(value, Mapping) and isinstance(theirs.get(key), Mapping):
+            merged[key] = {**value, **theirs[key]}
+    return merged
+
+
+def _own_ids(drawn: str, key: str) -> str:
+    """Clip paths and gradients are found by id, and every chart begins to count anew."""
+    drawn = re.sub(r'\bid="([^"]+)"', rf'id="{key}-\1"', drawn)
+    return re.sub(r"url\(#([^)]+)\)", rf"url(#{key}-\1)", drawn)

@@ -1,0 +1,93 @@
+"""Make MLflow's mirror and the served file agree with the ledger. The ledger's facts decide, always.
+
+Order of every promotion: MLflow's version as pending, the fact, the alias, the served file. A process that died
+in between left the later ones behind; they are caught up here. An alias that was moved by hand is reported and
+left as it is: the ledger does not adopt it, and the next promotion sets it again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from fullcircle.flows.session import Session
+
+
+def reconcile(session: Session) -> tuple[str, ...]:
+    """Catch up what a crash left behind. Returns one sentence per thing found."""
+    state = session.workspace.ledger.state()
+    found: list[str] = []
+    for model in sorted(state.versions):
+        found += _versions(session, model)
+        if model in state.champions:
+            found += _alias(session, model)
+    write_served(session)
+    session.notes.extend(found)
+    for text in found:
+        session.progress.note(text)
+    return tuple(found)
+
+
+def _versions(session: Session, model: str) -> list[str]:
+    known = session.workspace.ledger.state().versions[model]
+    found = []
+    for version in session.tracking.pending(model):
+        if version in known:
+            session.tracking.confirm(model, version, known[version].seq)
+            text = f"{model} version {version} was registered and is now confirmed in MLflow"
+        else:
+            session.tracking.abandon(model, version)
+            text = f"{model} version {version} in MLflow was never finished and is now marked abandoned"
+        session.record("reconciled", model=model, what=text)
+        found.append(text)
+    return found
+
+
+def _alias(session: Session, model: str) -> list[str]:
+    state = session.workspace.ledger.state()
+    champion, seq = state.champions[model], state.promotions[model]
+    alias, alias_seq = session.tracking.alias(model)
+    if alias == champion and alias_seq == seq:
+        return []
+    if alias_seq is None or alias_seq < seq:
+        session.tracking.set_champion(model, champion, seq)
+        text = f"MLflow's alias champion of {model} lagged behind and now points at version {champion}"
+        session.record("reconciled", model=model, what=text)
+        return [text]
+    return [
+        f"MLflow's alias champion of {model} was moved by hand to version {alias}; the ledger says {champion}. "
+        f"It is not adopted. To change the champion: fullcircle promote {model} --version N"
+    ]
+
+
+def write_served(session: Session) -> Path:
+    """Write the file that servers of this workspace follow: each champion and where its bundle lies."""
+    state = session.workspace.ledger.state()
+    models: dict[str, Any] = {}
+    for model, version in state.champions.items():
+        digest = state.versions[model][version].bundle
+        path = session.folder("bundles") / f"{digest}.zip"
+        if not path.exists():
+            _replace(path, session.workspace.blobs.get(digest))
+        models[model] = {"version": version, "bundle": digest, "path": str(path)}
+    content = json.dumps({"models": models}, indent=1, sort_keys=True).encode()
+    served = session.workspace.served
+    if not served.exists() or served.read_bytes() != content:
+        _replace(served, content)
+    return served
+
+
+def _replace(path: Path, content: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,175 @@
+"""Retrain: learn from the rows whose labels have come, challenge the champion, and decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fullcircle.development.loading import LoadedProject
+from fullcircle.flows import data, drafts, versions
+from fullcircle.flows.package import package_in
+from fullcircle.flows.promote import decide, promote_in
+from fullcircle.flows.reconcile import reconcile
+from fullcircle.flows.session import Session, loaded, opened
+from fullcircle.flows.train import train_in, training_keys
+from fullcircle.settings import Settings
+from fullcircle.tables import predictions as log
+from fullcircle.tables import snapshots
+from fullcircle.types.durations import duration
+from fullcircle.types.monitoring import Decision
+from fullcircle.types.prediction import Prediction
+from fullcircle.types.progress import Progress
+from fullcircle.types.project import Project
+from fullcircle.types.turn import Retrained, Trained
+
+
+def retrain(
+    project: str | Path | LoadedProject,
+    *,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Retrained:
+    """Train a challenger on the champion's data and every labelled prediction since, and promote it or hold.
+
+    Rows that the contract flagged, filled or rejected are kept out of the training (quarantined).
+    """
+    source = loaded(project)
+    with opened(settings, progress, create=False) as session:
+        reconcile(session)
+        return retrain_in(session, source, trigger="asked for by hand")
+
+
+def retrain_in(session: Session, source: LoadedProject, trigger: str) -> Retrained:
+    """Retrain within an open session."""
+    project = source.project
+    model = project.name
+    champion = versions.champion(session, model)
+    session.progress.step("retrain", trigger)
+    waiting = _cooling(session, project)
+    if waiting:
+        return _held(session, model, champion, f"{trigger}; {waiting}")
+    draft = drafts.of_run(session, versions.find(session, model, champion).run)
+    base = data.frame_of(session, draft.snapshot)
+    clean, quarantined = new_rows(session, project, base)
+    if not len(clean):
+        reason = (
+            f"{trigger}; held: there are no new labelled rows to learn from "
+            f"({quarantined} were quarantined because the contract flagged, filled or rejected them)"
+        )
+        return _held(session, model, champion, reason, quarantined=quarantined)
+    import pandas as pd
+
+    grown = data.store(
+        session, model, pd.concat([base, clean], ignore_index=True), "labelled predictions", draft.snapshot
+    )
+    trained = train_in(
+        session,
+        source,
+        snapshot=grown,
+        keep_training=training_keys(session, draft),
+        tags={"fullcircle.trigger": trigger[:200]},
+    )
+    return _decide(session, project, champion, trained, trigger, len(clean), quarantined)
+
+
+def _decide(
+    session: Session, project: Project, champion: int, trained: Trained, trigger: str, new: int, quarantined: int
+) -> Retrained:
+    model = project.name
+    learned = f"{trigger}; {new} new labelled rows, {quarantined} quarantined"
+    failed = [f"{gate.gate}: {gate.reason}" for gate in trained.report.gates if not gate.passed]
+    if failed or not trained.report.passed:
+        reason = f"{learned}; held by its gates: {'; '.join(failed) or 'the project declares none'}"
+        return _held(session, model, champion, reason, trained=trained, new=new, quarantined=quarantined)
+    draft = drafts.of_run(session, trained.run)
+    packaged = package_in(session, draft, trained.report_digest, trained.report)
+    if project.retrain.approve == "hand":
+        reason = (
+            f"{learned}; all gates passed, waiting for approval: "
+            f"fullcircle promote {model} --version {packaged.version}"
+        )
+        held = _held(session, model, champion, reason, trained=trained, new=new, quarantined=quarantined)
+        return Retrained(
+            model=model,
+            decision=held.decision,
+            trained=trained,
+            packaged=packaged,
+            new_rows=new,
+            quarantined=quarantined,
+        )
+    session.progress.step("promote", f"version {packaged.version}")
+    decision = promote_in(session, model, packaged.version, f"{learned}; all gates passed")
+    return Retrained(
+        model=model, decision=decision, trained=trained, packaged=packaged, new_rows=new, quarantined=quarantined
+    )
+
+
+def _held(
+    session: Session,
+    model: str,
+    champion: int,
+    reason: str,
+    *,
+    trained: Trained | None = None,
+    new: int = 0,
+    quarantined: int = 0,
+) -> Retrained:
+    decision = decide(session, Decision(action="hold", model=model, version=champion, reason=reason))
+    return Retrained(model=model, decision=decision, trained=trained, new_rows=new, quarantined=quarantined)
+
+
+def _cooling(session: Session, project: Project) -> str:
+    """Why it is too early for another promotion, or nothing."""
+    seq = session.workspace.ledger.state().promotions[project.name]
+    (promoted,) = [fact for fact in session.workspace.ledger.facts(after=seq - 1) if fact.seq == seq]
+    age = datetime.now(UTC) - datetime.fromisoformat(promoted.time)
+    pause = duration(project.retrain.cooldown)
+    if age >= pause:
+        return ""
+    return f"held: the champion is {_hours(age)} old and the project's cooldown is {project.retrain.cooldown}"
+
+
+def _hours(age: Any) -> str:
+    hours = age.total_seconds() / 3600
+    return f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"
+
+
+def new_rows(session: Session, project: Project, base: Any) -> tuple[Any, int]:
+    """Labelled predictions as rows like those of ``base``, without those already in it.
+
+    Returns them with the number of labelled rows that were quarantined.
+    """
+    outcomes = log.read_outcomes(session.workspace.predictions, project.name)
+    labelled: list[tuple[Prediction, Any]] = [
+        (prediction, outcomes[prediction.id].value)
+        for prediction in log.read(session.workspace.predictions, project.name)
+        if prediction.id in outcomes
+    ]
+    clean = [pair for pair in labelled if pair[0].verdict.status == "ok"]
+    frame = _as_rows(clean, project.label, base)
+    known = set(snapshots.row_keys(base[frame.columns]).tolist())
+    keys = snapshots.row_keys(frame).tolist() if len(frame) else []
+    fresh, seen = [], set(known)
+    for key in keys:
+        fresh.append(key not in seen)
+        seen.add(key)
+    return frame[fresh].reset_index(drop=True), len(labelled) - len(clean)
+
+
+def _as_rows(labelled: Iterable[tuple[Prediction, Any]], label: str, base: Any) -> Any:
+    """Predictions and labels as a frame with the columns and types of ``base`` that they can fill."""
+    import pandas as pd
+
+    rows = [{**(p.inputs or {}), **(p.context or {}), label: value} for p, value in labelled]
+    columns = [name for name in base.columns if rows and any(name in row for row in rows)]
+    frame = pd.DataFrame(rows, columns=columns or [label])
+    for name in columns:
+        if str(base[name].dtype).startswith("datetime64"):
+            frame[name] = pd.to_datetime(frame[name]).astype(base[name].dtype)
+        elif frame[name].isna().any() and str(base[name].dtype).startswith(("int", "bool")):
+            continue
+        else:
+            frame[name] = frame[name].astype(base[name].dtype)
+    return frame if columns else frame.iloc[0:0]

@@ -1,0 +1,233 @@
+"""Run: one whole turn of the circle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fullcircle.development.loading import LoadedProject
+from fullcircle.flows import data, drafts, probes, traffic, versions
+from fullcircle.flows.deploy import deploy_in, follow, remove_in
+from fullcircle.flows.monitor import FEWEST_ROWS, watch_in
+from fullcircle.flows.package import latest_report, package_in
+from fullcircle.flows.promote import decide, judged_against, promote_in
+from fullcircle.flows.reconcile import reconcile
+from fullcircle.flows.retrain import retrain_in
+from fullcircle.flows.session import Session, loaded, opened, with_params
+from fullcircle.flows.stages import Stages
+from fullcircle.flows.train import train_in
+from fullcircle.settings import Settings
+from fullcircle.types.bundle import Proof
+from fullcircle.types.monitoring import Decision, Window
+from fullcircle.types.progress import Progress
+from fullcircle.types.project import Table
+from fullcircle.types.turn import Deployed, Packaged, Probe, Retrained, Trained, Turn
+
+
+@dataclass
+class _Turning:
+    """What a turn has reached so far."""
+
+    trained: Trained
+    decision: Decision
+    packaged: Packaged | None = None
+    deployed: Deployed | None = None
+    probes: tuple[Probe, ...] = ()
+    windows: list[Window] = field(default_factory=list)
+    retrained: Retrained | None = None
+    sample: str = ""
+
+
+def run(
+    project: str | Path | LoadedProject,
+    *,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+    params: Mapping[str, str] | None = None,
+    stop: bool = False,
+) -> Turn:
+    """Take the project once around: train, evaluate, package, prove, register, deploy, monitor, retrain, decide.
+
+    What was already made from the same data, code and parameters is used again. The server stays up, unless
+    ``stop``. An interrupted run leaves nothing half-promoted, and the next one goes on.
+    """
+    source = with_params(loaded(project), params or {})
+    started = datetime.now(UTC)
+    with opened(settings, progress) as session:
+        stages = Stages(session.progress)
+        session.progress = stages
+        stages.step("open", str(session.workspace.root))
+        reconcile(session)
+        turning = _make(session, source)
+        if source.project.name in session.workspace.ledger.state().champions:
+            _live(session, source, turning)
+            if stop:
+                remove_in(session, source.project.name, "stopped at the end of the run")
+        turn = Turn(
+            model=source.project.name,
+            started=started.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            seconds=(datetime.now(UTC) - started).total_seconds(),
+            stages=stages.finished(),
+            trained=turning.trained,
+            decision=turning.decision,
+            packaged=turning.packaged,
+            deployed=turning.deployed,
+            probes=turning.probes,
+            windows=tuple(turning.windows),
+            retrained=turning.retrained,
+            champion=session.workspace.ledger.state().champions.get(source.project.name),
+            sample_prediction=turning.sample,
+        )
+        return _with_page(session, replace(turn, next_steps=_next_steps(turn, str(project), stop)))
+
+
+def _make(session: Session, source: LoadedProject) -> _Turning:
+    """Explore, evaluate, develop, package: up to a decision about a new version."""
+    again = _made_before(session, source)
+    if again is not None:
+        return again
+    trained = train_in(session, source)
+    failed = [f"{gate.gate} ({gate.reason})" for gate in trained.report.gates if not gate.passed]
+    model = source.project.name
+    if not trained.report.passed:
+        reason = f"held by its gates: {'; '.join(failed)}" if failed else "held: the project declares no gates"
+        champion = session.workspace.ledger.state().champions.get(model)
+        held = Decision(action="hold", model=model, version=champion, reason=reason)
+        return _Turning(trained, decide(session, held, report=trained.report_digest))
+    packaged = package_in(session, drafts.of_run(session, trained.run), trained.report_digest, trained.report)
+    session.progress.step("promote", f"version {packaged.version}")
+    decision = promote_in(session, model, packaged.version, "all gates passed")
+    return _Turning(trained, decision, packaged)
+
+
+def _made_before(session: Session, source: LoadedProject) -> _Turning | None:
+    """The version that was made from the same data, code and parameters, if there is one."""
+    project = source.project
+    state = session.workspace.ledger.state()
+    known = state.versions.get(project.name, {})
+    if not known:
+        return None
+    session.progress.step("snapshot", "reading the data")
+    frame = data.read(session, source, project.data)
+    digest = data.digest_of(frame)
+    for number in sorted(known, reverse=True):
+        draft = drafts.of_run(session, known[number].run)
+        same = (draft.snapshot, draft.code_version, dict(draft.params)) == (digest, source.code, dict(project.params))
+        if same:
+            return _taken_up(session, project.name, number, draft)
+    return None
+
+
+def _taken_up(session: Session, model: str, number: int, draft: drafts.Draft) -> _Turning:
+    state = session.workspace.ledger.state()
+    found = state.versions[model][number]
+    digest, report = latest_report(session, draft.run)
+    snapshot = data.find(session, draft.snapshot)
+    trained = Trained(
+        model=model,
+        run=draft.run,
+        snapshot=snapshot,
+        train_rows=snapshot.rows - sum(session.workspace.blobs.get(draft.test)),
+        test_rows=sum(session.workspace.blobs.get(draft.test)),
+        split="as before",
+        metric=draft.metric,
+        candidates=(),
+        report=report,
+        report_digest=digest,
+        code=draft.code_version,
+        params=dict(draft.params),
+    )
+    packaged = Packaged(
+        model=model,
+        version=number,
+        run=draft.run,
+        bundle=found.bundle,
+        size_bytes=len(session.workspace.blobs.get(found.bundle)),
+        files=tuple((n, len(c)) for n, c in sorted(versions.bundle(session, model, number).files.items())),
+        proof=session.recall(found.proof, Proof),
+    )
+    champion = state.champions.get(model)
+    never_promoted = number not in state.history.get(model, ())
+    if never_promoted and judged_against(session, found.report) == champion:
+        session.progress.step("promote", f"version {number}, made by an interrupted run")
+        return _Turning(trained, promote_in(session, model, number, "all gates passed"), packaged)
+    reason = f"nothing changed since version {number} was made from this data, code and parameters"
+    session.progress.note(reason)
+    return _Turning(trained, Decision(action="hold", model=model, version=champion, reason=reason), packaged)
+
+
+def _live(session: Session, source: LoadedProject, turning: _Turning) -> None:
+    """Deploy, monitor, retrain: the champion's life in production."""
+    project = source.project
+    turning.deployed = deploy_in(session, project.name)
+    champion = versions.champion(session, project.name)
+    contract = versions.contract(session, project.name, champion)
+    draft = drafts.of_run(session, versions.find(session, project.name, champion).run)
+    held_out = _held_out(session, draft)
+    session.progress.step("probe", "rows that do not fit the contract")
+    turning.probes = probes.send(turning.deployed.url, project.name, contract, held_out)
+    arrivals: Mapping[str, Any] = project.arrivals or {"the test rows": _unchanged}
+    for name, arrival in arrivals.items():
+        session.progress.step(f"window: {name}", "")
+        frame = _arriving(session, source, arrival, held_out)
+        sent = traffic.play(session, project, contract, turning.deployed.url, frame)
+        turning.sample = turning.sample or sent.predictions[0].id
+        if len(sent.predictions) < FEWEST_ROWS:
+            session.progress.note(f"only {len(sent.predictions)} rows: too few to judge")
+            continue
+        with source.active():
+            window = watch_in(session, project, champion, sent.predictions, sent.outcomes, name)
+        turning.windows.append(window)
+        session.progress.note(_told(window))
+    alarmed = [window for window in turning.windows if window.alarms]
+    if alarmed:
+        moved = ", ".join(dict.fromkeys(alarm.feature for window in alarmed for alarm in window.alarms[:3]))
+        names = "; ".join(window.name for window in alarmed)
+        turning.retrained = retrain_in(session, source, f"alarm in window {names} ({moved})"[:200])
+        if turning.retrained.decision.action == "promote":
+            turning.deployed = follow(session, turning.deployed)
+
+
+def _arriving(session: Session, source: LoadedProject, arrival: Any, held_out: Any) -> Any:
+    if isinstance(arrival, Table):
+        return data.read(session, source, arrival)
+    return data.called(source, arrival, held_out)
+
+
+def _held_out(session: Session, draft: drafts.Draft) -> Any:
+    import numpy as np
+
+    frame = data.frame_of(session, draft.snapshot)
+    test = np.frombuffer(session.workspace.blobs.get(draft.test), dtype="uint8").astype(bool)
+    return frame[test].reset_index(drop=True)
+
+
+def _unchanged(frame: Any) -> Any:
+    return frame
+
+
+def _told(window: Window) -> str:
+    if not window.alarms:
+        return f"{window.rows} rows, {window.labelled} labelled: quiet"
+    return f"{window.rows} rows, {window.labelled} labelled: alarm ({'; '.join(a.text for a in window.alarms[:2])})"
+
+
+def _with_page(session: Session, turn: Turn) -> Turn:
+    from fullcircle.flows.pages import render
+
+    path = session.workspace.pages / f"{turn.model}-{turn.trained.run[:8]}.html"
+    turn = replace(turn, page=str(path))
+    path.write_text(render(turn), encoding="utf-8")
+    return turn
+
+
+def _next_steps(turn: Turn, project: str, stop: bool) -> tuple[str, ...]:
+    steps = [f"fullcircle why {turn.sample_prediction}"] if turn.sample_prediction else []
+    if turn.champion is None:
+        steps.append(f"fullcircle run {project}   (after changing the model or the gates)")
+    else:
+        steps.append("fullcircle serve" if stop else f"fullcircle deploy {turn.model} --stop")
+    return (*steps, f"fullcircle runs {turn.model}", "fullcircle status")

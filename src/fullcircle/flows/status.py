@@ -1,0 +1,59 @@
+"""Status: champions, deployments, alarms and decisions at a glance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fullcircle.flows.deploy import url_of
+from fullcircle.flows.reconcile import reconcile
+from fullcircle.flows.session import Session, opened
+from fullcircle.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelStatus:
+    """One model. ``url`` is None where no server of this workspace answers for it."""
+
+    name: str
+    champion: int | None
+    versions: tuple[int, ...]
+    url: str | None
+    last_window: str
+    last_decision: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """The workspace. ``notes`` say what reconciling found, an alias moved by hand among it."""
+
+    workspace: str
+    models: tuple[ModelStatus, ...]
+    notes: tuple[str, ...]
+
+
+def status(*, settings: Settings | None = None) -> Status:
+    """Look at the workspace, after reconciling MLflow with the ledger."""
+    with opened(settings, create=False) as session:
+        names = sorted(session.workspace.ledger.state().versions)
+        if names:
+            reconcile(session)
+        return Status(
+            workspace=str(session.workspace.root),
+            models=tuple(_model(session, name) for name in names),
+            notes=tuple(session.notes),
+        )
+
+
+def _model(session: Session, name: str) -> ModelStatus:
+    state = session.workspace.ledger.state()
+    facts = session.workspace.ledger.facts
+    windows = [fact for fact in facts("window.monitored") if fact.body["model"] == name]
+    decisions = [fact for fact in facts("decision.taken") if fact.body["model"] == name]
+    return ModelStatus(
+        name=name,
+        champion=state.champions.get(name),
+        versions=tuple(sorted(state.versions[name])),
+        url=url_of(session, name),
+        last_window=f"{windows[-1].body['name']}: {windows[-1].body['alarms']} alarms" if windows else "none",
+        last_decision=f"{decisions[-1].body['action']}: {decisions[-1].body['reason']}" if decisions else "none",
+    )

@@ -1,0 +1,81 @@
+"""Play a table through the real server as production traffic, and join the labels when their time has come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fullcircle.deployment import client
+from fullcircle.flows.session import Session
+from fullcircle.runtimes.contracts import rows_of
+from fullcircle.tables import predictions as log
+from fullcircle.types.contract import Contract
+from fullcircle.types.durations import duration
+from fullcircle.types.prediction import Outcome, Prediction
+from fullcircle.types.project import Project
+
+CHUNK = 250
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What was sent and answered: the logged predictions, and the outcomes that are known by now."""
+
+    predictions: tuple[Prediction, ...]
+    outcomes: Mapping[str, Outcome]
+
+
+def request_rows(frame: Any, contract: Contract) -> list[dict[str, Any]]:
+    """Rows as a client would send them: the input columns, and the context columns that the frame has."""
+    rows = rows_of(frame, contract)
+    for name in contract.context:
+        if name in frame.columns:
+            for row, value in zip(rows, frame[name].tolist(), strict=True):
+                row[name] = _plain(value)
+    return rows
+
+
+def play(session: Session, project: Project, contract: Contract, url: str, frame: Any) -> Traffic:
+    """Send the rows to the server, then the labels that are older than the project's label delay."""
+    rows = request_rows(frame, contract)
+    ids: list[str] = []
+    for start in range(0, len(rows), CHUNK):
+        answer = client.predict(url, project.name, rows[start : start + CHUNK])
+        ids += [str(one["id"]) for one in answer["predictions"]]
+        session.progress.advance(min(start + CHUNK, len(rows)), len(rows))
+    known = _known_labels(project, frame)
+    outcomes = [
+        Outcome(prediction_id=identity, value=_plain(value))
+        for identity, value, due in zip(ids, frame[project.label].tolist(), known, strict=True)
+        if due
+    ]
+    for start in range(0, len(outcomes), CHUNK):
+        client.outcomes(url, project.name, outcomes[start : start + CHUNK])
+    return Traffic(
+        _logged(session, project.name, ids), log.read_outcomes(session.workspace.predictions, project.name)
+    )
+
+
+def _known_labels(project: Project, frame: Any) -> Sequence[bool]:
+    """Which rows' labels have come by the time of the latest row."""
+    present = frame[project.label].notna()
+    time = project.data.time
+    if not time or time not in frame.columns:
+        return list(present)
+    latest = frame[time].max() - duration(project.label_delay)
+    return list(present & (frame[time] <= latest))
+
+
+def _logged(session: Session, model: str, ids: list[str]) -> tuple[Prediction, ...]:
+    wanted = set(ids)
+    return tuple(p for p in log.read(session.workspace.predictions, model) if p.id in wanted)
+
+
+def _plain(value: Any) -> Any:
+    """A cell as JSON can carry it."""
+    if value is None or value != value:  # NaN and NaT are not equal to themselves
+        return None
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    return value.item() if hasattr(value, "item") else value

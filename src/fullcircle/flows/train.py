@@ -1,0 +1,321 @@
+"""Train: snapshot, split, contract, fit inside an MLflow run, report, gates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fullcircle import registry
+from fullcircle.development import contract as contracts
+from fullcircle.development import training
+from fullcircle.development.checking import check_data
+from fullcircle.development.loading import LoadedProject
+from fullcircle.errors import ModelRefused
+from fullcircle.evaluation.metrics import main_metric
+from fullcircle.flows import data, drafts
+from fullcircle.flows.evaluate import measured, report_on
+from fullcircle.flows.session import Session, loaded, opened, with_params
+from fullcircle.runtimes.contracts import rows_of, to_frame
+from fullcircle.settings import Settings
+from fullcircle.tables import snapshots, splitting
+from fullcircle.types.contract import Contract
+from fullcircle.types.progress import Progress
+from fullcircle.types.turn import Candidate, Snapshot, Trained
+
+
+def train(
+    project: str | Path | LoadedProject,
+    *,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+    params: Mapping[str, str] | None = None,
+) -> Trained:
+    """Fit the project's model on a snapshot of its data and report on it. Nothing is packaged or promoted.
+
+    ``params`` override the project's, as text. Raises the errors of loading, data, fit and MLflow.
+    """
+    source = with_params(loaded(project), params or {})
+    with opened(settings, progress) as session:
+        return train_in(session, source)
+
+
+@dataclass(frozen=True)
+class Material:
+    """Rows that are ready to be learned from. ``test`` marks the rows kept for the report."""
+
+    frame: Any
+    test: Any
+    snapshot: Snapshot
+    task: str
+    contract: Contract
+
+    def part(self, mask: Any, label: str) -> tuple[Any, Any]:
+        """X as the model will see it in production, and y, of the masked rows."""
+        rows = self.frame[mask]
+        X = to_frame(self.contract, rows_of(rows, self.contract))
+        y = rows[label].reset_index(drop=True)
+        return X, y
+
+
+def train_in(
+    session: Session,
+    source: LoadedProject,
+    *,
+    snapshot: Snapshot | None = None,
+    keep_training: frozenset[Any] = frozenset(),
+    tags: Mapping[str, str] | None = None,
+) -> Trained:
+    """Train within an open session, on a given snapshot or a new one of the project's data."""
+    material = prepare(session, source, snapshot, keep_training)
+    runtime_name = try_types(session, source, material)
+    candidates = try_candidates(session, source, material, tags or {})
+    return _final_run(session, source, material, runtime_name, candidates, dict(tags or {}))
+
+
+def prepare(
+    session: Session, source: LoadedProject, snapshot: Snapshot | None, keep_training: frozenset[Any]
+) -> Material:
+    """Read, check and keep the data, split it, and learn the contract from the training part."""
+    project = source.project
+    session.progress.step("snapshot", "reading the data")
+    if snapshot is None:
+        frame = data.read(session, source, project.data)
+        task = check_data(frame, project)
+        snapshot = data.store(session, project.name, frame, data.describe(project.data))
+    # The rows are read back from the snapshot: what is learned from is what was kept.
+    frame = data.frame_of(session, snapshot.digest)
+    task = check_data(frame, project)
+    session.progress.note(f"{snapshot.rows} rows, {snapshot.columns} columns, snapshot {snapshot.digest[:12]}")
+    test = splitting.split(
+        frame,
+        label=project.label,
+        task=task,
+        time=project.data.time,
+        share=project.test,
+        seed=project.seed,
+        keep_training=keep_training,
+    )
+    contract = contracts.learn(
+        frame[~test], features=project.features, label=project.label, task=task, inputs=project.inputs
+    )
+    groups = [gate.by for gate in project.gates if gate.by and gate.by not in project.features]
+    context = [name for name in (project.data.time, *groups) if name and name not in project.features]
+    return Material(frame, test, snapshot, task, replace(contract, context=tuple(dict.fromkeys(context))))
+
+
+def try_types(session: Session, source: LoadedProject, material: Material) -> str:
+    """Fit each candidate on a few rows and refuse types that may not be packaged, before the real training.
+
+    Returns the name of the runtime that will save the model.
+    """
+    session.progress.step("fit", "trying fit on a few rows")
+    X, y = material.part(~material.test, source.project.label)
+    name = ""
+    with source.active():
+        for fit in source.project.fits.values():
+            model = training.trial(fit, X, y, source.project.params, task=material.task, seed=source.project.seed)
+            if model is not None:
+                name = runtime_for(model, source.folder)
+    return name
+
+
+def runtime_for(model: object, folder: Path) -> str:
+    """The name of the runtime that takes this model. Raises ModelRefused naming the type where none does."""
+    for name in registry.names("runtimes"):
+        runtime = registry.find("runtimes", name)()
+        if runtime.accepts(model):
+            runtime.check(model, folder)
+            return name
+    raise ModelRefused(
+        "no runtime can package a model of this type",
+        received=f"{type(model).__module__}.{type(model).__qualname__}",
+        allowed=", ".join(registry.names("runtimes")),
+        next_step="return a scikit-learn estimator or pipeline from fit, or install a runtime for this library",
+    )
+
+
+def try_candidates(
+    session: Session, source: LoadedProject, material: Material, tags: Mapping[str, str]
+) -> tuple[Candidate, ...]:
+    """Compare several candidates on a validation part of the training rows, each in a run of its own."""
+    project = source.project
+    if len(project.fits) < 2:
+        return ()
+    inner = splitting.split(
+        material.frame[~material.test],
+        label=project.label,
+        task=material.task,
+        time=project.data.time,
+        share=0.25,
+        seed=project.seed + 1,
+    )
+    validation = material.test.copy()
+    validation[~material.test] = inner
+    tried = []
+    for number, (name, fit) in enumerate(project.fits.items()):
+        session.progress.advance(number, len(project.fits))
+        tried.append(_one_candidate(session, source, material, validation, name, fit, tags))
+    metric = main_metric(material.task, project.gates)
+    usable = [candidate for candidate in tried if candidate.value is not None]
+    best = (max if metric.greater_is_better else min)(usable or tried, key=lambda c: c.value or 0.0)
+    return tuple(replace(candidate, chosen=candidate is best) for candidate in tried)
+
+
+def _one_candidate(
+    session: Session, source: LoadedProject, material: Material, validation: Any, name: str, fit: Any, tags: Any
+) -> Candidate:
+    project = source.project
+    training_rows = ~material.test & ~validation
+    with session.tracking.run(
+        project.name,
+        name=name,
+        tags={**tags, **_run_tags(source, material, name), "fullcircle.part": "validation"},
+        params=project.params,
+    ) as run:
+        with source.active():
+            X, y = material.part(training_rows, project.label)
+            model = training.fit(fit, X, y, project.params, contract=material.contract, task=material.task)
+            measure = measured(source, material, model, validation)
+        run.log_metrics(
+            {measure.name: measure.value, f"{measure.name}_low": measure.low, f"{measure.name}_high": measure.high}
+        )
+    return Candidate(
+        name=name, run=run.id, metric=measure.name, value=measure.value, low=measure.low, high=measure.high
+    )
+
+
+def _run_tags(source: LoadedProject, material: Material, candidate: str) -> dict[str, str]:
+    return {
+        "fullcircle.snapshot": material.snapshot.digest,
+        "fullcircle.code": source.code,
+        "fullcircle.candidate": candidate,
+        "fullcircle.task": material.task,
+    }
+
+
+def _final_run(
+    session: Session,
+    source: LoadedProject,
+    material: Material,
+    runtime_name: str,
+    candidates: tuple[Candidate, ...],
+    tags: dict[str, str],
+) -> Trained:
+    project = source.project
+    chosen = next((c.name for c in candidates if c.chosen), next(iter(project.fits)))
+    metric = main_metric(material.task, project.gates)
+    session.progress.step("fit", chosen)
+    with session.tracking.run(
+        project.name, name=chosen, tags={**tags, **_run_tags(source, material, chosen)}, params=project.params
+    ) as run:
+        with source.active():
+            X, y = material.part(~material.test, project.label)
+            model = training.fit(
+                project.fits[chosen], X, y, project.params, contract=material.contract, task=material.task
+            )
+            runtime_name = runtime_for(model, source.folder)
+            saved = registry.find("runtimes", runtime_name)().save(model, source.folder)
+        draft = _draft(session, source, material, run.id, chosen, runtime_name, saved, model, metric.name)
+        session.progress.step("evaluate", "checks on the test rows")
+        report, report_digest, champion = report_on(session, source, draft, material.frame, material.test)
+        run.log_metrics(_metrics(report))
+        run.log_artifact("report.json", msgspec.json.encode(report))
+        run.set_tags({"fullcircle.metric": metric.name, "fullcircle.passed": str(report.passed).lower()})
+        digest = drafts.keep(session, draft)
+    found = report.measure(metric.name)
+    session.record(
+        "run.finished",
+        model=project.name,
+        run=run.id,
+        snapshot=material.snapshot.digest,
+        code=source.code,
+        candidate=chosen,
+        metric=metric.name,
+        value=found.value if found and found.usable else None,
+        draft=digest,
+    )
+    session.record(
+        "report.recorded",
+        model=project.name,
+        run=run.id,
+        report=report_digest,
+        passed=report.passed,
+        champion=champion,
+    )
+    return Trained(
+        model=project.name,
+        run=run.id,
+        snapshot=material.snapshot,
+        train_rows=int((~material.test).sum()),
+        test_rows=int(material.test.sum()),
+        split="the latest rows" if project.data.time else f"a draw with seed {project.seed}",
+        metric=metric.name,
+        candidates=candidates,
+        report=report,
+        report_digest=report_digest,
+        code=source.code,
+        params=dict(project.params),
+    )
+
+
+def _draft(
+    session: Session,
+    source: LoadedProject,
+    material: Material,
+    run: str,
+    candidate: str,
+    runtime: str,
+    saved: Any,
+    model: Any,
+    metric: str,
+) -> drafts.Draft:
+    blobs = session.workspace.blobs
+    contract = material.contract
+    if material.task == "classification":
+        contract = replace(contract, classes=training.classes(model, contract))
+    return drafts.Draft(
+        model=source.project.name,
+        run=run,
+        snapshot=material.snapshot.digest,
+        test=blobs.put(bytes(material.test.astype("uint8"))),
+        source=blobs.put(msgspec.json.encode(dict(source.source), order="sorted")),
+        code_version=source.code,
+        project_file=source.file,
+        candidate=candidate,
+        params=dict(source.project.params),
+        runtime=runtime,
+        model_file=saved.file,
+        model_blob=blobs.put(saved.data),
+        types=tuple(saved.types),
+        code={module: blobs.put(text) for module, text in saved.code.items()},
+        contract=contract,
+        metric=metric,
+    )
+
+
+def _metrics(report: Any) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for finding in report.findings:
+        for measure in finding.measures:
+            if measure.group or not measure.usable:
+                continue
+            name = measure.name.replace(":", ".")
+            found[name] = measure.value
+            for side in ("low", "high"):
+                bound = getattr(measure, side)
+                if bound is not None:
+                    found[f"{name}_{side}"] = bound
+    return found
+
+
+def training_keys(session: Session, draft: drafts.Draft) -> frozenset[Any]:
+    """The content keys of the rows a model was trained on: they must never become test rows."""
+    import numpy as np
+
+    frame = data.frame_of(session, draft.snapshot)
+    test = np.frombuffer(session.workspace.blobs.get(draft.test), dtype="uint8").astype(bool)
+    return frozenset(snapshots.row_keys(frame[~test]).tolist())

@@ -1,0 +1,53 @@
+"""Registered versions: what they are made of, and scorers that answer for them."""
+
+from __future__ import annotations
+
+from fullcircle.errors import VersionNotFound
+from fullcircle.flows.session import Session
+from fullcircle.ledger.state import VersionState
+from fullcircle.packaging.bundle import Bundle, open_bundle
+from fullcircle.packaging.loading import contract_of
+from fullcircle.packaging.loading import scorer as scorer_of
+from fullcircle.runtimes.scorer import Scorer
+from fullcircle.types.contract import Contract
+
+
+def champion(session: Session, model: str) -> int:
+    """The champion's version. Raises VersionNotFound where there is none."""
+    found = session.workspace.ledger.state().champions.get(model)
+    if found is None:
+        raise VersionNotFound(
+            f"{model} has no champion yet",
+            received=model,
+            allowed=", ".join(session.workspace.ledger.state().champions) or "none yet",
+            next_step="run the project: fullcircle run PROJECT",
+        )
+    return found
+
+
+def find(session: Session, model: str, version: int) -> VersionState:
+    """What the ledger knows about a version."""
+    known = session.workspace.ledger.state().versions.get(model, {})
+    if version not in known:
+        raise VersionNotFound(
+            f"{model} has no version {version}",
+            received=version,
+            allowed=", ".join(str(number) for number in known) or "none yet",
+            next_step="see: fullcircle status",
+        )
+    return known[version]
+
+
+def bundle(session: Session, model: str, version: int) -> Bundle:
+    """The bundle of a version, parsed and audited."""
+    return open_bundle(session.workspace.blobs.get(find(session, model, version).bundle))
+
+
+def scorer(session: Session, model: str, version: int) -> Scorer:
+    """A scorer that answers exactly as the packaged version does."""
+    return scorer_of(bundle(session, model, version), session.folder("code"))
+
+
+def contract(session: Session, model: str, version: int) -> Contract:
+    """The contract that a version was packaged with."""
+    return contract_of(bundle(session, model, version))

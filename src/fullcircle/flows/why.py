@@ -1,0 +1,59 @@
+"""Why: from a prediction back to everything that made it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fullcircle.flows import data, drafts, versions
+from fullcircle.flows.session import opened
+from fullcircle.settings import Settings
+from fullcircle.tables import predictions as log
+from fullcircle.types.bundle import Proof
+from fullcircle.types.facts import Fact
+from fullcircle.types.prediction import Outcome, Prediction
+from fullcircle.types.report import Report
+from fullcircle.types.turn import Snapshot
+
+
+@dataclass(frozen=True, kw_only=True)
+class Why:
+    """The way from a prediction to its origins. ``decisions`` are the facts that made its version champion."""
+
+    prediction: Prediction
+    outcome: Outcome | None
+    bundle: str
+    proof: Proof
+    run: str
+    code: str
+    candidate: str
+    report: Report
+    decisions: tuple[Fact, ...]
+    snapshot: Snapshot
+
+
+def why(prediction_id: str, *, settings: Settings | None = None) -> Why:
+    """Trace a logged prediction. Raises PredictionNotFound."""
+    with opened(settings, create=False) as session:
+        prediction = log.find(session.workspace.predictions, prediction_id)
+        model, number = prediction.model, prediction.version
+        version = versions.find(session, model, number)
+        draft = drafts.of_run(session, version.run)
+        facts = [
+            fact
+            for fact in session.workspace.ledger.facts()
+            if fact.kind in ("version.promoted", "version.rolled_back", "decision.taken")
+            and fact.body.get("model") == model
+            and fact.body.get("version") == number
+        ]
+        return Why(
+            prediction=prediction,
+            outcome=log.read_outcomes(session.workspace.predictions, model).get(prediction_id),
+            bundle=version.bundle,
+            proof=session.recall(version.proof, Proof),
+            run=version.run,
+            code=draft.code_version,
+            candidate=draft.candidate,
+            report=session.recall(version.report, Report),
+            decisions=tuple(facts),
+            snapshot=data.find(session, version.snapshot),
+        )
