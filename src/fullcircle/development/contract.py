@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from fullcircle.development.kinds import kind_of
 from fullcircle.errors import ColumnMissing, DataUnfit, ProjectInvalid
+from fullcircle.runtimes.values import EXACT, category_name, may_be_missing
 from fullcircle.types.contract import Column, Contract, Kind, Value
 from fullcircle.types.project import Inputs
 
@@ -26,7 +27,8 @@ def learn(
     """The contract of the columns ``features`` of ``frame`` (training rows, a pandas DataFrame).
 
     Numbers get a hard range (the training range and a tenth of its span more on either side, integers rounded
-    outward, never across zero when no training value is negative) and a usual range (the central 98 %).
+    outward, never across zero when no training value is negative) and a usual range (the central 98 %). A time has
+    no range unless one is declared (seconds since 1970): tomorrow is always later than the training rows.
     ``inputs.columns`` wins over what was learned. Raises ColumnMissing, DataUnfit for a column whose kind
     cannot be told or a label that cannot be learned, ProjectInvalid for an override that does not fit.
     """
@@ -71,7 +73,23 @@ def _column(series: Any, name: str, inputs: Inputs) -> Column:
     for side in ("low", "high"):
         if given.get(side) is not None:
             given[side] = float(given[side])
-    return Column(**{"name": name, "kind": kind, **learned, **given})
+    column = Column(**{"name": name, "kind": kind, **learned, **given})
+    _check_exact(column, series)
+    return column
+
+
+def _check_exact(column: Column, series: Any) -> None:
+    """A missing value makes integers floats, which hold no more than 53 bits of them."""
+    if column.kind != "integer" or not may_be_missing(column):
+        return
+    largest = max(abs(int(series.min())), abs(int(series.max())))
+    if largest > EXACT:
+        raise DataUnfit(
+            f"column {column.name!r} holds integers too large to stay exact beside missing values",
+            received=str(largest),
+            allowed=f"up to {EXACT}, or no missing values",
+            next_step="make it text or a number in prepare, or fill the gaps and reject missing values",
+        )
 
 
 def _facts(present: Any, kind: Kind) -> dict[str, Any]:
@@ -80,7 +98,7 @@ def _facts(present: Any, kind: Kind) -> dict[str, Any]:
     if kind == "boolean":
         return {"fill": bool(present.astype(bool).mean() >= 0.5)}
     if kind == "category":
-        return {"categories": _categories(present), "fill": str(_most_frequent(present))}
+        return {"categories": _categories(present), "fill": category_name(_most_frequent(present))}
     if kind == "time":
         return {"fill": _middle_time(present)}
     return {"fill": ""}
@@ -114,13 +132,13 @@ def _categories(present: Any) -> tuple[str, ...]:
     """The categories that occur: in the declared order of a Categorical, else in the alphabet's."""
     seen = set(present.unique())
     declared = list(present.cat.categories) if hasattr(present, "cat") else sorted(seen)
-    return tuple(category for category in declared if category in seen)
+    return tuple(dict.fromkeys(category_name(category) for category in declared if category in seen))
 
 
 def _most_frequent(present: Any) -> Any:
     """The most frequent value; of several the first in order, so that equal data gives an equal contract."""
     counts = present.value_counts()
-    return min(counts.index[counts == counts.max()].tolist())
+    return min(counts.index[counts == counts.max()].tolist(), key=lambda value: (str(type(value)), value))
 
 
 def _middle_time(present: Any) -> str:
@@ -180,9 +198,9 @@ def _check_range(name: str, kind: Kind, merged: Mapping[str, Any], given: Mappin
     sides = [side for side in ("low", "high") if given.get(side) is not None]
     if not sides:
         return
-    if kind not in ("integer", "number"):
+    if kind not in ("integer", "number", "time"):
         raise _misfit(name, sides[0], given[sides[0]], f"no range, because the column is of kind {kind}")
-    low, high = merged["low"], merged["high"]
+    low, high = merged.get("low"), merged.get("high")
     if low is not None and high is not None and low > high:
         raise _misfit(name, sides[0], f"a range from {low:g} to {high:g}", "low not above high")
 

@@ -9,6 +9,7 @@ from fullcircle.types.contract import Kind
 
 MOST_CATEGORIES = 100
 LARGEST_INTEGER = 2**63 - 1
+_YEARS = (1677, 2262)  # what a time in nanoseconds can hold
 # What pandas calls the content of a column, whatever type the column itself has.
 _KINDS: dict[str, Kind] = {
     "boolean": "boolean",
@@ -33,7 +34,7 @@ def kind_of(series: Any, *, private: bool = False) -> Kind:
     """The kind of a column (a pandas Series, n values).
 
     Text counts as a category when it has at most 100 distinct values and fewer than half as many as rows; a
-    pandas Categorical of text always does. Raises DataUnfit for a column without any value, of mixed types,
+    pandas Categorical always does. Raises DataUnfit for a column without any value, of mixed types,
     of lists or other objects, with infinities, or with integers beyond 64 bits. ``private`` keeps its
     values out of the message.
     """
@@ -43,7 +44,7 @@ def kind_of(series: Any, *, private: bool = False) -> Kind:
     if present.empty:
         raise _unfit(series.name, "holds no value at all", "only missing values", "leave it out of features")
     if isinstance(series.dtype, pd.CategoricalDtype):
-        return _declared(series.name, present)
+        return "category"
     told = pd.api.types.infer_dtype(present, skipna=True)
     kind = _KINDS.get(told)
     if kind is None:
@@ -51,21 +52,12 @@ def kind_of(series: Any, *, private: bool = False) -> Kind:
         raise _unfit(series.name, "has no type that a model could rely on", _seen(present, told, private), advice)
     if kind in ("integer", "number"):
         _check_range(series.name, present, kind)
+    if kind == "time":
+        _check_times(series.name, present)
     if kind == "text":
         distinct = present.nunique()
         return "category" if distinct <= MOST_CATEGORIES and distinct < 0.5 * len(present) else "text"
     return kind
-
-
-def _declared(name: object, present: Any) -> Kind:
-    if any(not isinstance(category, str) for category in present.cat.categories):
-        raise _unfit(
-            name,
-            "is a Categorical whose categories are not text",
-            ", ".join(repr(category) for category in present.cat.categories[:3]),
-            'name the categories as text in prepare: frame["x"].astype(str).astype("category")',
-        )
-    return "category"
 
 
 def _check_range(name: object, present: Any, kind: Kind) -> None:
@@ -74,6 +66,13 @@ def _check_range(name: object, present: Any, kind: Kind) -> None:
         raise _unfit(name, "holds integers beyond 64 bits", "too large to compute with", "make it text in prepare")
     if kind == "number" and not (abs(float(low)) < float("inf") and abs(float(high)) < float("inf")):
         raise _unfit(name, "holds infinity", "inf", "replace infinities by NaN or a number in prepare")
+
+
+def _check_times(name: object, present: Any) -> None:
+    low, high = present.min(), present.max()
+    if low.year <= _YEARS[0] or high.year >= _YEARS[1]:
+        advice = "put a missing value in the place of such dates in prepare"
+        raise _unfit(name, "holds times that cannot be stored", f"{low} to {high}", advice)
 
 
 def _seen(present: Any, told: str, private: bool) -> str:
@@ -89,6 +88,6 @@ def _unfit(name: object, what: str, received: str, advice: str) -> DataUnfit:
     return DataUnfit(
         f"column {name!r} {what}",
         received=received,
-        allowed="numbers, true and false, text, categories of text, or times",
+        allowed="numbers, true and false, text, categories, or times",
         next_step=advice.replace('"x"', repr(str(name))),
     )
