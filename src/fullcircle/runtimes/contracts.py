@@ -10,7 +10,6 @@ from fullcircle.runtimes.values import Misfit, category_name, may_be_missing, pl
 from fullcircle.types.contract import Column, Contract, Policy, Problem, Status, Value, Verdict
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
 _STATUS: Mapping[Policy, Status] = {
@@ -43,7 +42,8 @@ def examine(contract: Contract, row: object) -> tuple[Verdict, dict[str, Value]]
             value = _answer(contract, column, value, misfit, problems)
         values[column.name] = value
     if len(row) > len(values) or any(name not in values for name in row):
-        problems.extend(_unknown(contract, [name for name in row if name not in values]))
+        strange = [name for name in row if name not in values and name not in contract.context]
+        problems.extend(_unknown(contract, strange))
     return Verdict(status=worst(problem.action for problem in problems), problems=tuple(problems)), values
 
 

@@ -45,7 +45,8 @@ class Scorer:
         asked = [place for place, (verdict, _) in enumerate(judged) if verdict.status not in ("rejected", "fallback")]
         answers = dict(zip(asked, self._answers([judged[place][1] for place in asked]), strict=True))
         return tuple(
-            self._prediction(verdict, values, answers.get(place)) for place, (verdict, values) in enumerate(judged)
+            self._prediction(verdict, values, answers.get(place), rows[place])
+            for place, (verdict, values) in enumerate(judged)
         )
 
     def predict(self, frame: pd.DataFrame) -> np.ndarray[Any, Any]:
@@ -81,7 +82,9 @@ class Scorer:
         found = [none if each.probabilities is None else tuple(each.probabilities.values()) for each in predictions]
         return np.array(found, dtype=np.float64).reshape(len(found), len(self._labels))
 
-    def _prediction(self, verdict: Verdict, values: Mapping[str, Value], answer: Answer | str | None) -> Prediction:
+    def _prediction(
+        self, verdict: Verdict, values: Mapping[str, Value], answer: Answer | str | None, row: object
+    ) -> Prediction:
         value: Value = None
         probabilities: Mapping[str, float] | None = None
         inputs: Mapping[str, Value] | None = None
@@ -103,7 +106,15 @@ class Scorer:
             version=self.version,
             bundle=self.bundle,
             inputs=inputs,
+            context=self._context(row),
         )
+
+    def _context(self, row: object) -> Mapping[str, Value] | None:
+        """What the row brought along for the log. Anything but a plain value is left out."""
+        if not self.contract.context or not isinstance(row, Mapping):
+            return None
+        brought = {name: row[name] for name in self.contract.context if name in row}
+        return {name: value for name, value in brought.items() if isinstance(value, str | int | float | bool | None)}
 
     def _answers(self, rows: Sequence[Mapping[str, Value]]) -> list[Answer | str]:
         """An answer for each row, or why there is none. A batch that fails is halved until the culprit is alone."""
