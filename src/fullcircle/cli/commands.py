@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fullcircle.cli.door import Json, ModelOrPath, ProjectPath, Workspace, door, listening, out, settings_of, show
+from fullcircle.cli.door import Json, ModelOrPath, ProjectPath, Workspace, door, listening, settings_of, show
 
 app = typer.Typer(
     name="fullcircle",
@@ -189,9 +189,8 @@ def deploy(
         settings = settings_of(workspace, port=None if port is None else str(port))
         with listening(as_json) as progress:
             if stop:
-                found = flow.remove(project, settings=settings, progress=progress)
-            else:
-                found = flow.deploy(project, settings=settings, progress=progress)
+                flow.remove(project, settings=settings, progress=progress)
+            found = None if stop else flow.deploy(project, settings=settings, progress=progress)
         show(found, as_json, text.deployed)
 
 
@@ -205,7 +204,7 @@ def serve(
     with door(as_json):
         from fullcircle.flows.serve import serve as flow
 
-        flow(settings=settings_of(workspace, port=None if port is None else str(port)), said=out)
+        flow(settings=settings_of(workspace, port=None if port is None else str(port)))
 
 
 @app.command()

@@ -16,7 +16,7 @@ def send(url: str, model: str, contract: Contract, frame: Any) -> tuple[Probe, .
     wrong = list(_wrong_rows(contract, good))
     if not wrong:
         return ()
-    answers = client.predictions(client.predict(url, model, [row for _, row in wrong]))
+    answers = client.predict(url, model, [row for _, row in wrong])
     return tuple(
         Probe(title=title, row=row, prediction=prediction)
         for (title, row), prediction in zip(wrong, answers, strict=True)

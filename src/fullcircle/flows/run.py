@@ -10,7 +10,7 @@ from typing import Any
 
 from fullcircle.development.loading import LoadedProject
 from fullcircle.flows import data, drafts, probes, traffic, versions
-from fullcircle.flows.deploy import deploy_in, follow, remove_in
+from fullcircle.flows.deploy import deploy_in, remove_in
 from fullcircle.flows.monitor import FEWEST_ROWS, watch_in
 from fullcircle.flows.package import latest_report, package_in
 from fullcircle.flows.promote import decide, judged_against, promote_in
@@ -164,7 +164,8 @@ def _live(session: Session, source: LoadedProject, turning: _Turning) -> None:
     project = source.project
     turning.deployed = deploy_in(session, project.name)
     champion = versions.champion(session, project.name)
-    contract = versions.contract(session, project.name, champion)
+    scorer = versions.scorer(session, project.name, champion)
+    contract = scorer.contract
     draft = drafts.of_run(session, versions.find(session, project.name, champion).run)
     held_out = _held_out(session, draft)
     session.progress.step("probe", "rows that do not fit the contract")
@@ -174,7 +175,8 @@ def _live(session: Session, source: LoadedProject, turning: _Turning) -> None:
         session.progress.step(f"window: {name}", "")
         frame = _arriving(session, source, arrival, held_out)
         sent = traffic.play(session, project, contract, turning.deployed.url, frame)
-        turning.sample = turning.sample or sent.predictions[0].id
+        turning.sample = turning.sample or (sent.predictions[0].id if sent.predictions else "")
+        turning.deployed = traffic.compared(turning.deployed, scorer, traffic.request_rows(frame, contract), sent)
         if len(sent.predictions) < FEWEST_ROWS:
             session.progress.note(f"only {len(sent.predictions)} rows: too few to judge")
             continue
@@ -188,7 +190,9 @@ def _live(session: Session, source: LoadedProject, turning: _Turning) -> None:
         names = "; ".join(window.name for window in alarmed)
         turning.retrained = retrain_in(session, source, f"alarm in window {names} ({moved})"[:200])
         if turning.retrained.decision.action == "promote":
-            turning.deployed = follow(session, turning.deployed)
+            moved_on = deploy_in(session, project.name)
+            checked = turning.deployed
+            turning.deployed = replace(moved_on, rows=checked.rows, largest_difference=checked.largest_difference)
 
 
 def _arriving(session: Session, source: LoadedProject, arrival: Any, held_out: Any) -> Any:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fullcircle.deployment import client
+from fullcircle.errors import ProofFailed
 from fullcircle.flows.session import Session
 from fullcircle.runtimes.contracts import rows_of
+from fullcircle.runtimes.scorer import Scorer
 from fullcircle.tables import predictions as log
 from fullcircle.types.contract import Contract
 from fullcircle.types.durations import duration
 from fullcircle.types.prediction import Outcome, Prediction
 from fullcircle.types.project import Project
+from fullcircle.types.turn import Deployed
 
 CHUNK = 250
+ROUNDING = 1e-9  # BLAS may add in another order for another batch size
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,7 @@ def play(session: Session, project: Project, contract: Contract, url: str, frame
     rows = request_rows(frame, contract)
     ids: list[str] = []
     for start in range(0, len(rows), CHUNK):
-        answer = client.predict(url, project.name, rows[start : start + CHUNK])
-        ids += [str(one["id"]) for one in answer["predictions"]]
+        ids += [answer.id for answer in client.predict(url, project.name, rows[start : start + CHUNK])]
         session.progress.advance(min(start + CHUNK, len(rows)), len(rows))
     known = _known_labels(project, frame)
     outcomes = [
@@ -50,11 +53,32 @@ def play(session: Session, project: Project, contract: Contract, url: str, frame
         for identity, value, due in zip(ids, frame[project.label].tolist(), known, strict=True)
         if due
     ]
-    for start in range(0, len(outcomes), CHUNK):
-        client.outcomes(url, project.name, outcomes[start : start + CHUNK])
+    client.outcomes(url, project.name, outcomes)
     return Traffic(
         _logged(session, project.name, ids), log.read_outcomes(session.workspace.predictions, project.name)
     )
+
+
+def compared(deployed: Deployed, scorer: Scorer, rows: Sequence[Mapping[str, Any]], sent: Traffic) -> Deployed:
+    """Score the rows again in batch and note the largest difference to what the server answered.
+
+    Raises ProofFailed where they differ by more than rounding, or in a verdict: then nothing here can be trusted.
+    """
+    largest = deployed.largest_difference
+    for online, batch in zip(sent.predictions, scorer.score(rows), strict=True):
+        if isinstance(online.value, float) and isinstance(batch.value, float):
+            difference = abs(online.value - batch.value)
+            same = difference <= ROUNDING * max(1.0, abs(batch.value))
+            largest = max(largest, difference)
+        else:
+            same = online.value == batch.value
+        if not same or online.verdict.status != batch.verdict.status:
+            raise ProofFailed(
+                "the server and the batch scorer answered the same row differently",
+                received=f"{online.value} ({online.verdict.status}) online, {batch.value} ({batch.verdict.status})",
+                next_step="look at the prediction: fullcircle why " + online.id,
+            )
+    return replace(deployed, rows=deployed.rows + len(rows), largest_difference=largest)
 
 
 def _known_labels(project: Project, frame: Any) -> Sequence[bool]:
@@ -69,7 +93,8 @@ def _known_labels(project: Project, frame: Any) -> Sequence[bool]:
 
 def _logged(session: Session, model: str, ids: list[str]) -> tuple[Prediction, ...]:
     wanted = set(ids)
-    return tuple(p for p in log.read(session.workspace.predictions, model) if p.id in wanted)
+    found = {p.id: p for p in log.read(session.workspace.predictions, model) if p.id in wanted}
+    return tuple(found[identity] for identity in ids)
 
 
 def _plain(value: Any) -> Any:

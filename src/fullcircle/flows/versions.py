@@ -6,10 +6,8 @@ from fullcircle.errors import VersionNotFound
 from fullcircle.flows.session import Session
 from fullcircle.ledger.state import VersionState
 from fullcircle.packaging.bundle import Bundle, open_bundle
-from fullcircle.packaging.loading import contract_of
 from fullcircle.packaging.loading import scorer as scorer_of
 from fullcircle.runtimes.scorer import Scorer
-from fullcircle.types.contract import Contract
 
 
 def champion(session: Session, model: str) -> int:
@@ -46,8 +44,3 @@ def bundle(session: Session, model: str, version: int) -> Bundle:
 def scorer(session: Session, model: str, version: int) -> Scorer:
     """A scorer that answers exactly as the packaged version does."""
     return scorer_of(bundle(session, model, version), session.folder("code"))
-
-
-def contract(session: Session, model: str, version: int) -> Contract:
-    """The contract that a version was packaged with."""
-    return contract_of(bundle(session, model, version))

@@ -1,0 +1,93 @@
+"""Deploy: a server of the champion, in the environment that its bundle was proven in."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from fullcircle import registry
+from fullcircle.deployment.target import Service, Target
+from fullcircle.flows import versions
+from fullcircle.flows.reconcile import reconcile, write_served
+from fullcircle.flows.session import Session, model_name, opened
+from fullcircle.packaging import proof as proofs
+from fullcircle.settings import Settings
+from fullcircle.types.progress import Progress
+from fullcircle.types.turn import Deployed
+
+TARGET = "local"
+
+
+def deploy(project: str | Path, *, settings: Settings | None = None, progress: Progress | None = None) -> Deployed:
+    """Start a server of the champion and leave it running; one that runs already follows the champion.
+
+    ``project`` is a project path or a model's name. Raises PortInUse and ServerFailed.
+    """
+    with opened(settings, progress, create=False) as session:
+        reconcile(session)
+        return deploy_in(session, model_name(session, project))
+
+
+def remove(project: str | Path, *, settings: Settings | None = None, progress: Progress | None = None) -> None:
+    """Stop the model's server, if it runs."""
+    with opened(settings, progress, create=False) as session:
+        remove_in(session, model_name(session, project), "asked for by hand")
+
+
+def deploy_in(session: Session, model: str) -> Deployed:
+    """Deploy within an open session."""
+    champion = versions.champion(session, model)
+    bundle = versions.bundle(session, model, champion)
+    session.progress.step("deploy", f"{model} version {champion}")
+    python = proofs.environment(
+        bundle, session.workspace.environments, offline=session.settings.offline, progress=session.progress
+    )
+    write_served(session)
+    service = _service(session, model, python)
+    target = _target()
+    action = target.plan(service).action
+    running = target.apply(service, session.progress)
+    if action != "keep":
+        session.record(
+            "deployment.started",
+            model=model,
+            version=champion,
+            bundle=versions.find(session, model, champion).bundle,
+            target=TARGET,
+            url=running.url,
+        )
+    session.progress.note(f"answers at {running.url}")
+    return Deployed(model=model, version=champion, target=TARGET, url=running.url)
+
+
+def remove_in(session: Session, model: str, reason: str) -> None:
+    """Stop within an open session."""
+    service, target = _service(session, model, Path(sys.executable)), _target()
+    if target.status(service).running:
+        session.progress.step("stop", model)
+        target.remove(service)
+        session.record("deployment.stopped", model=model, target=TARGET, reason=reason)
+
+
+def url_of(session: Session, model: str) -> str | None:
+    """Where the model answers now, or None."""
+    running = _target().status(_service(session, model, Path(sys.executable)))
+    return running.url if running.running else None
+
+
+def _target() -> Target:
+    target: Target = registry.find("targets", TARGET)()
+    return target
+
+
+def _service(session: Session, model: str, python: Path) -> Service:
+    return Service(
+        python=python,
+        served=session.workspace.served,
+        predictions=session.workspace.predictions,
+        code=session.folder("code"),
+        state=session.folder("deployments") / model,
+        host=session.settings["host"],
+        port=session.settings.port,
+        models=(model,),
+    )
