@@ -1,0 +1,96 @@
+"""Files of JSON lines: reading past torn lines, writing whole ones, and where and when."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fullcircle.errors import RequestInvalid, WorkspaceUnusable
+
+_MODEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+class Lines:
+    """The records of one file, and how many of its lines were torn in the last reading."""
+
+    def __init__(self, path: Path, kind: type[Any]) -> None:
+        self.path = path
+        self.torn = 0
+        self._decoder = msgspec.json.Decoder(kind)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Read from the start. A file that is gone has no records."""
+        self.torn = 0
+        try:
+            file = self.path.open("rb")
+        except FileNotFoundError:
+            return
+        with file:
+            for line in file:
+                try:
+                    record = self._decoder.decode(line)
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    self.torn += 1
+                    continue
+                yield record
+
+
+def now() -> str:
+    """The present time in UTC as ISO 8601 with microseconds and Z: texts of this form sort by time."""
+    return datetime.now(UTC).strftime(_TIME)
+
+
+def moment(text: str) -> str:
+    """A time in ISO 8601 (UTC if it has no zone) in the form of ``now``. Raises RequestInvalid."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise RequestInvalid(
+            "a time cannot be read",
+            received=repr(text[:80]),
+            allowed="ISO 8601, such as 2026-11-23T18:00:00Z",
+            next_step="write it in this form",
+        ) from error
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).strftime(_TIME)
+
+
+def model_folder(folder: Path, model: str) -> Path:
+    """Where a model's files are. Raises RequestInvalid for a name that no project can have."""
+    if not _MODEL.fullmatch(model):
+        raise RequestInvalid(
+            "a model cannot have this name",
+            received=repr(model[:80]),
+            allowed="1 to 63 of a-z, 0-9, - and _, beginning with a letter or digit",
+            next_step="use the name of a project",
+        )
+    return folder / model
+
+
+def write(descriptor: int, data: bytes) -> None:
+    """Hand all of ``data`` to the operating system."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def plain(value: Any) -> Any:
+    """Numpy scalars, which a user's model may answer with, as plain numbers."""
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"a value of type {type(value).__name__} cannot be logged")
+
+
+def unwritable(path: Path, error: OSError) -> WorkspaceUnusable:
+    """The error for a log that cannot be written."""
+    return WorkspaceUnusable(
+        f"predictions or outcomes cannot be logged: {error.strerror or error}",
+        received=str(path),
+        next_step="make the folder writable and see that the disk has room",
+    )
