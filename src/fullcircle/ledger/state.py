@@ -1,0 +1,157 @@
+"""The state is a fold over facts: who is champion, what is deployed, what exists. Nothing else decides it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from fullcircle.types.facts import Fact
+from fullcircle.types.turn import Snapshot
+
+# Which field of which kind of fact says that a blob was stored. Such a fact also revives a deleted blob.
+STORED: Mapping[str, tuple[str, ...]] = {
+    "snapshot.created": ("snapshot",),
+    "run.finished": ("draft",),
+    "report.recorded": ("report",),
+    "bundle.built": ("bundle",),
+    "bundle.proven": ("proof",),
+    "window.monitored": ("window",),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionState:
+    """A registered version and the digests of what it is made of. ``seq`` and ``time`` are its fact's."""
+
+    model: str
+    version: int
+    run: str
+    bundle: str
+    report: str
+    snapshot: str
+    proof: str
+    seq: int
+    time: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What holds after the fact ``seq`` (0: before the first).
+
+    ``history`` is the way back per model: its champions, oldest first, the present one last; a rollback to an
+    earlier champion drops those after it. ``promotions`` is the seq of the fact that made the present champion.
+    ``runs`` (by run id, in order of finishing) and ``deployments`` (by model, running ones only) are the bodies
+    of their facts, ``decisions`` and ``windows`` the facts themselves in order. ``deleted`` holds the digests of
+    blobs that were deleted and not stored again since.
+    """
+
+    seq: int = 0
+    versions: Mapping[str, Mapping[int, VersionState]] = field(default_factory=dict)
+    champions: Mapping[str, int] = field(default_factory=dict)
+    history: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    promotions: Mapping[str, int] = field(default_factory=dict)
+    snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
+    runs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    deployments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    decisions: tuple[Fact, ...] = ()
+    windows: tuple[Fact, ...] = ()
+    deleted: frozenset[str] = frozenset()
+
+
+def fold(facts: Iterable[Fact]) -> State:
+    """The state after ``facts``, which begin with the first."""
+    folding = Folding()
+    for fact in facts:
+        folding.add(fact)
+    return folding.state()
+
+
+class Folding:
+    """A fold that goes on as facts arrive. Kinds it does not know change nothing."""
+
+    def __init__(self) -> None:
+        self._seq = 0
+        self._versions: dict[str, dict[int, VersionState]] = {}
+        self._history: dict[str, list[int]] = {}
+        self._promotions: dict[str, int] = {}
+        self._snapshots: dict[str, Snapshot] = {}
+        self._runs: dict[str, Mapping[str, Any]] = {}
+        self._deployments: dict[str, Mapping[str, Any]] = {}
+        self._decisions: list[Fact] = []
+        self._windows: list[Fact] = []
+        self._deleted: set[str] = set()
+
+    def add(self, fact: Fact) -> None:
+        """Take the next fact in."""
+        self._seq = fact.seq
+        body = fact.body
+        for name in STORED.get(fact.kind, ()):
+            self._deleted.discard(str(body.get(name)))
+        match fact.kind:
+            case "snapshot.created":
+                self._snapshot(fact)
+            case "run.finished":
+                self._runs.pop(body["run"], None)
+                self._runs[body["run"]] = body
+            case "version.registered":
+                self._version(fact)
+            case "version.promoted" | "version.rolled_back":
+                self._champion(fact)
+            case "decision.taken":
+                self._decisions.append(fact)
+            case "deployment.started":
+                self._deployments[body["model"]] = body
+            case "deployment.stopped":
+                self._deployments.pop(body["model"], None)
+            case "window.monitored":
+                self._windows.append(fact)
+            case "blob.deleted":
+                self._deleted.add(body["digest"])
+
+    def state(self) -> State:
+        """The state by now; later facts do not change it."""
+        versions = {model: MappingProxyType(dict(known)) for model, known in self._versions.items()}
+        return State(
+            seq=self._seq,
+            versions=MappingProxyType(versions),
+            champions=MappingProxyType({model: numbers[-1] for model, numbers in self._history.items()}),
+            history=MappingProxyType({model: tuple(numbers) for model, numbers in self._history.items()}),
+            promotions=MappingProxyType(dict(self._promotions)),
+            snapshots=MappingProxyType(dict(self._snapshots)),
+            runs=MappingProxyType(dict(self._runs)),
+            deployments=MappingProxyType(dict(self._deployments)),
+            decisions=tuple(self._decisions),
+            windows=tuple(self._windows),
+            deleted=frozenset(self._deleted),
+        )
+
+    def _snapshot(self, fact: Fact) -> None:
+        body = fact.body
+        known = self._snapshots.get(body["snapshot"])
+        self._snapshots[body["snapshot"]] = Snapshot(
+            digest=body["snapshot"],
+            rows=int(body.get("rows") or 0),
+            columns=int(body.get("columns") or 0),
+            source=str(body.get("source") or ""),
+            parent=body.get("parent"),
+            created=known.created if known else fact.time,
+        )
+
+    def _version(self, fact: Fact) -> None:
+        body = fact.body
+        parts = {name: str(body.get(name) or "") for name in ("run", "bundle", "report", "snapshot", "proof")}
+        self._versions.setdefault(body["model"], {})[body["version"]] = VersionState(
+            model=body["model"], version=body["version"], seq=fact.seq, time=fact.time, **parts
+        )
+
+    def _champion(self, fact: Fact) -> None:
+        model, version = fact.body["model"], fact.body["version"]
+        numbers = self._history.setdefault(model, [])
+        if fact.kind == "version.rolled_back" and version in numbers:
+            last = len(numbers) - 1 - numbers[::-1].index(version)
+            del numbers[last + 1 :]
+        elif not numbers or numbers[-1] != version:
+            numbers.append(version)
+        self._promotions[model] = fact.seq

@@ -1,0 +1,1 @@
+"""Public conformance suites: subclass one to test an extension of your own."""
