@@ -1,0 +1,1 @@
+"""Monitoring: production compared with the reference, within a budget of false alarms."""

@@ -1,0 +1,1 @@
+"""The detectors that come with fullcircle. They register like anybody else's."""
