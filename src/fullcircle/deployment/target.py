@@ -1,0 +1,86 @@
+"""The contract of a target: a place where models answer.
+
+A target is told what should run (a ``Service``) and makes it so. Registered in the group "targets" by a class
+without arguments; the same object may be used again and again, from one thread at a time. Two processes may
+``apply`` or ``remove`` the same service at once: the target sees to it that one waits for the other.
+
+- ``plan`` tells what ``apply`` would do, and changes nothing.
+- ``apply`` makes it so and returns when every model answers by the version that ``served`` names. Doing it twice
+  changes nothing. Where it fails it raises ServerFailed with the server's own last words, or PortInUse, and leaves
+  nothing new running; what answered before goes on.
+- ``status`` tells what is there now, without raising for what is not.
+- ``remove`` lets it finish what it answers, and ends it. Removing what is not there is not an error. Only what
+  this target started is ever ended.
+
+What is served is not the target's: it is in ``served.json``, which the server follows by itself.
+``fullcircle.testing.targets.TargetSuite`` checks all of this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from fullcircle.types.progress import Progress, Silent
+
+Action = Literal["start", "keep", "restart"]
+SILENT = Silent()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """What should run: a server in the environment of ``python``, following ``served``.
+
+    ``predictions`` is the folder of the prediction log, ``code`` that for the bundles' own classes, ``state`` one
+    that belongs to the target (its notes, the server's log). ``port`` 0 is any free one. ``models`` limits what is
+    served, all that ``served`` names by default. ``timeout`` is how many seconds the start may take.
+    """
+
+    python: Path
+    served: Path
+    predictions: Path
+    code: Path
+    state: Path
+    host: str = "127.0.0.1"
+    port: int = 8710
+    models: tuple[str, ...] = ()
+    timeout: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What ``apply`` would do, and why in one sentence."""
+
+    action: Action
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """What is there: ``url`` is "" and ``pid`` 0 when nothing runs, ``problem`` says why it is not ready."""
+
+    running: bool
+    ready: bool = False
+    url: str = ""
+    pid: int = 0
+    versions: tuple[tuple[str, int], ...] = ()
+    problem: str = ""
+
+
+class Target(Protocol):
+    """See the module's text."""
+
+    name: str
+
+    def plan(self, service: Service) -> Plan:
+        """What ``apply`` would do."""
+
+    def apply(self, service: Service, progress: Progress = SILENT) -> Running:
+        """Make it so, and wait until it answers."""
+
+    def status(self, service: Service) -> Running:
+        """What is there now."""
+
+    def remove(self, service: Service) -> None:
+        """End it."""

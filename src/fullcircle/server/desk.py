@@ -1,0 +1,83 @@
+"""The work behind a request: ask the model, write the log, and only then form the answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fullcircle.errors import PredictionNotFound, ServerBusy, WorkspaceUnusable
+from fullcircle.server.follower import Loaded
+from fullcircle.server.http import Answer, answer
+from fullcircle.server.requests import Label, labels, predictions, unfit
+from fullcircle.tables.predictions import PredictionLog, append_outcomes, find
+from fullcircle.types.prediction import Outcome, Prediction
+
+_logger = logging.getLogger(__name__)
+
+
+class Desk:
+    """Predicts and takes outcomes. ``predict`` is called by one thread, ``outcomes`` by one thread at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._log = PredictionLog(folder)
+
+    def predict(self, loaded: Loaded, rows: Sequence[dict[str, Any]]) -> Answer:
+        """Answer all rows by one version. Raises ServerBusy where the log cannot be written: nothing unrecorded."""
+        private = frozenset(column.name for column in loaded.scorer.contract.columns if column.private)
+        found = tuple(_signed(one, loaded, private) for one in loaded.scorer.score(rows))
+        try:
+            logged = self._log.append(found)
+        except WorkspaceUnusable as error:
+            raise _unrecorded(error) from error
+        status, body = predictions(loaded.model, loaded.version, logged)
+        return answer(body, status)
+
+    def outcomes(self, loaded: Loaded, pairs: Sequence[tuple[str, Any]]) -> Answer:
+        """Write the labels of known predictions of this model to the log, and say what became of each."""
+        found: list[Label] = []
+        accepted: list[Outcome] = []
+        for number, value in pairs:
+            why = unfit(value, loaded.scorer.contract)
+            if not self._knows(loaded.model, number):
+                found.append(Label(id=number, status="unknown"))
+            elif why:
+                found.append(Label(id=number, status="rejected", text=why))
+            else:
+                found.append(Label(id=number, status="accepted"))
+                accepted.append(Outcome(prediction_id=number, value=value))
+        try:
+            append_outcomes(self._folder, loaded.model, accepted)
+        except WorkspaceUnusable as error:
+            raise _unrecorded(error) from error
+        status, body = labels(loaded.model, found)
+        return answer(body, status)
+
+    def close(self) -> None:
+        """Close the log."""
+        self._log.close()
+
+    def _knows(self, model: str, number: str) -> bool:
+        try:
+            return find(self._folder, number).model == model
+        except PredictionNotFound:
+            return False
+
+
+def _unrecorded(error: WorkspaceUnusable) -> ServerBusy:
+    _logger.error("nothing is answered, because nothing can be recorded: %s", error)
+    return ServerBusy(
+        "the server cannot write its log, and answers nothing it cannot record",
+        next_step="whoever runs the server: look at its own log, make room on the disk",
+    )
+
+
+def _signed(one: Prediction, loaded: Loaded, private: frozenset[str]) -> Prediction:
+    """The prediction as it goes to the log: by which version, without the values of private columns."""
+    inputs = one.inputs
+    if inputs is not None and private:
+        inputs = {name: value for name, value in inputs.items() if name not in private}
+    return replace(one, model=loaded.model, version=loaded.version, bundle=loaded.bundle, inputs=inputs)

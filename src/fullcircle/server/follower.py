@@ -1,0 +1,212 @@
+"""Follows ``served.json``: loads what it names, proves it on its golden rows, and only then lets it answer.
+
+The file: ``{"models": {NAME: {"version": 3, "bundle": DIGEST, "path": "bundle.zip"}}}``, a relative path is looked
+up beside the file. Whoever writes it replaces it as a whole (write beside it, rename). A bundle that cannot be
+loaded, or answers its golden rows differently, leaves the model in place that answered before.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+
+from fullcircle.errors import BundleInvalid, FullcircleError
+from fullcircle.runtimes.scorer import Scorer
+
+EVERY = 0.2  # seconds between two looks at the file
+RETRY = 5.0  # seconds until a bundle that failed is tried again: its file may still arrive
+_logger = logging.getLogger(__name__)
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One model as ``served.json`` names it."""
+
+    version: int
+    bundle: str
+    path: str
+
+
+class Served(msgspec.Struct, frozen=True):
+    """The whole of ``served.json``."""
+
+    models: dict[str, Entry] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A version that answers."""
+
+    model: str
+    version: int
+    bundle: str
+    scorer: Scorer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """Why a version that ``served.json`` names does not answer."""
+
+    version: int
+    bundle: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What is served at one moment. Never changed, only replaced as a whole.
+
+    ``wanted`` are the models the file names, ``file`` says why the file itself could not be used ("" when it could).
+    """
+
+    loaded: Mapping[str, Loaded] = field(default_factory=dict)
+    troubles: Mapping[str, Trouble] = field(default_factory=dict)
+    wanted: frozenset[str] = frozenset()
+    file: str = "served.json was not read yet"
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The models that are wanted and have no version that answers."""
+        return tuple(sorted(self.wanted - self.loaded.keys()))
+
+    @property
+    def ready(self) -> bool:
+        """Whether something is served, and all that is wanted."""
+        return bool(self.loaded) and not self.missing
+
+
+Load = Callable[[Path, str, Entry], Scorer]
+
+
+class Follower:
+    """Keeps ``view`` in step with the file. ``look`` may be called by one thread at a time.
+
+    ``load`` turns (path of the bundle, model name, entry) into a scorer, and raises where that may not answer.
+    ``every`` and ``retry`` are seconds.
+    """
+
+    def __init__(
+        self,
+        served: Path,
+        load: Load,
+        *,
+        only: frozenset[str] = frozenset(),
+        every: float = EVERY,
+        retry: float = RETRY,
+    ) -> None:
+        self.view = View()
+        self._served = served
+        self._load = load
+        self._only = only
+        self._every = every
+        self._patience = retry
+        self._retry: dict[str, float] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="fullcircle-follower", daemon=True)
+
+    def start(self) -> None:
+        """Look again and again, in a thread of its own. The first look may take as long as loading takes."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop looking. A bundle that is being loaded is left to itself."""
+        self._stop.set()
+
+    def look(self) -> View:
+        """Look at the file once, and load what changed."""
+        try:
+            served = msgspec.json.decode(self._served.read_bytes(), type=Served)
+        except FileNotFoundError:
+            self._unusable("there is no served.json yet")
+        except OSError as error:
+            self._unusable(f"served.json could not be read: {error.strerror}")
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            self._unusable("served.json is not valid")
+        else:
+            self._follow_entries(served.models)
+        return self.view
+
+    def _unusable(self, why: str) -> None:
+        if self.view.file != why:
+            _logger.warning(why)
+        self.view = replace(self.view, file=why)
+
+    def _follow_entries(self, models: Mapping[str, Entry]) -> None:
+        entries = {name: entry for name, entry in models.items() if not self._only or name in self._only}
+        wanted = frozenset(entries)
+        self.view = View(
+            loaded={name: one for name, one in self.view.loaded.items() if name in wanted},
+            troubles={name: one for name, one in self.view.troubles.items() if name in wanted},
+            wanted=wanted,
+            file="",
+        )
+        for name, entry in entries.items():
+            if self._stop.is_set():
+                return
+            self._follow_entry(name, entry)
+
+    def _follow_entry(self, name: str, entry: Entry) -> None:
+        loaded, trouble = self.view.loaded.get(name), self.view.troubles.get(name)
+        if loaded and (loaded.version, loaded.bundle) == (entry.version, entry.bundle):
+            if trouble:
+                self._replace(name, loaded, None)
+            return
+        known = trouble is not None and (trouble.version, trouble.bundle) == (entry.version, entry.bundle)
+        if known and time.monotonic() < self._retry.get(name, 0.0):
+            return
+        try:
+            scorer = self._load(self._served.parent / entry.path, name, entry)
+        except Exception as error:
+            if not known:
+                _logger.exception("version %d of %s could not be loaded", entry.version, name)
+            self._retry[name] = time.monotonic() + self._patience
+            self._replace(name, loaded, _trouble(entry, error))
+            return
+        _logger.info("version %d of %s answers", entry.version, name)
+        self._replace(name, Loaded(model=name, version=entry.version, bundle=entry.bundle, scorer=scorer), None)
+
+    def _replace(self, name: str, loaded: Loaded | None, trouble: Trouble | None) -> None:
+        rest = {other: one for other, one in self.view.loaded.items() if other != name}
+        troubles = {other: one for other, one in self.view.troubles.items() if other != name}
+        self.view = replace(
+            self.view,
+            loaded={**rest, name: loaded} if loaded else rest,
+            troubles={**troubles, name: trouble} if trouble else troubles,
+        )
+
+    def _follow(self) -> None:
+        seen: object = None
+        while not self._stop.is_set():
+            mark = self._mark()
+            if mark != seen:
+                # Somebody wrote the file again: what failed before is worth another try at once.
+                seen = mark
+                self._retry.clear()
+                self.view = replace(self.view, troubles={})
+                self.look()
+            elif self.view.troubles or self.view.file:
+                self.look()
+            self._stop.wait(self._every)
+
+    def _mark(self) -> object:
+        try:
+            found = self._served.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _trouble(entry: Entry, error: Exception) -> Trouble:
+    if isinstance(error, FullcircleError):
+        code, message = error.code, error.what
+    elif isinstance(error, OSError):
+        code, message = BundleInvalid.code, f"the bundle could not be read: {error.strerror or error}"
+    else:
+        code, message = BundleInvalid.code, f"the model could not be loaded: {type(error).__name__}"
+    return Trouble(version=entry.version, bundle=entry.bundle, code=code, message=message)

@@ -1,0 +1,158 @@
+"""The thin layer over ASGI: what a request must look like before anybody reads it, and how answers leave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from fullcircle.errors import FullcircleError, ModelNotServed, RequestInvalid, ServerBusy
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+JSON = (b"content-type", b"application/json")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request, and all of them together, may ask for.
+
+    ``body_seconds`` is how long a body may take to arrive, ``reading_bytes`` how much of all bodies may be held
+    at once, ``waiting`` how many requests may wait for the model, ``inline_bytes`` up to which size a body is
+    decoded at once instead of in a thread.
+    """
+
+    body_bytes: int = 8 * 2**20
+    rows: int = 10_000
+    outcomes: int = 10_000
+    waiting: int = 64
+    body_seconds: float = 30.0
+    reading_bytes: int = 256 * 2**20
+    inline_bytes: int = 64 * 2**10
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A status, a JSON body and headers beside its type and length."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class Disconnected(Exception):
+    """The caller hung up before the body was complete. Nobody is left to answer."""
+
+
+def answer(content: object, status: int = 200) -> Answer:
+    """An answer with ``content`` as JSON."""
+    return Answer(status, msgspec.json.encode(content))
+
+
+def refusal(error: FullcircleError) -> Answer:
+    """The one shape of every answer from 400 on: ``{"error": {"code", "message", ...}}``."""
+    body = msgspec.json.encode({"error": error.as_dict()})
+    if isinstance(error, ServerBusy):
+        return Answer(503, body, ((b"retry-after", b"1"),))
+    if isinstance(error, ModelNotServed):
+        return Answer(404, body)
+    return Answer(error.status if isinstance(error, RequestInvalid) else 400, body)
+
+
+def wrong_method(allowed: str) -> Answer:
+    """405 with the methods that are allowed."""
+    error = RequestInvalid("this address does not take this method", allowed=allowed, status=405)
+    return Answer(405, msgspec.json.encode({"error": error.as_dict()}), ((b"allow", allowed.encode()),))
+
+
+async def reply(send: Send, found: Answer, *, head: bool = False, close: bool = False) -> None:
+    """Send an answer: without its body for HEAD, with a request to close the connection while draining."""
+    headers = [JSON, (b"content-length", str(len(found.body)).encode()), *found.headers]
+    if close:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": found.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if head else found.body})
+
+
+def check_headers(headers: list[tuple[bytes, bytes]], limits: Limits) -> None:
+    """Refuse what is not plain JSON in UTF-8 (415), or announces more than may be sent (413)."""
+    types = [value for name, value in headers if name.lower() == b"content-type"]
+    if len(types) != 1 or not _is_json(types[0]):
+        raise RequestInvalid(
+            "the body is not declared as JSON",
+            allowed="one header: Content-Type: application/json",
+            next_step="send the rows as JSON, with this header",
+            status=415,
+        )
+    encodings = [value.strip().lower() for name, value in headers if name.lower() == b"content-encoding"]
+    if any(value not in (b"", b"identity") for value in encodings):
+        raise RequestInvalid(
+            "the body is compressed", allowed="no Content-Encoding", next_step="send it as it is", status=415
+        )
+    lengths = [value for name, value in headers if name.lower() == b"content-length"]
+    if any(value.isdigit() and (len(value) > 18 or int(value) > limits.body_bytes) for value in lengths):
+        raise _too_large(limits)
+
+
+def _is_json(value: bytes) -> bool:
+    kind, *parameters = (part.strip().lower() for part in value.split(b";"))
+    return kind == b"application/json" and all(
+        part in (b"", b"charset=utf-8", b'charset="utf-8"') for part in parameters
+    )
+
+
+def _too_large(limits: Limits) -> RequestInvalid:
+    return RequestInvalid(
+        "the body is too large",
+        allowed=f"at most {limits.body_bytes:,} bytes",
+        next_step="send the rows in several requests, or score them as a batch",
+        status=413,
+    )
+
+
+class Reader:
+    """Reads bodies, and holds no more of them at once than is allowed. Used by one event loop only."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._held = 0
+
+    async def body(self, receive: Receive) -> bytes:
+        """The whole body. Raises RequestInvalid (413, 408), ServerBusy or Disconnected."""
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                more = True
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise Disconnected
+                    part = message.get("body", b"")
+                    more = message.get("more_body", False)
+                    parts.append(part)
+                    size += len(part)
+                    self._held += len(part)
+                    self._check(size)
+        except TimeoutError as error:
+            raise RequestInvalid(
+                "the body took too long to arrive",
+                allowed=f"{self._limits.body_seconds:g} seconds",
+                next_step="send it faster, or in several requests",
+                status=408,
+            ) from error
+        finally:
+            self._held -= size
+        return b"".join(parts)
+
+    def _check(self, size: int) -> None:
+        if size > self._limits.body_bytes:
+            raise _too_large(self._limits)
+        if self._held > self._limits.reading_bytes:
+            raise ServerBusy("too much is being sent at once", next_step="try again in a second")

@@ -1,0 +1,52 @@
+"""One thread that does one piece of work after another, with a bounded number of them waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from fullcircle.errors import ServerBusy
+
+T = TypeVar("T")
+
+
+class Lane:
+    """Keeps the model out of the event loop, so that health is answered while it computes.
+
+    ``run`` is called from one event loop. The work runs in a single thread: what it touches needs no locks.
+    """
+
+    def __init__(self, name: str, waiting: int) -> None:
+        self._name = name
+        self._waiting = waiting
+        self._taken = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"fullcircle-{name}")
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs or waits."""
+        return self._taken == 0
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """The result of ``work``, or what it raised. Raises ServerBusy at once where too many wait already."""
+        if self._taken > self._waiting:
+            raise ServerBusy(
+                "more requests are waiting than can be answered soon",
+                allowed=f"{self._waiting} waiting",
+                next_step="try again in a second",
+            )
+        future = self._thread.submit(work)
+        # The place is free when the work is done, not when the caller stops waiting for it.
+        self._taken += 1
+        loop = asyncio.get_running_loop()
+        future.add_done_callback(lambda _: loop.is_closed() or loop.call_soon_threadsafe(self._leave))
+        return await asyncio.wrap_future(future)
+
+    def _leave(self) -> None:
+        self._taken -= 1
+
+    def close(self) -> None:
+        """Take no more work, drop what waits."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
