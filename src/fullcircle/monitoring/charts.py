@@ -16,7 +16,7 @@ MOST_BINS = 40
 
 def distances(found: Mapping[str, float], moved: Collection[str]) -> Chart:
     """The distance of each feature (name to bits), the farthest first, marked where there is an alarm."""
-    ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))[:MOST_FEATURES]
+    ranked = sorted(found.items(), key=lambda item: -round(item[1], 3))[:MOST_FEATURES]
     rows = [
         {"feature": name, "distance": round(bits, 6), "evidence": "alarm" if name in moved else "within the budget"}
         for name, bits in ranked

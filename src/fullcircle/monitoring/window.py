@@ -88,7 +88,8 @@ def _drift(profile: Profile, found: Counts, alarms: Sequence[Alarm], alpha: floa
     if not known:
         text = "No row of this window was answered, so there is nothing to compare."
         return Finding(check="drift", code="M001", title=title, severity="warning", text=text)
-    worst = max(moved or known, key=lambda name: (known.get(name, 0.0), name))
+    # Of equal distances the first counts: the inputs come before the prediction, causes before the consequence.
+    worst = max(moved or known, key=lambda name: round(known.get(name, 0.0), 3))
     feature = next(each for each in profile.features if each.name == worst)
     return Finding(
         check="drift",
@@ -116,7 +117,7 @@ def _drift_text(alarms: Sequence[Alarm], features: int, monitor: Monitor) -> str
     budget = f"at a budget of {monitor.false_alerts} over {features} features (the prediction is one)"
     if not alarms:
         return f"No feature differs from the reference beyond chance, {budget}."
-    first = sorted(alarms, key=lambda alarm: -alarm.distance)
+    first = sorted(alarms, key=lambda alarm: -round(alarm.distance, 3))
     named = ". ".join(dict.fromkeys(alarm.text for alarm in first[:3]))
     count = len({alarm.feature for alarm in alarms})
     more = f", and {count - 3} more" if count > 3 else ""

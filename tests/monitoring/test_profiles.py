@@ -1,0 +1,137 @@
+"""Profiles are frozen on the reference; counts in them add up exactly."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fullcircle.errors import DataUnfit
+from fullcircle.monitoring.profiles import PREDICTION, arrived, counts, merge, profile
+from fullcircle.types.contract import Problem, Verdict
+from fullcircle.types.monitoring import Profile
+from monitoring.monitoring_rows import CONTRACT, answers, patients, predictions, values_of
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    return patients(np.random.default_rng(1), 400)
+
+
+@pytest.fixture(scope="module")
+def reference(frame: pd.DataFrame) -> Profile:
+    return profile(frame, answers(frame), CONTRACT, metric="mae", value=44.0, low=41.0, high=47.0)
+
+
+def test_every_input_and_the_prediction_are_features(reference: Profile) -> None:
+    assert [feature.name for feature in reference.features] == [*CONTRACT.names, PREDICTION]
+    assert reference.rows == 400
+    assert (reference.metric, reference.metric_value) == ("mae", 44.0)
+    for feature in reference.features:
+        assert sum(feature.counts) == 400
+
+
+def test_bins_fit_the_kind(reference: Profile, frame: pd.DataFrame) -> None:
+    by_name = {feature.name: feature for feature in reference.features}
+    bmi = by_name["bmi"]
+    assert bmi.kind == "number"
+    assert len(bmi.counts) == len(bmi.edges) + 1 + 2
+    assert (bmi.low, bmi.high) == (frame["bmi"].min(), frame["bmi"].max())
+    assert by_name["sex"].categories == ("f", "m")
+    assert by_name["sex"].counts[0] == int((frame["sex"] == "f").sum())
+    assert by_name["smoker"].counts[1] == int(frame["smoker"].sum())
+    # Text: only what is missing counts.
+    assert by_name["note"].counts == (400, 0)
+
+
+def test_the_reference_counts_like_a_window_of_the_same_rows(reference: Profile, frame: pd.DataFrame) -> None:
+    logged = predictions(frame)
+    found = counts(reference, [arrived(each.inputs or {}, each.verdict) for each in logged], values_of(logged))
+    assert found == {feature.name: feature.counts for feature in reference.features}
+
+
+def test_it_survives_json(reference: Profile) -> None:
+    assert msgspec.json.decode(msgspec.json.encode(reference), type=Profile) == reference
+
+
+def test_what_the_contract_mended_counts_as_it_arrived(frame: pd.DataFrame) -> None:
+    """An imputed value hides behind the median, an unseen category behind "missing": neither may."""
+    broken = frame.copy()
+    broken.loc[:99, "bmi"] = np.nan
+    broken["sex"] = broken["sex"].astype(object)
+    broken.loc[50:89, "sex"] = "x"
+    found = profile(broken, answers(broken), CONTRACT)
+    by_name = {feature.name: feature for feature in found.features}
+    assert by_name["bmi"].counts[-1] == 100
+    assert by_name["sex"].counts[-2:] == (40, 0)
+
+
+def test_rejected_rows_are_not_counted(frame: pd.DataFrame) -> None:
+    gone = [None if number < 150 else answer for number, answer in enumerate(answers(frame))]
+    found = profile(frame, gone, CONTRACT)
+    assert {sum(feature.counts) for feature in found.features} == {250}
+
+
+def test_classes_are_the_bins_of_a_classifier(frame: pd.DataFrame) -> None:
+    contract = replace(CONTRACT, task="classification", classes=(False, True))
+    found = profile(frame, [True] * 300 + [False] * 100, contract)
+    assert found.features[-1].categories == ("False", "True")
+    assert found.features[-1].counts == (100, 300, 0, 0)
+
+
+def test_an_input_called_prediction_keeps_its_name(frame: pd.DataFrame) -> None:
+    renamed = frame.rename(columns={"bmi": PREDICTION})
+    columns = (replace(CONTRACT.columns[0], name=PREDICTION), *CONTRACT.columns[1:])
+    found = profile(renamed, answers(frame), replace(CONTRACT, columns=columns))
+    names = [feature.name for feature in found.features]
+    assert names[0] == PREDICTION
+    assert len(set(names)) == len(names)
+
+
+def test_lengths_must_agree(frame: pd.DataFrame) -> None:
+    with pytest.raises(DataUnfit, match="as many predictions as rows"):
+        profile(frame, answers(frame)[:-1], CONTRACT)
+
+
+def test_a_reference_without_any_answer_is_refused(frame: pd.DataFrame) -> None:
+    with pytest.raises(DataUnfit, match="no reference row was answered"):
+        profile(frame, [None] * len(frame), CONTRACT)
+
+
+def test_arrived_leaves_sound_values_alone() -> None:
+    assert arrived({"bmi": 31.0}, Verdict(status="ok")) == {"bmi": 31.0}
+    outside = Problem(column="bmi", reason="outside", action="flag", text="")
+    assert arrived({"bmi": 310.0}, Verdict(status="flagged", problems=(outside,))) == {"bmi": 310.0}
+
+
+@given(cut=st.integers(0, 120), seed=st.integers(0, 50))
+def test_two_lots_add_up_to_the_whole(reference: Profile, cut: int, seed: int) -> None:
+    logged = predictions(patients(np.random.default_rng(seed), 120))
+    inputs = [arrived(each.inputs or {}, each.verdict) for each in logged]
+    answered = values_of(logged)
+    parts = [counts(reference, inputs[part], answered[part]) for part in (slice(None, cut), slice(cut, None))]
+    assert merge(*parts) == merge(*reversed(parts)) == counts(reference, inputs, answered)
+
+
+def test_counts_in_other_bins_do_not_add() -> None:
+    with pytest.raises(DataUnfit, match="different bins"):
+        merge({"a": (1, 2, 3)}, {"a": (1, 2)})
+    with pytest.raises(DataUnfit, match="different bins"):
+        merge({"a": (1, 2, 3)}, {"b": (1, 2, 3)})
+
+
+def test_an_empty_window_counts_nothing(reference: Profile) -> None:
+    found = counts(reference, [], [])
+    assert all(sum(values) == 0 for values in found.values())
+    assert merge(found, found) == found
+
+
+def test_a_vanished_feature_counts_as_missing(reference: Profile) -> None:
+    found = counts(reference, [{"children": 2}] * 5, [100.0] * 5)
+    assert found["bmi"][-1] == 5
+    assert found["smoker"][-1] == 5
