@@ -1,0 +1,161 @@
+"""From an audited bundle to something that answers, and whether it answers as it did when it was evaluated."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import struct
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fullcircle import registry
+from fullcircle.packaging.bundle import Bundle, GoldenRow
+from fullcircle.runtimes.runtime import SavedModel
+from fullcircle.runtimes.scorer import Scorer
+from fullcircle.types.prediction import Prediction
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """How the golden rows were answered this time.
+
+    ``largest_difference`` is the largest absolute difference of a number (prediction or probability), infinity
+    where an answer differs in anything else: class, verdict, or the values the model saw. ``differences`` tells
+    the first few in words.
+    """
+
+    rows: int
+    same_bits: bool
+    largest_difference: float
+    differences: tuple[str, ...] = ()
+
+
+def scorer(bundle: Bundle, code_folder: Path, *, version: int = 0, digest: str | None = None) -> Scorer:
+    """Build the model of a bundle, and the scorer that answers with it.
+
+    The source of the project's own classes is kept under ``code_folder``, which may be shared by bundles and by
+    processes. ``version`` and ``digest`` (by default the bundle's own) are written into each prediction. Raises
+    ModelRefused where the model holds a type that may not be loaded, PluginUnknown where its runtime is missing.
+    """
+    return Scorer(
+        bundle.contract,
+        restore(bundle.manifest.runtime, bundle.saved, code_folder),
+        name=bundle.manifest.model,
+        version=version,
+        bundle=bundle.digest if digest is None else digest,
+    )
+
+
+def restore(runtime: str, saved: SavedModel, code_folder: Path) -> Any:
+    """The model that ``saved`` holds, by the runtime of this name."""
+    return registry.find("runtimes", runtime)().load(
+        saved.data, types=saved.types, code=source(saved.code, code_folder) if saved.code else None
+    )
+
+
+def source(code: Mapping[str, bytes], folder: Path) -> Path:
+    """A folder under ``folder`` that holds exactly these modules as files, and nothing that could shadow them.
+
+    It is named after its content, written beside its place and renamed. One that is there already is compared
+    file by file, and replaced where it differs: what was left on disk is never trusted.
+    """
+    files = {f"{module.replace('.', '/')}.py": content for module, content in sorted(code.items())}
+    listing = msgspec.json.encode([(name, hashlib.sha256(content).hexdigest()) for name, content in files.items()])
+    home = folder.absolute() / hashlib.sha256(listing).hexdigest()[:32]
+    if _holds(home, files):
+        return home
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".part-", dir=home.parent, ignore_cleanup_errors=True) as name:
+        draft = Path(name) / "code"
+        for file, content in files.items():
+            path = draft / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        if home.exists() and not _holds(home, files):
+            home.rename(Path(name) / "spoilt")
+        try:
+            draft.rename(home)
+        except OSError:
+            if not _holds(home, files):  # another process was faster, with something else
+                raise
+    return home
+
+
+def _holds(home: Path, files: Mapping[str, bytes]) -> bool:
+    """Whether a folder holds exactly these files; byte code is not there to be trusted either."""
+    if not home.is_dir() or home.is_symlink():
+        return False
+    found = {
+        path.relative_to(home).as_posix(): path for path in home.rglob("*") if path.is_symlink() or path.is_file()
+    }
+    return found.keys() == files.keys() and all(
+        not path.is_symlink() and path.read_bytes() == files[name] for name, path in found.items()
+    )
+
+
+def check_golden(bundle: Bundle, scorer: Scorer) -> float:
+    """The largest difference to the recorded answers: 0.0 means the same bits, infinity another class or verdict."""
+    return replay(bundle, scorer).largest_difference
+
+
+def replay(bundle: Bundle, scorer: Scorer) -> Replay:
+    """Answer the golden rows, all in one call as they were when recorded, and compare."""
+    found = scorer.score([golden.row for golden in bundle.golden])
+    gaps = [_gap(golden, prediction) for golden, prediction in zip(bundle.golden, found, strict=True)]
+    told = [
+        f"golden row {place}: {_told(golden, prediction)}"
+        for place, (golden, prediction, gap) in enumerate(zip(bundle.golden, found, gaps, strict=True), start=1)
+        if gap
+    ]
+    largest = max(gaps, default=0.0)
+    return Replay(
+        rows=len(gaps), same_bits=largest == 0.0, largest_difference=largest, differences=tuple(told[:_SHOWN])
+    )
+
+
+def _gap(golden: GoldenRow, found: Prediction) -> float:
+    if golden.verdict != found.verdict or not _same(golden.inputs, found.inputs):
+        return math.inf
+    expected_chances, chances = golden.probabilities or {}, found.probabilities or {}
+    if list(expected_chances) != list(chances):
+        return math.inf
+    pairs = [(golden.value, found.value), *((expected_chances[name], chances[name]) for name in chances)]
+    return max(_distance(expected, value) for expected, value in pairs)
+
+
+def _distance(expected: Any, value: Any) -> float:
+    """0.0 for the same bits only: two zeros of different sign are the smallest number apart."""
+    if _same(expected, value):
+        return 0.0
+    if not (isinstance(expected, float) and isinstance(value, float)) or math.isnan(expected - value):
+        return math.inf
+    return max(abs(expected - value), math.ulp(0.0))
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Equal in type and bits; mappings key by key."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, float):
+        return struct.pack("<d", a) == struct.pack("<d", b)
+    return bool(a == b)
+
+
+def _told(golden: GoldenRow, found: Prediction) -> str:
+    """What differs, without quoting any value of the row."""
+    if golden.verdict != found.verdict:
+        return f"verdict {golden.verdict.status} became {found.verdict.status}"
+    if not _same(golden.inputs, found.inputs):
+        return "the model was shown other values"
+    if not _same(golden.value, found.value):
+        return f"answer {golden.value!r} became {found.value!r}"
+    return "the probabilities changed"

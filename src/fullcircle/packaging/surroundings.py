@@ -1,0 +1,109 @@
+"""Whether the running interpreter is the clean environment that a lock describes, and nothing else plays a part."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+import sysconfig
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+
+from fullcircle.packaging.lock import normal
+
+# Written into every environment by uv itself; an interpreter's own byte code comes and goes.
+_OF_THE_ENVIRONMENT = {"_virtualenv.py", "_virtualenv.pth", "__pycache__"}
+_FOREIGN = {"site-packages", "dist-packages"}
+_SPELLINGS = {"alpha": "a", "beta": "b", "c": "rc", "pre": "rc", "preview": "rc", "rev": "post", "r": "post"}
+
+
+def installed() -> dict[str, str]:
+    """Normalised name to version of every package this interpreter sees, sorted."""
+    return dict(sorted((normal(each.metadata["Name"]), each.version) for each in distributions()))
+
+
+def loaded_files() -> list[str]:
+    """The files that the modules loaded so far came from."""
+    origins = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    return sorted({origin for origin in origins if origin})
+
+
+def strangers(paths: Iterable[str], forbidden: Sequence[Path] = (), allowed: Sequence[Path] = ()) -> list[str]:
+    """Those ``paths`` that are neither in this environment nor in Python's own library, in words.
+
+    ``forbidden`` folders are strangers themselves, wherever they are; what is in the ``allowed`` ones is not.
+    """
+    library = [os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]
+    home = [os.path.realpath(folder) for folder in (sys.prefix, *map(str, allowed))]
+    banned = {os.path.realpath(folder) for folder in forbidden}
+    found = []
+    for path in paths:
+        real = os.path.realpath(path)
+        ours = any(_within(real, folder) for folder in home) or any(_of_python(real, folder) for folder in library)
+        if not ours or real in banned:
+            found.append(f"{path} plays a part and does not belong to the environment")
+    return found
+
+
+def misfits(expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
+    """Where what is installed is not exactly what the lock says."""
+    problems = []
+    for name in sorted(expected.keys() | found.keys()):
+        wanted, has = expected.get(name), found.get(name)
+        if wanted is None:
+            problems.append(f"{name} {has} is installed and not in the lock")
+        elif has is None:
+            problems.append(f"{name} {wanted} is in the lock and not installed")
+        elif _version(wanted) != _version(has):
+            problems.append(f"{name} {has} is installed, the lock says {wanted}")
+    return problems
+
+
+def tampered(site_packages: Path) -> list[str]:
+    """Files that differ from what their package's RECORD says they were, and files that no package brought."""
+    problems: list[str] = []
+    known = set(_OF_THE_ENVIRONMENT)
+    for distribution in distributions(path=[str(site_packages)]):
+        known |= _top_level(distribution)
+        problems += _altered(distribution)
+    unknown = sorted(path.name for path in site_packages.iterdir() if path.name not in known)
+    return [*problems, *(f"{name} was added to the environment by nobody in the lock" for name in unknown)]
+
+
+def _altered(distribution: Distribution) -> Iterable[str]:
+    for file in distribution.files or ():
+        if file.hash is None:
+            continue  # RECORD itself
+        try:
+            with open(str(distribution.locate_file(file)), "rb") as opened:
+                digest = hashlib.file_digest(opened, file.hash.mode).digest()
+        except FileNotFoundError:
+            yield f"{file} of {distribution.metadata['Name']} is missing"
+            continue
+        if urlsafe_b64encode(digest).rstrip(b"=").decode("ascii") != file.hash.value:
+            yield f"{file} of {distribution.metadata['Name']} was altered after it was installed"
+
+
+def _top_level(distribution: Distribution) -> set[str]:
+    return {file.parts[0] for file in distribution.files or ()}
+
+
+def _of_python(path: str, library: str) -> bool:
+    """Whether a path is part of Python's library: the folder itself, or the zip that may stand beside it."""
+    if path == f"{library.replace('python3.', 'python3')}.zip":
+        return True
+    return _within(path, library) and not _FOREIGN & set(Path(path).relative_to(library).parts)
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _version(text: str) -> list[str]:
+    """The parts of a version as https://packaging.python.org/specifications/version-specifiers/ compares them."""
+    parts = re.findall(r"[0-9]+|[a-z]+", text.lower())
+    found = [part.lstrip("0") or "0" if part.isdigit() else _SPELLINGS.get(part, part) for part in parts]
+    return found[1:] if found[:1] == ["v"] else found

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import math
+import os
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bundle_samples import SAVED, sample
+from fullcircle.errors import BundleInvalid, ModelRefused, PluginUnknown
+from fullcircle.packaging import loading
+from fullcircle.packaging.bundle import Bundle, GoldenRow, open_bundle, pack
+from fullcircle.types.contract import Verdict
+from fullcircle.types.prediction import Prediction
+from model_samples import classifier, regressor
+
+OK = Verdict(status="ok")
+
+
+def answering(bundle: Bundle, change: Any) -> Any:
+    """A scorer of a bundle whose predictions are changed on their way out."""
+
+    class Changed:
+        def score(self, rows: Any) -> tuple[Prediction, ...]:
+            return tuple(change(each) for each in loading.scorer(bundle, Path("unused")).score(rows))
+
+    return Changed()
+
+
+@pytest.mark.parametrize("kind", [regressor, classifier])
+def test_a_bundle_answers_as_it_was_recorded(kind: Any, tmp_path: Path) -> None:
+    bundle = open_bundle(pack(kind()))
+    scorer = loading.scorer(bundle, tmp_path, version=3)
+    assert loading.check_golden(bundle, scorer) == 0.0
+    found = loading.replay(bundle, scorer)
+    assert (found.rows, found.same_bits, found.differences) == (len(bundle.golden), True, ())
+    (answer,) = scorer.score([bundle.golden[0].row])
+    assert (answer.model, answer.version, answer.bundle) == (bundle.manifest.model, 3, bundle.digest)
+
+
+def test_a_caller_may_name_the_bundle_otherwise(tmp_path: Path) -> None:
+    bundle = regressor()
+    (answer,) = loading.scorer(bundle, tmp_path, digest="of the blob").score([bundle.golden[0].row])
+    assert answer.bundle == "of the blob"
+
+
+def test_the_smallest_change_of_an_answer_is_seen() -> None:
+    bundle = regressor()
+    found = loading.replay(bundle, answering(bundle, lambda p: replace(p, value=math.nextafter(p.value, math.inf))))
+    assert 0.0 < found.largest_difference < 1e-10
+    assert not found.same_bits
+    assert "golden row 1: answer" in found.differences[0]
+    assert len(found.differences) <= 5
+
+
+def test_a_change_of_a_probability_is_seen() -> None:
+    bundle = classifier()
+
+    def nudged(p: Prediction) -> Prediction:
+        assert p.probabilities is not None
+        return replace(p, probabilities={name: chance + 0.25 for name, chance in p.probabilities.items()})
+
+    found = loading.replay(bundle, answering(bundle, nudged))
+    assert found.largest_difference == pytest.approx(0.25)
+    assert "probabilities" in found.differences[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p: replace(p, value="other"),
+        lambda p: replace(p, value=None),
+        lambda p: replace(p, probabilities=None),
+        lambda p: replace(p, probabilities=dict(reversed(list(p.probabilities.items())))),
+        lambda p: replace(p, inputs={}),
+        lambda p: replace(p, inputs=p.inputs | {"age": float(p.inputs["age"])}),
+        lambda p: replace(p, verdict=Verdict(status="flagged")),
+    ],
+)
+def test_a_change_of_anything_else_is_infinite(change: Any) -> None:
+    bundle = classifier()
+    assert loading.check_golden(bundle, answering(bundle, change)) == math.inf
+
+
+@given(a=st.floats(allow_nan=False), b=st.floats(allow_nan=False))
+def test_only_the_same_bits_are_no_difference(a: float, b: float) -> None:
+    distance = loading._distance(a, b)
+    assert (distance == 0.0) == (a.hex() == b.hex())
+    assert distance == loading._distance(b, a)
+
+
+def test_zeros_of_different_sign_are_not_the_same_bits() -> None:
+    assert 0.0 < loading._distance(0.0, -0.0) < 1e-300
+    assert loading._distance(math.nan, 1.0) == math.inf
+    assert loading._distance(1, 1.0) == math.inf
+    assert loading._distance(True, 1) == math.inf
+
+
+def test_no_value_of_a_row_is_told() -> None:
+    golden = GoldenRow(row={"name": "Ada"}, value=1.0, verdict=OK, inputs={"name": "Ada"})
+    for found in (Prediction(value=2.0, verdict=OK, inputs={"name": "Eve"}), Prediction(value=2.0, verdict=OK)):
+        assert "Ada" not in loading._told(golden, found)
+
+
+def test_an_unknown_runtime_is_told(tmp_path: Path) -> None:
+    with pytest.raises(PluginUnknown, match="runtimes"):
+        loading.scorer(sample(runtime="absent"), tmp_path)
+
+
+def test_bytes_that_are_no_model_are_refused(tmp_path: Path) -> None:
+    with pytest.raises((BundleInvalid, ModelRefused)):
+        loading.scorer(sample(saved=replace(SAVED, code={})), tmp_path)
+
+
+def test_types_that_the_manifest_does_not_list_are_refused(tmp_path: Path) -> None:
+    bundle = regressor()
+    lying = replace(bundle, manifest=replace(bundle.manifest, types=bundle.manifest.types[1:]))
+    with pytest.raises((BundleInvalid, ModelRefused)):
+        loading.scorer(open_bundle(pack(lying)), tmp_path)
+
+
+# --- shipped source -----------------------------------------------------------------------------------
+
+
+def test_source_is_written_once_and_reused(tmp_path: Path) -> None:
+    home = loading.source(SAVED.code, tmp_path)
+    found = {path.relative_to(home).as_posix(): path.read_bytes() for path in home.rglob("*.py")}
+    assert found == {"scaling.py": b"x = 1\n", "features/__init__.py": b"", "features/hours.py": b"y = 2\n"}
+    before = (home / "scaling.py").stat().st_ino
+    assert loading.source(dict(reversed(list(SAVED.code.items()))), tmp_path) == home
+    assert (home / "scaling.py").stat().st_ino == before
+    assert loading.source({"scaling": b"x = 2\n"}, tmp_path) != home
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".part")]
+
+
+def spoil_edit(home: Path) -> None:
+    (home / "scaling.py").write_bytes(b"evil")
+
+
+def spoil_extra(home: Path) -> None:
+    (home / "numpy.py").write_bytes(b"evil")
+
+
+def spoil_bytecode(home: Path) -> None:
+    (home / "__pycache__").mkdir()
+    (home / "__pycache__" / "scaling.cpython-311.pyc").write_bytes(b"evil")
+
+
+def spoil_missing(home: Path) -> None:
+    (home / "scaling.py").unlink()
+
+
+def spoil_link(home: Path) -> None:
+    other = home.parent / "other.py"
+    other.write_bytes((home / "scaling.py").read_bytes())
+    (home / "scaling.py").unlink()
+    (home / "scaling.py").symlink_to(other)
+
+
+def spoil_folder(home: Path) -> None:
+    moved = home.with_name("moved")
+    home.rename(moved)
+    home.symlink_to(moved)
+
+
+@pytest.mark.parametrize("spoil", [spoil_edit, spoil_extra, spoil_bytecode, spoil_missing, spoil_link, spoil_folder])
+def test_what_was_left_on_disk_is_not_trusted(spoil: Any, tmp_path: Path) -> None:
+    home = loading.source(SAVED.code, tmp_path)
+    spoil(home)
+    assert loading.source(SAVED.code, tmp_path) == home
+    assert not home.is_symlink()
+    found = {path.relative_to(home).as_posix(): path.read_bytes() for path in home.rglob("*") if path.is_file()}
+    assert found == {"scaling.py": b"x = 1\n", "features/__init__.py": b"", "features/hours.py": b"y = 2\n"}
+    assert not (home / "scaling.py").is_symlink()
+
+
+def test_many_at_once_write_one_source(tmp_path: Path) -> None:
+    homes: list[Path] = []
+    threads = [threading.Thread(target=lambda: homes.append(loading.source(SAVED.code, tmp_path))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(homes) == 8
+    assert len(set(homes)) == 1
+    assert os.listdir(tmp_path) == [homes[0].name]
+
+
+def test_a_shipped_class_answers_from_the_bundle(tmp_path: Path) -> None:
+    """The class comes from the bundle's source, not from the module of the same name in this process."""
+    project = tmp_path / "project"
+    project.mkdir()
+    bundle = open_bundle(pack(regressor(project=project)))
+    assert bundle.manifest.code == ("doubling_sample",)
+    assert "doubling_sample" not in sys.modules
+    scorer = loading.scorer(bundle, tmp_path / "code")
+    assert loading.check_golden(bundle, scorer) == 0.0
