@@ -86,13 +86,16 @@ def score_to_file(
     Rejected rows go to ``quarantine``, by default NAME.quarantine.SUFFIX beside the results, in the same form; it
     is removed where nothing was rejected. Interrupted or failed, both files are as they were before. Raises
     TableUnreadable for an unknown suffix or a folder that cannot be written, DataUnfit where the input has a
-    column with the name of a result column.
+    column with the name of a result column, or frames of different columns.
     """
     rejects = quarantine or results.with_name(f"{results.stem}.quarantine{results.suffix}")
     verdicts: Counter[str] = Counter()
+    columns: list[str] = []
     with writer_for(results) as good, writer_for(rejects) as bad:
         for part in score(scorer, source, chunk=chunk, progress=progress):
             frame = _result(scorer, part)
+            columns = columns or list(frame.columns)
+            _check_same(columns, list(frame.columns))
             rejected = frame["verdict"] == "rejected"
             _write(good, frame[~rejected], part.first == 0)
             _write(bad, frame[rejected].drop(columns=_answers(frame)), False)
@@ -112,6 +115,15 @@ def score_to_file(
         results=os.fspath(results),
         quarantine=os.fspath(rejects) if verdicts["rejected"] else "",
     )
+
+
+def _check_same(columns: list[str], found: list[str]) -> None:
+    if found != columns:
+        raise DataUnfit(
+            "the frames have not the same columns in the same order",
+            received=", ".join(sorted(set(map(str, found)) ^ set(map(str, columns)))) or "another order",
+            next_step="give each the columns of the first",
+        )
 
 
 def _write(writer: Writer, frame: pd.DataFrame, needed: bool) -> None:
