@@ -12,13 +12,18 @@ import sysconfig
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
-from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
+from importlib.machinery import FileFinder, ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
+
+from fullcircle.development.sources import is_foreign
 
 _LIBRARIES = tuple(
     {str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 )
+
+
+_RESERVED = sys.stdlib_module_names | {"fullcircle", "__main__"}
 
 
 class FreshLoader(SourceFileLoader):
@@ -72,20 +77,19 @@ def active(folder: Path, modules: MutableMapping[str, ModuleType]) -> Iterator[N
 
 
 def is_library(name: str) -> bool:
-    """Whether a module of this name belongs to Python or to an installed package that is in use."""
-    if name in sys.stdlib_module_names or name == "fullcircle":
+    """Whether a module of this name belongs to Python or to an installed package."""
+    if name in _RESERVED:
         return True
-    module = sys.modules.get(name)
-    return module is not None and _from_library(module)
+    return PathFinder.find_spec(name, list(_LIBRARIES)) is not None
 
 
 def _evict(folder: Path) -> None:
     """Forget the modules whose names this folder takes, whosever they are, but libraries."""
     ours = {entry.stem for entry in folder.glob("*.py")}
-    ours |= {entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name.isidentifier()}
+    ours |= {entry.name for entry in folder.iterdir() if entry.is_dir() and not is_foreign(entry)}
+    ours -= _RESERVED
     for name, module in list(sys.modules.items()):
-        top = name.partition(".")[0]
-        if (top in ours and not is_library(top)) or _of(module, folder):
+        if (name.partition(".")[0] in ours and not _from_library(module)) or _of(module, folder):
             del sys.modules[name]
 
 

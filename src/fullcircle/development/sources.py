@@ -54,11 +54,12 @@ def _walk(folder: Path) -> Iterator[Path]:
         if visited >= MOST_FOLDERS:
             raise _too_much(folder, f"more than {MOST_FOLDERS} folders")
         here = Path(place)
-        folders[:] = sorted(name for name in folders if not _foreign(here / name))
+        folders[:] = sorted(name for name in folders if not is_foreign(here / name))
         yield from (here / name for name in sorted(files) if name.endswith(".py") and not name.startswith("."))
 
 
-def _foreign(folder: Path) -> bool:
+def is_foreign(folder: Path) -> bool:
+    """Whether a folder inside a project's is none of its source: hidden, tests, or an environment."""
     return folder.name.startswith(".") or folder.name in _NOT_OURS or (folder / "pyvenv.cfg").exists()
 
 
