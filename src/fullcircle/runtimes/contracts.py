@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.errors import DataUnfit
-from fullcircle.runtimes.values import Misfit, category_name, may_be_missing, plain, quoted, read
+from fullcircle.runtimes.values import Misfit, category_name, loggable, may_be_missing, plain, quoted, read
 from fullcircle.types.contract import Column, Contract, Policy, Problem, Status, Value, Verdict
 
 if TYPE_CHECKING:
@@ -45,6 +45,13 @@ def examine(contract: Contract, row: object) -> tuple[Verdict, dict[str, Value]]
         strange = [name for name in row if name not in values and name not in contract.context]
         problems.extend(_unknown(contract, strange))
     return Verdict(status=worst(problem.action for problem in problems), problems=tuple(problems)), values
+
+
+def context_of(contract: Contract, row: object) -> dict[str, Value] | None:
+    """What a row brought along for the log and not for the model; None where the contract asks for nothing."""
+    if not contract.context or not isinstance(row, Mapping):
+        return None
+    return {name: loggable(row[name]) for name in contract.context if name in row}
 
 
 def worst(actions: Iterable[Policy]) -> Status:
@@ -125,12 +132,12 @@ def _array(column: Column, values: list[Value]) -> Any:
 def rows_of(frame: pd.DataFrame, contract: Contract, *, others: bool = False) -> list[dict[str, Any]]:
     """The rows of a frame as plain Python values, with None for what is missing, ready for ``examine``.
 
-    Columns of the contract that the frame lacks are left out. Values of a category column are written as text
+    Columns of the contract and of its context; those that the frame lacks are left out. Values of a category column are written as text
     (``category_name``), times as ISO 8601. ``others`` keeps the columns that the contract does not know, so that
-    it can judge them; without it they are left out.
+    it can judge them.
     """
     kinds = {column.name: column.kind for column in contract.columns}
-    names = [name for name in frame.columns if others or name in kinds]
+    names = [name for name in frame.columns if others or name in kinds or name in contract.context]
     columns = [_plain_values(frame[name], kinds.get(name)) for name in names]
     if not columns:
         return [{} for _ in range(len(frame))]

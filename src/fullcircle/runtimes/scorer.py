@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.errors import PredictionInvalid
-from fullcircle.runtimes.contracts import examine, rows_of, to_frame
+from fullcircle.runtimes.contracts import context_of, examine, rows_of, to_frame
 from fullcircle.types.contract import Contract, Problem, Value, Verdict
 from fullcircle.types.prediction import Prediction
 

@@ -20,6 +20,7 @@ EXACT = 2**53
 _EPOCH = datetime(1970, 1, 1)
 _FIRST, _LAST = datetime(1677, 9, 22), datetime(2262, 4, 11)
 _LONGEST = 60
+_LONGEST_LOGGED = 1000
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,20 @@ def category_name(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value)
+
+
+def loggable(value: object) -> Value:
+    """A value that the model never sees, as it may be logged: text, a finite number, true or false; else None."""
+    value = plain(value)
+    if isinstance(value, date):
+        value = value.isoformat()
+    if isinstance(value, str):
+        return value if len(value) <= _LONGEST_LOGGED and _encodes(value) else None
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return value if -(2**63) <= value < 2**63 else None
+    return value if isinstance(value, float) and math.isfinite(value) else None
 
 
 def quoted(value: object) -> str:
