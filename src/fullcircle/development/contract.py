@@ -13,7 +13,7 @@ from fullcircle.types.contract import Column, Contract, Kind, Value
 from fullcircle.types.project import Inputs
 
 MARGIN = 0.1  # of the span between the smallest and the largest training value, on each side
-_USUAL = (0.01, 0.99)
+_QUANTILES = (0.01, 0.5, 0.99)
 
 
 def learn(
@@ -117,14 +117,14 @@ def _numeric(present: Any, kind: Kind) -> dict[str, Any]:
         low = max(0.0, low)
     if kind == "integer":
         low, high = float(math.floor(low)), float(math.ceil(high))
-    usual_low, usual_high = (float(value) for value in np.quantile(values, _USUAL))
-    middle = float(np.median(values))
+    # Values that occur, not averages of neighbours: an average of two enormous numbers overflows.
+    usual_low, middle, usual_high = np.quantile(values, _QUANTILES, method="inverted_cdf").tolist()
     return {
         "low": low,
         "high": high,
         "usual_low": usual_low,
         "usual_high": usual_high,
-        "fill": round(middle) if kind == "integer" else middle,
+        "fill": int(middle) if kind == "integer" else middle,
     }
 
 
