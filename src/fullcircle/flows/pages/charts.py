@@ -9,12 +9,13 @@ from typing import Any
 from fullcircle.errors import MissingExtra
 from fullcircle.types.report import Chart
 
-WIDTH = 460
+WIDTH = 380
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _INK, _SOFT, _LINE = "#1f272b", "#56616a", "#e3e1da"
 # One theme for every chart; what a specification says itself wins. Colours keep apart for the colour-blind.
 THEME: Mapping[str, Any] = {
     "background": "transparent",
+    "padding": {"left": 8, "top": 4, "right": 12, "bottom": 4},
     "font": _FONT,
     "view": {"stroke": None, "continuousWidth": WIDTH, "continuousHeight": 220},
     "axis": {
@@ -23,8 +24,8 @@ THEME: Mapping[str, Any] = {
         "tickColor": "#b9b6ad",
         "labelColor": _SOFT,
         "titleColor": _SOFT,
-        "labelFontSize": 11,
-        "titleFontSize": 11,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
         "titleFontWeight": "normal",
         "titlePadding": 8,
         "labelLimit": 170,
@@ -54,11 +55,17 @@ def svg(chart: Chart, key: str) -> str | None:
             "charts cannot be drawn, because vl-convert-python is not installed",
             next_step='pip install "fullcircle[lab]"',
         ) from error
+    prepared = _prepared(chart.spec)
     try:
-        drawn = str(vl_convert.vegalite_to_svg(_prepared(chart.spec), allowed_base_urls=[]))
+        drawn = str(vl_convert.vegalite_to_svg(prepared, allowed_base_urls=[]))
     except ValueError:
-        return None
-    if _FOREIGN.search(re.sub(r">[^<]*<", "><", drawn)):
+        # An error of an earlier chart can come up again in the next, sound one (seen in 1.9.0): ask twice.
+        try:
+            drawn = str(vl_convert.vegalite_to_svg(prepared, allowed_base_urls=[]))
+        except ValueError:
+            return None
+    without_text = re.sub(r">[^<]*<", "><", re.sub(r'"[^"]*"', '""', drawn))
+    if _FOREIGN.search(without_text):
         return None
     return _own_ids(drawn, key)
 

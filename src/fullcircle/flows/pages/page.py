@@ -106,5 +106,5 @@ def _environment() -> Environment:
 
     filters = (words.figure, words.seconds, words.size, words.when, words.short, words.plural)
     environment.filters.update({each.__name__: each for each in filters})
-    environment.globals.update(interval=words.interval, draw=draw)
+    environment.globals.update(interval=words.interval, stretch=words.stretch, draw=draw)
     return environment

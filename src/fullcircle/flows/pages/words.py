@@ -19,10 +19,19 @@ def figure(value: object) -> str:
     if not math.isfinite(value):
         return "not a number" if math.isnan(value) else "infinite"
     if value != 0 and abs(value) < 0.001:
-        return f"{value:.2g}".replace("-", "−")
+        return _tiny(value)
     if abs(value) >= 1000:
         return f"{value:,.0f}".replace(",", THIN).replace("-", "−")
     return f"{value:.4g}".replace("-", "−")
+
+
+def _tiny(value: float) -> str:
+    """``0.00012``, and with a power of ten below a millionth."""
+    if abs(value) >= 1e-6:
+        return f"{value:.7f}"[:9].rstrip("0").replace("-", "−")
+    digits, _, power = f"{value:.1e}".partition("e")
+    raised = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{digits}{THIN}×{THIN}10{raised}".replace("-", "−")
 
 
 def interval(low: float | None, high: float | None) -> str:
@@ -52,13 +61,26 @@ def size(value: int) -> str:
 
 def when(value: str) -> str:
     """A UTC time (ISO 8601) as ``23 November 2026, 18:00 UTC``; anything else unchanged."""
+    moment = _moment(value)
+    return value if moment is None else f"{moment.day} {moment:%B %Y, %H:%M} UTC"
+
+
+def stretch(since: str, until: str) -> str:
+    """From one UTC time to another, the day named once where it is the same."""
+    first, last = _moment(since), _moment(until)
+    if first is None or last is None or first.date() != last.date():
+        return f"{when(since)} to {when(until)}"
+    if (first.hour, first.minute) == (last.hour, last.minute):
+        return when(since)
+    return f"{first.day} {first:%B %Y, %H:%M} to {last:%H:%M} UTC"
+
+
+def _moment(value: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
-        return value
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC)
-    return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
+        return None
+    return moment if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def short(digest: str) -> str:
