@@ -15,9 +15,9 @@ _MOST_CLASSES = 10
 _CLASS_NAMES = {"class", "label", "target", "species", "diagnosis"}
 # Names that say "predict me", the surest first.
 _LABELS = (
-    ("target", "label", "class", "outcome", "response", "churn", "churned", "default", "defaulted", "survived")
-    + ("fraud", "is_fraud", "diagnosis", "progression", "species", "cnt", "y")
-    + ("price", "sale_price", "saleprice", "sales", "demand")
+    *("target", "label", "class", "outcome", "response", "churn", "churned", "default", "defaulted", "survived"),
+    *("fraud", "is_fraud", "diagnosis", "progression", "species", "cnt", "y"),
+    *("price", "sale_price", "saleprice", "sales", "demand"),
 )
 _TIMES = re.compile(r"time|date|day|(^|_)(dt|ts|at|when)($|_)|stamp|created|started|month|year", re.IGNORECASE)
 _NO_EVENT = re.compile(r"birth|dob|expir|(^|_)due($|_)|updated|modified|deleted", re.IGNORECASE)

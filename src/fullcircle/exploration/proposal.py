@@ -172,7 +172,7 @@ def _without_sums(
     named = " and ".join(writing.quoted(part) for part in parts)
     rest = [column for column in features if column.name not in parts]
     if not rest:
-        note = f"{named} together give {writing.quoted(label)} exactly; they are kept as there is nothing else to learn from"
+        note = f"{named} together give {writing.quoted(label)} exactly; kept, as there is nothing else to learn from"
         return features, left_out, [note]
     why = f"{named} together give {writing.quoted(label)} exactly, and will not be known before it"
     return rest, {**left_out, **dict.fromkeys(parts, why)}, []

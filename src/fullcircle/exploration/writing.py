@@ -76,7 +76,7 @@ def _project(draft: Draft) -> str:
         f"    name={quoted(draft.name)},",
         *_time_comment(draft),
         f"    data=fc.Table({', '.join(table)}),",
-        f"    # Chosen as the label because {_comment(draft.why['label'])}. If it is another, change the features too.",
+        f"    # Chosen as the label because {_comment(draft.why['label'])}. If not, change the features too.",
         f"    label={quoted(draft.label.name)},",
         f"    # Chosen because {_comment(draft.why['task'])}.",
         f"    task={quoted(draft.task)},",
