@@ -111,6 +111,10 @@ def window(found: Window) -> RenderableType:
     return Group(head, table("alarms", ("feature", "distance (bits)", "p", "alpha", "what"), rows))
 
 
+def _differ(found: Deployed) -> str:
+    return f"at most {found.largest_difference:g} apart" if found.largest_difference else "the same numbers"
+
+
 def probes(found: tuple[Probe, ...]) -> RenderableType:
     """Wrong rows and their verdicts."""
     rows = [
@@ -138,9 +142,7 @@ def turn(found: Turn) -> RenderableType:
     if found.deployed is not None:
         parts += [
             deployed(found.deployed),
-            Text(
-                f"{found.deployed.rows} rows: online and batch differ by at most {found.deployed.largest_difference:g}"
-            ),
+            Text(f"{found.deployed.rows} rows scored online and in batch: {_differ(found.deployed)}"),
         ]
     if found.probes:
         parts += [Text(""), probes(found.probes)]

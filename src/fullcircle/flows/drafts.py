@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from fullcircle import registry
 from fullcircle.errors import RunNotFound
 from fullcircle.flows.session import Session
+from fullcircle.packaging.loading import restore
 from fullcircle.runtimes.runtime import SavedModel
 from fullcircle.runtimes.scorer import Scorer
 from fullcircle.types.contract import Contract
@@ -86,9 +86,7 @@ def saved_model(session: Session, draft: Draft) -> SavedModel:
 
 def scorer(session: Session, draft: Draft) -> Scorer:
     """A scorer of the model as it was saved: what is evaluated is what will be packaged."""
-    runtime = registry.find("runtimes", draft.runtime)()
-    saved = saved_model(session, draft)
-    return Scorer(draft.contract, runtime.load(saved, session.folder("code")))
+    return Scorer(draft.contract, restore(draft.runtime, saved_model(session, draft), session.folder("code")))
 
 
 def source_files(session: Session, draft: Draft) -> dict[str, bytes]:

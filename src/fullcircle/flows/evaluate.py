@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 from fullcircle.development.loading import LoadedProject
 from fullcircle.evaluation.check import Subject
 from fullcircle.evaluation.evaluate import evaluate as run_checks
-from fullcircle.evaluation.metrics import main_metric, measure
+from fullcircle.evaluation.metrics import main_metric, measure, trivial
 from fullcircle.flows import data, drafts, versions
 from fullcircle.flows.session import Session, loaded, opened
 from fullcircle.runtimes.contracts import rows_of
 from fullcircle.runtimes.scorer import Scorer
 from fullcircle.settings import Settings
+from fullcircle.types.contract import Value
 from fullcircle.types.progress import Progress
 from fullcircle.types.report import Measure, Report
 
@@ -84,23 +86,52 @@ def subject_of(
     answered = [prediction.value is not None for prediction in predictions]
     rows = rows[answered].reset_index(drop=True)
     predictions = tuple(p for p, good in zip(predictions, answered, strict=True) if good)
+    task = contract.task
+    baseline, baseline_probabilities = trivial(
+        frame[~test][project.label].to_numpy(), len(rows), task=task, classes=contract.classes
+    )
+    probabilities = scorer.probabilities(predictions)
+    champion, champion_probabilities = _rival(rival, rows, contract.classes)
     return Subject(
         model=project.name,
-        task=contract.task,
+        task=task,
+        label=project.label,
         classes=contract.classes,
         actual=rows[project.label].to_numpy(),
-        predicted=_values(predictions, contract.task),
-        probabilities=_probabilities(predictions, contract.classes),
-        baseline=_baseline(frame[~test][project.label], len(rows), contract.task),
-        champion=None if rival is None else rival.predict(rows),
+        predicted=scorer.values(predictions),
+        probabilities=probabilities,
+        baseline=baseline,
+        baseline_probabilities=baseline_probabilities,
+        champion=champion,
+        champion_probabilities=champion_probabilities,
         frame=rows,
-        features=tuple(project.features),
-        gates=tuple(project.gates),
+        features=project.features,
+        gates=project.gates,
         seed=project.seed,
         predict=scorer.predict,
+        predict_probabilities=None if probabilities is None else _asking(scorer),
         score_one=lambda row: scorer.score([row]),
         model_bytes=size,
     )
+
+
+def _rival(rival: Scorer | None, rows: Any, classes: tuple[Value, ...]) -> tuple[Any, Any]:
+    """The champion's answers, with its probabilities in the order of these classes."""
+    import numpy as np
+
+    if rival is None:
+        return None, None
+    found = rival.score(rows_of(rows, rival.contract))
+    probabilities = rival.probabilities(found)
+    if probabilities is None or not classes:
+        return rival.values(found), None
+    known = {value: place for place, value in enumerate(rival.contract.classes)}
+    columns = [probabilities[:, known[value]] if value in known else np.zeros(len(found)) for value in classes]
+    return rival.values(found), np.column_stack(columns)
+
+
+def _asking(scorer: Scorer) -> Callable[[Any], Any]:
+    return scorer.predict_proba
 
 
 def measured(source: LoadedProject, material: Any, model: object, mask: Any) -> Measure:
@@ -116,25 +147,3 @@ def measured(source: LoadedProject, material: Any, model: object, mask: Any) -> 
         tuple(getattr(model, "classes_", ())),
         seed=project.seed,
     )
-
-
-def _values(predictions: Any, task: str) -> Any:
-    import numpy as np
-
-    return np.array([p.value for p in predictions], dtype=float if task == "regression" else None)
-
-
-def _probabilities(predictions: Any, classes: Any) -> Any:
-    import numpy as np
-
-    if not classes or not predictions or predictions[0].probabilities is None:
-        return None
-    return np.array([[p.probabilities[str(c)] for c in classes] for p in predictions], dtype=float)
-
-
-def _baseline(labels: Any, n: int, task: str) -> Any:
-    import numpy as np
-
-    if task == "regression":
-        return np.full(n, float(labels.mean()))
-    return np.full(n, labels.mode().iloc[0])

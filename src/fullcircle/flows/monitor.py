@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from fullcircle.development.loading import LoadedProject
 from fullcircle.errors import DataUnfit
-from fullcircle.evaluation.metrics import metric_named
+from fullcircle.evaluation import metrics
 from fullcircle.flows import versions
 from fullcircle.flows.session import Session, loaded, opened
+from fullcircle.monitoring import quality
 from fullcircle.monitoring.window import watch
-from fullcircle.packaging.loading import contract_of, profile_of
 from fullcircle.settings import Settings
 from fullcircle.tables import predictions as log
+from fullcircle.types.contract import Contract
 from fullcircle.types.durations import duration
 from fullcircle.types.monitoring import Window
 from fullcircle.types.prediction import Outcome, Prediction
@@ -43,11 +46,7 @@ def monitor(
         version = versions.champion(session, model)
         session.progress.step("monitor", f"{model} version {version}")
         since = since or _utc(datetime.now(UTC) - duration(source.project.monitor.window))
-        rows = [
-            prediction
-            for prediction in log.read(session.workspace.predictions, model, since=since)
-            if prediction.version == version
-        ]
+        rows = [*log.read(session.workspace.predictions, model, since=since, version=version)]
         outcomes = log.read_outcomes(session.workspace.predictions, model)
         with source.active():
             return watch_in(session, source.project, version, rows, outcomes, f"since {since[:16]}")
@@ -70,15 +69,13 @@ def watch_in(
             next_step="wait for more traffic, or look further back: fullcircle monitor PROJECT --since TIME",
         )
     bundle = versions.bundle(session, project.name, version)
-    profile = profile_of(bundle)
-    metric = metric_named(profile.metric)
     window = watch(
         rows,
         outcomes,
-        profile=profile,
-        contract=contract_of(bundle),
+        profile=bundle.profile,
+        contract=bundle.contract,
         monitor=project.monitor,
-        metric=metric,
+        metric=_measure(bundle.profile.metric, bundle.contract),
         name=name,
         model=project.name,
         version=version,
@@ -107,6 +104,17 @@ def watch_in(
             distance=alarm.distance,
         )
     return window
+
+
+def _measure(name: str, contract: Contract) -> quality.Metric:
+    """The metric of the report, in the form that monitoring uses."""
+    metric = metrics.find(name, contract.task)
+
+    def of(actual: Any, predicted: Any, probabilities: Any) -> float:
+        found = metrics.answers(contract.task, actual, predicted, probabilities, contract.classes)
+        return metric.of(found) if metric.applies(found) else math.nan
+
+    return quality.Metric(name=name, of=of, greater_is_better=metric.greater_is_better, unit=metric.unit)
 
 
 def _utc(moment: datetime) -> str:

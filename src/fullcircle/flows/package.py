@@ -88,7 +88,7 @@ def package_in(session: Session, draft: drafts.Draft, report_digest: str, report
         run=draft.run,
         bundle=blob,
         size_bytes=len(packed),
-        files=tuple((name, len(content)) for name, content in sorted(bundle.files.items())),
+        files=bundle.manifest.files,
         proof=proof,
     )
 
@@ -103,9 +103,8 @@ def build(session: Session, draft: drafts.Draft, report: Report) -> bundles.Bund
     rows = rows_of(frame[test], draft.contract)
     predictions = scorer.score(rows)
     golden = _golden(rows, predictions)
-    reference = frame[test].reset_index(drop=True)
     main = report.measure(draft.metric)
-    filename, wheel = wheels.wheel()
+    wheel = wheels.wheel()
     return bundles.build(
         model=draft.model,
         runtime=draft.runtime,
@@ -113,16 +112,16 @@ def build(session: Session, draft: drafts.Draft, report: Report) -> bundles.Bund
         contract=draft.contract,
         golden=golden,
         profile=profile_of(
-            reference,
-            [p.value for p in predictions],
+            frame[test].reset_index(drop=True),
+            [prediction.value for prediction in predictions],
             draft.contract,
             metric=draft.metric,
             value=main.value if main else None,
             low=main.low if main else None,
             high=main.high if main else None,
         ),
-        lock=locks.lock(wheel=(filename, wheel), offline=session.settings.offline),
-        wheel=(filename, wheel),
+        lock=locks.lock(wheel=wheel, offline=session.settings.offline, progress=session.progress),
+        wheel=wheel,
     )
 
 

@@ -146,7 +146,7 @@ def _taken_up(session: Session, model: str, number: int, draft: drafts.Draft) ->
         run=draft.run,
         bundle=found.bundle,
         size_bytes=len(session.workspace.blobs.get(found.bundle)),
-        files=tuple((n, len(c)) for n, c in sorted(versions.bundle(session, model, number).files.items())),
+        files=versions.bundle(session, model, number).manifest.files,
         proof=session.recall(found.proof, Proof),
     )
     champion = state.champions.get(model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -50,7 +50,7 @@ class Material:
     frame: Any
     test: Any
     snapshot: Snapshot
-    task: str
+    task: Literal["regression", "classification"]
     contract: Contract
 
     def part(self, mask: Any, label: str) -> tuple[Any, Any]:
@@ -175,6 +175,7 @@ def _one_candidate(
         name=name,
         tags={**tags, **_run_tags(source, material, name), "fullcircle.part": "validation"},
         params=project.params,
+        folder=source.folder,
     ) as run:
         with source.active():
             X, y = material.part(training_rows, project.label)
@@ -210,7 +211,11 @@ def _final_run(
     metric = main_metric(material.task, project.gates)
     session.progress.step("fit", chosen)
     with session.tracking.run(
-        project.name, name=chosen, tags={**tags, **_run_tags(source, material, chosen)}, params=project.params
+        project.name,
+        name=chosen,
+        tags={**tags, **_run_tags(source, material, chosen)},
+        params=project.params,
+        folder=source.folder,
     ) as run:
         with source.active():
             X, y = material.part(~material.test, project.label)

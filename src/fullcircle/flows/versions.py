@@ -43,4 +43,9 @@ def bundle(session: Session, model: str, version: int) -> Bundle:
 
 def scorer(session: Session, model: str, version: int) -> Scorer:
     """A scorer that answers exactly as the packaged version does."""
-    return scorer_of(bundle(session, model, version), session.folder("code"))
+    return scorer_of(
+        bundle(session, model, version),
+        session.folder("code"),
+        version=version,
+        digest=find(session, model, version).bundle,
+    )

@@ -1,0 +1,1 @@
+"""Packaging: a bundle that proves itself."""

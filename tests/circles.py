@@ -1,0 +1,78 @@
+"""A small project on real files, and workspaces of its own, for the tests of the flows."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import numpy as np
+
+from fullcircle.settings import Settings
+from fullcircle.settings import load as load_settings
+
+PROJECT = """
+import fullcircle as fc
+from sklearn.ensemble import HistGradientBoostingRegressor
+
+
+def fit(X, y, **params):
+    return HistGradientBoostingRegressor(
+        categorical_features="from_dtype", random_state=0, max_iter=40, **params
+    ).fit(X, y)
+
+
+def value(actual, predicted):
+    return 10 - abs(actual - predicted)
+
+
+def hotter(rows):
+    return rows.assign(heat=rows["heat"] * 10)
+
+
+project = fc.Project(
+    name="houses",
+    data=fc.Table("houses.csv"),
+    label="cost",
+    features=["rooms", "heat", "area"],
+    fit=fit,
+    gates=[
+        fc.at_most("mae", 5),
+        fc.beats("champion"),
+        fc.fair(by="area", metric="mae", gap=3),
+        fc.worth(per_row=value, at_least=1),
+        fc.latency(p99="1s"),
+        fc.size("5MB"),
+    ],
+    arrivals={"as before": lambda rows: rows, "ten times too hot": hotter},
+)
+"""
+
+
+def houses(seed: int = 0, rows: int = 400, shift: float = 0.0) -> str:
+    """A CSV of houses: cost follows rooms, heat and area, with noise."""
+    rng = np.random.default_rng(seed)
+    rooms = rng.integers(1, 9, rows)
+    heat = rng.normal(20, 3, rows).round(2)
+    area = rng.choice(["north", "south", "west"], rows)
+    cost = 3 * rooms + 0.5 * heat + 2 * (area == "south") + shift + rng.normal(0, 1, rows)
+    lines = ["rooms,heat,area,cost"]
+    lines += [f"{r},{h},{a},{c:.4f}" for r, h, a, c in zip(rooms, heat, area, cost, strict=True)]
+    return "\n".join(lines) + "\n"
+
+
+def write_project(folder: Path, text: str = PROJECT, data: str | None = None) -> Path:
+    """A project folder with its data; returns the project file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "houses.csv").write_text(houses() if data is None else data)
+    (folder / "project.py").write_text(textwrap.dedent(text))
+    return folder / "project.py"
+
+
+def settings(folder: Path, **flags: str) -> Settings:
+    """Settings of a workspace in ``folder`` with a signing key of its own, and any free port."""
+    values: dict[str, str | None] = {
+        "workspace": str(folder / "workspace"),
+        "config": str(folder / "config"),
+        "port": "0",
+    }
+    return load_settings({**values, **flags}, folder=folder)
