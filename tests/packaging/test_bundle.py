@@ -228,7 +228,7 @@ def test_an_extra_file_that_the_manifest_lists_is_named(name: str) -> None:
     refused(forged(change(name, b"x")), name)
 
 
-@pytest.mark.parametrize(("first", "second"), itertools.combinations(BUNDLE.files, 2))
+@pytest.mark.parametrize(("first", "second"), list(itertools.combinations(BUNDLE.files, 2)))
 def test_swapped_files_are_named(first: str, second: str) -> None:
     swapped = FILES | {first: FILES[second], second: FILES[first]}
     refused(archived(swapped), min(first, second), "altered")

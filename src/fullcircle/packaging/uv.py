@@ -58,7 +58,7 @@ def run(
     unreached = not offline and _UNREACHED.search(failed) is not None
     if unreached and _try([*command, "--offline"], folder) is None:
         return
-    raise LockFailed(f"{what} failed. uv says:\n{_indented(failed)}", next_step=_next_step(offline, unreached))
+    raise LockFailed(f"{what} failed. uv says:\n{_indented(failed)}", next_step=_next_step(failed, unreached))
 
 
 def _try(command: list[str], folder: Path) -> str | None:
@@ -88,8 +88,8 @@ def _indented(output: str) -> str:
     return "\n".join(f"    {line}" for line in lines)
 
 
-def _next_step(offline: bool, unreached: bool) -> str:
-    if offline:
+def _next_step(failed: str, unreached: bool) -> str:
+    if "network was disabled" in failed:
         return "allow the network once (offline = no), so that uv's cache holds what is needed"
     if unreached:
         return "check the connection to the package index; uv's cache alone did not suffice"

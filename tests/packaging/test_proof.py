@@ -1,0 +1,375 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from bundle_samples import lock_of, sample
+from fullcircle.errors import LockFailed, ProofFailed
+from fullcircle.packaging import archive, uv
+from fullcircle.packaging import proof as proofs
+from fullcircle.packaging.bundle import Bundle, pack
+from fullcircle.packaging.lock import lock, pins
+from fullcircle.packaging.wheel import build, wheel
+from fullcircle.types.bundle import Proof
+from fullcircle.types.progress import Silent
+from model_samples import regressor
+
+METADATA = b"Metadata-Version: 2.4\nName: fullcircle\nVersion: 0.1.0\n"
+
+
+class Listening(Silent):
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.heard.append(text)
+
+    def advance(self, done: int, total: int) -> None:
+        self.heard.append(f"{done}/{total}")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle whose environment needs nothing but one small wheel: no index, no time."""
+    source = tmp_path_factory.mktemp("tiny") / "fullcircle"
+    source.mkdir()
+    (source / "__init__.py").write_text("x = 1\n")
+    made = build(source, name="fullcircle", version="0.1.0", info={"METADATA": METADATA})
+    return sample(wheel=made, lock=lock_of(made)[lock_of(made).index("./wheels") :])
+
+
+def left(folder: Path) -> list[str]:
+    """What lies beside the environments and lock files."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix == ".part")
+
+
+# --- environments -------------------------------------------------------------------------------------
+
+
+def test_an_environment_holds_what_the_lock_names_and_is_used_again(tiny: Bundle, tmp_path: Path) -> None:
+    listening = Listening()
+    python = proofs.environment(tiny, tmp_path / "environments", offline=True, progress=listening)
+    assert "1 packages" in listening.heard[0]
+    assert listening.heard[-1] == "3/3"
+    ran = subprocess.run(
+        [python, "-I", "-c", "import fullcircle, sys; print(fullcircle.x, sys.prefix)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.split() == ["1", str(python.parent.parent)]
+    assert left(tmp_path / "environments") == []
+    before = python.parent.parent.stat().st_ino
+    assert proofs.environment(tiny, tmp_path / "environments", progress=listening) == python
+    assert python.parent.parent.stat().st_ino == before
+    assert "already" in listening.heard[-1]
+
+
+def test_bundles_of_one_lock_share_an_environment(tiny: Bundle) -> None:
+    assert proofs.key(tiny) == proofs.key(replace(tiny, digest="0" * 64))
+    assert proofs.key(tiny) != proofs.key(sample())
+
+
+def test_a_hash_that_does_not_match_is_refused_in_uvs_words(tiny: Bundle, tmp_path: Path) -> None:
+    (name,) = [name for name in tiny.files if name.startswith("wheels/")]
+    swapped = dict(tiny.files) | {name: archive.pack(archive.unpack(tiny.files[name], bool) | {"evil.py": b""})}
+    with pytest.raises(LockFailed, match=r"Hash mismatch"):
+        proofs.environment(replace(tiny, files=swapped), tmp_path, offline=True)
+    assert left(tmp_path) == []
+    assert not (tmp_path / proofs.key(tiny)).exists()
+
+
+def test_what_is_not_in_the_cache_cannot_be_installed_offline(
+    tiny: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    wants = tiny.lock + f"absent==1.0 \\\n    --hash=sha256:{'a' * 64}\n"
+    with pytest.raises(LockFailed, match=r"installing the locked packages failed[\s\S]*absent"):
+        proofs.environment(
+            replace(tiny, files=dict(tiny.files) | {"lock.txt": wants.encode()}), tmp_path, offline=True
+        )
+    assert left(tmp_path) == []
+
+
+def test_a_python_that_is_not_here_is_told(tiny: Bundle, tmp_path: Path) -> None:
+    other = replace(tiny, manifest=replace(tiny.manifest, python="3.99"))
+    with pytest.raises(LockFailed, match=r"3\.99"):
+        proofs.environment(other, tmp_path, offline=True)
+    assert left(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_written_is_told(tiny: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LockFailed, match="could not be written"):
+        proofs.environment(tiny, tmp_path / "file", offline=True)
+
+
+def test_an_environment_whose_interpreter_is_gone_is_made_again(tiny: Bundle, tmp_path: Path) -> None:
+    python = proofs.environment(tiny, tmp_path, offline=True)
+    python.unlink()
+    python.symlink_to("/nowhere/python3")
+    assert proofs.environment(tiny, tmp_path, offline=True) == python
+    assert python.exists()
+
+
+def test_many_processes_make_one_environment(tiny: Bundle, tmp_path: Path) -> None:
+    folder = tmp_path / "environments"
+    workers = [creator(tiny, folder, uv.find()) for _ in range(4)]
+    assert [worker.wait(60) for worker in workers] == [0] * 4
+    assert sorted(path.name for path in folder.iterdir()) == [proofs.key(tiny), f"{proofs.key(tiny)}.lock"]
+
+
+def creator(tiny: Bundle, folder: Path, program: Path) -> subprocess.Popen[bytes]:
+    """A process that creates the environment with ``program`` as uv."""
+    (folder.parent / "bundle.zip").write_bytes(pack(tiny))
+    code = (
+        "import sys; from pathlib import Path; from fullcircle.packaging import proof, uv;"
+        "from fullcircle.packaging.bundle import open_bundle; uv.find = lambda: Path(sys.argv[3]);"
+        "proof.environment(open_bundle(Path(sys.argv[1]).read_bytes()), Path(sys.argv[2]), offline=True)"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code, folder.parent / "bundle.zip", folder, program],
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+@pytest.fixture
+def slow_uv(tmp_path: Path) -> Path:
+    """uv in front of which a script waits before it installs, so that a creator can be caught at work."""
+    script = tmp_path / "slow-uv"
+    script.write_text(f'#!/bin/sh\n[ "$1" = pip ] && sleep 30\nexec {uv.find()} "$@"\n')
+    script.chmod(0o755)
+    return script
+
+
+def begin(tiny: Bundle, folder: Path, slow: Path) -> subprocess.Popen[bytes]:
+    """A process that is in the middle of creating the environment."""
+    process = creator(tiny, folder, slow)
+    until = time.monotonic() + 20
+    while not list(folder.glob("*.part/environment/bin/python")):
+        assert time.monotonic() < until
+        assert process.poll() is None
+        time.sleep(0.02)
+    return process
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_creator_leaves_nothing_half_done(
+    tiny: Bundle, tmp_path: Path, slow_uv: Path, how: signal.Signals
+) -> None:
+    folder = tmp_path / "environments"
+    process = begin(tiny, folder, slow_uv)
+    os.killpg(process.pid, how)
+    process.wait(20)
+    assert not (folder / proofs.key(tiny)).exists()
+    assert bool(left(folder)) == (how == signal.SIGKILL)
+    python = proofs.environment(tiny, folder, offline=True)
+    assert subprocess.run([python, "-I", "-c", "import fullcircle"], check=False).returncode == 0
+    assert left(folder) == []
+
+
+def test_who_comes_second_waits_and_says_so(tiny: Bundle, tmp_path: Path, slow_uv: Path) -> None:
+    folder = tmp_path / "environments"
+    process = begin(tiny, folder, slow_uv)
+
+    class Ending(Listening):
+        """The first creator ends once the second one waits."""
+
+        def note(self, text: str) -> None:
+            super().note(text)
+            if "waiting" in text:
+                os.killpg(process.pid, signal.SIGKILL)
+
+    listening = Ending()
+    proofs.environment(tiny, folder, offline=True, progress=listening)
+    process.wait(20)
+    assert any("waiting" in text for text in listening.heard)
+    assert left(folder) == []
+
+
+# --- proofs -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("environments")
+
+
+@pytest.fixture(scope="module")
+def real() -> Bundle:
+    """A bundle with the lock that this environment asks for, and fullcircle's own wheel."""
+    made = wheel()
+    try:
+        return regressor(lock=lock(wheel=made), wheel=made)
+    except LockFailed as error:
+        raise unprovided(error) from error
+
+
+@pytest.fixture(scope="module")
+def python(real: Bundle, home: Path) -> Path:
+    try:
+        return proofs.environment(real, home)
+    except LockFailed as error:
+        raise unprovided(error) from error
+
+
+def unprovided(error: LockFailed) -> BaseException:
+    """A skip where neither the network nor uv's cache has what is needed, else the error itself."""
+    if "connection" not in str(error.next_step):
+        return error
+    return pytest.skip.Exception(f"neither the network nor uv's cache has what an environment needs: {error}")
+
+
+@pytest.fixture(scope="module")
+def proof(real: Bundle, python: Path) -> Proof:
+    return proofs.prove(real, python)
+
+
+def test_a_bundle_proves_itself_in_a_clean_environment(real: Bundle, proof: Proof) -> None:
+    assert proof.bundle == real.digest
+    assert proof.same_bits
+    assert proof.largest_difference == 0.0
+    assert proof.golden_rows == len(real.golden) == 20
+    assert proof.python == platform.python_version()
+    assert dict(proof.packages) == pins(real.lock)
+    assert dict(proof.packages)["scikit-learn"] == version("scikit-learn")
+    assert proof.environment == proofs.key(real)
+    assert proof.seconds > 0
+    assert msgspec.json.decode(msgspec.json.encode(proof), type=Proof) == proof
+
+
+@pytest.mark.usefixtures("proof")
+def test_the_environment_shares_no_file_with_the_parent(python: Path) -> None:
+    """Not even an inode: an edit here must not reach there through a hard link."""
+    theirs = next(python.parent.parent.glob("lib/*/site-packages/numpy/__init__.py"))
+    assert theirs.read_bytes() == Path(np.__file__).read_bytes()
+    assert theirs.stat().st_nlink == 1
+
+
+def test_the_wheel_made_from_the_bundles_environment_is_the_bundles(real: Bundle, python: Path) -> None:
+    code = "import sys; from fullcircle.packaging.wheel import wheel; sys.stdout.buffer.write(wheel()[1])"
+    ran = subprocess.run([python, "-I", "-c", code], capture_output=True, check=True)
+    (name,) = [name for name in real.files if name.startswith("wheels/")]
+    assert ran.stdout == real.files[name]
+
+
+def test_variables_and_packages_of_the_parent_do_not_reach_the_child(
+    real: Bundle, python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong numpy')")
+    (tmp_path / "sitecustomize.py").write_text("raise SystemExit('a stranger')")
+    for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP", "LD_PRELOAD"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert proofs.prove(real, python).same_bits
+
+
+def test_another_answer_is_not_proven(real: Bundle, python: Path) -> None:
+    golden = msgspec.json.decode(real.files["golden.json"])
+    golden[3]["value"] += 0.5
+    files = dict(real.files) | {"golden.json": msgspec.json.encode(golden)}
+    with pytest.raises(ProofFailed, match=r"by at most 0\.5") as caught:
+        proofs.prove(signed(real, files), python)
+    assert "golden row 4" in str(caught.value)
+    assert caught.value.exit_code == 1
+
+
+def signed(bundle: Bundle, files: dict[str, bytes]) -> Bundle:
+    """A bundle of other files with a manifest that agrees with them."""
+    listed = tuple((name, hashlib.sha256(files[name]).hexdigest()) for name in sorted(files))
+    return replace(bundle, files=files, manifest=replace(bundle.manifest, files=listed))
+
+
+def test_the_parents_own_interpreter_proves_nothing(real: Bundle) -> None:
+    with pytest.raises(ProofFailed, match="does not prove anything") as caught:
+        proofs.prove(real, Path(sys.executable))
+    assert "does not belong to the environment" in str(caught.value)
+
+
+def test_an_interpreter_without_fullcircle_gives_no_testimony(real: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(ProofFailed, match="no testimony") as caught:
+        proofs.prove(real, Path(sys._base_executable))  # type: ignore[attr-defined]  # CPython has it
+    assert "fullcircle" in str(caught.value)
+    with pytest.raises(ProofFailed, match="could not be started"):
+        proofs.prove(real, tmp_path / "python")
+
+
+@pytest.fixture
+def site(python: Path) -> Iterator[Path]:
+    """The environment's packages, put back as they were after the test."""
+    folder = next(python.parent.parent.glob("lib/*/site-packages"))
+    edited = [folder / "joblib" / "__init__.py", *folder.glob("threadpoolctl-*.dist-info/METADATA")]
+    before = {path: path.read_bytes() for path in edited}
+    there = {path.name for path in folder.iterdir()}
+    yield folder
+    for path, content in before.items():
+        path.write_bytes(content)
+    for path in folder.iterdir():
+        if path.name not in there:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def refused(bundle: Bundle, python: Path, word: str) -> None:
+    with pytest.raises(ProofFailed) as caught:
+        proofs.prove(bundle, python)
+    assert word in str(caught.value)
+
+
+def test_an_edited_library_is_found_and_named(real: Bundle, python: Path, site: Path) -> None:
+    with (site / "joblib" / "__init__.py").open("a") as opened:
+        opened.write("\n")
+    refused(real, python, "joblib/__init__.py of joblib was altered")
+
+
+def test_another_version_is_found_and_named(real: Bundle, python: Path, site: Path) -> None:
+    (metadata,) = site.glob("threadpoolctl-*.dist-info/METADATA")
+    metadata.write_text(metadata.read_text().replace(f"Version: {version('threadpoolctl')}", "Version: 0.9"))
+    refused(real, python, "threadpoolctl 0.9 is installed, the lock says")
+
+
+def test_another_package_is_found_and_named(real: Bundle, python: Path, site: Path) -> None:
+    info = site / "stranger-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
+    refused(real, python, "stranger 1.0 is installed and not in the lock")
+
+
+def test_a_path_to_the_parent_is_found_and_named(real: Bundle, python: Path, site: Path) -> None:
+    theirs = Path(proofs.__file__).parents[2]
+    (site / "leak.pth").write_text(f"{theirs}\n")
+    refused(real, python, f"{theirs} plays a part")
+
+
+def test_a_bundle_for_another_python_is_not_proven_here(real: Bundle, python: Path) -> None:
+    refused(replace(real, manifest=replace(real.manifest, python="3.99")), python, "the bundle is for 3.99")
+
+
+def test_serving_needs_none_of_the_laboratory(real: Bundle, python: Path, tmp_path: Path) -> None:
+    """The audit and loading side imports in an environment without uv, sqlalchemy, pyarrow and the like."""
+    path = tmp_path / "bundle.zip"
+    path.write_bytes(pack(real))
+    code = (
+        "import sys; from pathlib import Path; from fullcircle.packaging import bundle, loading;"
+        "data = Path(sys.argv[1]).read_bytes(); found = bundle.open_bundle(data);"
+        "absent = [name for name in ('pandas', 'sklearn', 'uv', 'skops') if name in sys.modules];"
+        "print(loading.check_golden(found, loading.scorer(found, Path(sys.argv[2]))), absent)"
+    )
+    ran = subprocess.run(
+        [python, "-I", "-c", code, path, tmp_path], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert ran.stdout.split(maxsplit=1) == ["0.0", "[]\n"]

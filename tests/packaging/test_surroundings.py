@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bundle_samples import WHEEL
+from fullcircle.packaging import surroundings
+from fullcircle.packaging.wheel import build
+
+METADATA = b"Metadata-Version: 2.4\nName: tiny\nVersion: 1.0\n"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A site-packages with one package in it, unpacked from a real wheel."""
+    source = tmp_path / "tiny"
+    source.mkdir()
+    (source / "__init__.py").write_text("x = 1\n")
+    (source / "more.py").write_text("y = 2\n")
+    filename, data = build(source, name="tiny", version="1.0", info={"METADATA": METADATA})
+    (tmp_path / filename).write_bytes(data)
+    folder = tmp_path / "site-packages"
+    subprocess.run([sys.executable, "-m", "zipfile", "-e", tmp_path / filename, folder], check=True)
+    return folder
+
+
+def test_an_untouched_site_has_nothing_to_tell(site: Path) -> None:
+    assert surroundings.tampered(site) == []
+    (site / "tiny" / "__pycache__").mkdir()
+    (site / "tiny" / "__pycache__" / "more.cpython-311.pyc").write_bytes(b"")
+    (site / "_virtualenv.pth").write_text("")
+    assert surroundings.tampered(site) == []
+
+
+def test_an_edited_file_is_named(site: Path) -> None:
+    (site / "tiny" / "more.py").write_text("y = 3\n")
+    assert surroundings.tampered(site) == ["tiny/more.py of tiny was altered after it was installed"]
+
+
+def test_a_removed_file_is_named(site: Path) -> None:
+    (site / "tiny" / "more.py").unlink()
+    assert surroundings.tampered(site) == ["tiny/more.py of tiny is missing"]
+
+
+@pytest.mark.parametrize("name", ["sitecustomize.py", "evil.pth", "numpy.py", "elsewhere"])
+def test_what_nobody_brought_is_named(site: Path, name: str) -> None:
+    (site / name).write_text("")
+    assert surroundings.tampered(site) == [f"{name} was added to the environment by nobody in the lock"]
+
+
+def test_this_environment_and_pythons_library_are_no_strangers() -> None:
+    inside = [sysconfig.get_path("purelib"), sysconfig.get_path("stdlib"), f"{sys.prefix}/lib/x/y.py"]
+    inside += [path for path in sys.path if path.endswith(("lib-dynload", ".zip"))]
+    assert surroundings.strangers(inside) == []
+
+
+def test_other_folders_are_strangers(tmp_path: Path) -> None:
+    others = [str(tmp_path), f"{sysconfig.get_path('stdlib')}/site-packages", f"{sys.prefix}-other/x", "relative.py"]
+    told = surroundings.strangers(others)
+    assert [text.split()[0] for text in told] == others
+    assert len(surroundings.strangers(others, allowed=[tmp_path])) == 3
+
+
+def test_a_link_out_of_the_environment_is_a_stranger(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "out").symlink_to("/etc")
+    assert surroundings.strangers([f"{tmp_path}/home/out/hosts"], allowed=[tmp_path / "home"])
+
+
+def test_a_forbidden_folder_is_a_stranger_even_inside() -> None:
+    folder = sysconfig.get_path("purelib")
+    assert surroundings.strangers([folder], forbidden=[Path(folder)])
+
+
+def test_what_is_installed_is_compared_with_the_lock() -> None:
+    assert surroundings.misfits({"a": "1.0", "b": "2"}, {"a": "1.0", "b": "2"}) == []
+    assert surroundings.misfits({"a": "1.0"}, {"a": "1.1"}) == ["a 1.1 is installed, the lock says 1.0"]
+    assert surroundings.misfits({"a": "1.0"}, {}) == ["a 1.0 is in the lock and not installed"]
+    assert surroundings.misfits({}, {"a": "1.0"}) == ["a 1.0 is installed and not in the lock"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("1.0rc1", "1.0.rc.1"), ("2024.1", "2024.01"), ("1.0a1", "1.0-alpha1"), ("v1.0", "1.0"), ("1.0+cpu", "1.0+CPU")],
+)
+def test_one_version_in_two_spellings_is_one(one: str, other: str) -> None:
+    assert surroundings.misfits({"a": one}, {"a": other}) == []
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=4), st.lists(st.integers(0, 30), min_size=1, max_size=4))
+def test_other_numbers_are_other_versions(one: list[int], other: list[int]) -> None:
+    texts = [".".join(map(str, numbers)) for numbers in (one, other)]
+    assert (surroundings.misfits({"a": texts[0]}, {"a": texts[1]}) == []) == (one == other)
+
+
+def test_what_this_interpreter_sees_is_listed() -> None:
+    found = surroundings.installed()
+    assert found["scikit-learn"] == version("scikit-learn")
+    assert list(found) == sorted(found)
+    assert surroundings.__file__ in surroundings.loaded_files()
+    assert WHEEL[0] not in found
