@@ -44,21 +44,25 @@ class Checkpoints:
 
     def prepare(self) -> None:
         """Read the signing key, or make it where there is none. Raises WorkspaceUnusable."""
+        self._key()
+
+    def _key(self) -> Ed25519PrivateKey:
         if self._private is not None:
-            return
+            return self._private
         try:
             self.path("x").parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not (self._config / KEY).exists():
                 _make_key(self._config / KEY)
             self._private = self._load()
         except OSError as error:
+            if isinstance(error, WorkspaceUnusable):
+                raise
             raise self._unusable(error.strerror or str(error)) from error
+        return self._private
 
     def sign(self, ledger: str, seq: int, hash: str) -> None:
         """Add a checkpoint and wait until it is on disk. Raises WorkspaceUnusable; the fact itself is recorded."""
-        self.prepare()
-        assert self._private is not None  # noqa: S101 - prepare just set it
-        signature = self._private.sign(_message(ledger, seq, hash)).hex()
+        signature = self._key().sign(_message(ledger, seq, hash)).hex()
         line = msgspec.json.encode(Checkpoint(ledger, seq, hash, signature)) + b"\n"
         try:
             _append(self.path(ledger), line)
@@ -78,10 +82,7 @@ class Checkpoints:
         lines = complete.splitlines()
         if lines and not (self._config / KEY).exists():
             return (), (f"the key {KEY} is gone, so {len(lines)} checkpoints cannot be verified",)
-        try:
-            public = self._load().public_key() if lines else None
-        except OSError as error:
-            raise self._unusable(error.strerror or str(error)) from error
+        public = self._load().public_key() if lines else None
         good, bad = [], []
         for number, line in enumerate(lines, 1):
             found = _decode(line)
@@ -97,6 +98,8 @@ class Checkpoints:
 
         try:
             key = load_pem_private_key((self._config / KEY).read_bytes(), password=None)
+        except OSError as error:
+            raise self._unusable(error.strerror or str(error)) from error
         except (ValueError, TypeError) as error:
             raise self._unusable(f"{KEY} is no private key") from error
         if not isinstance(key, Ed25519PrivateKey):

@@ -17,6 +17,7 @@ from fullcircle.types.facts import Fact
 
 FORMAT = 1
 PAGE = 1000
+LOWEST = -(2**63)  # a line put before the first one by hand must show, too
 Read = Callable[[int, int], Sequence[Line]]
 
 
@@ -73,13 +74,13 @@ class Ledger:
     def facts(self, kind: str | None = None, after: int = 0) -> Iterator[Fact]:
         """The facts with seq greater than ``after``, of one kind or of all, in order."""
         previous = next(iter(self.store.read(after - 1, 1)), None) if after > 0 else None
-        for line in self.lines(after):
+        for line in self.lines(after or LOWEST):
             verify(previous, line)
             previous = line
             if kind is None or line.kind == kind:
                 yield as_fact(line)
 
-    def lines(self, after: int = 0) -> Iterator[Line]:
+    def lines(self, after: int = LOWEST) -> Iterator[Line]:
         """The lines as stored, unverified, for ``audit``."""
         while page := self.store.read(after, PAGE):
             yield from page
@@ -110,7 +111,7 @@ class Ledger:
             raise
 
     def _catch_up(self, read: Read) -> None:
-        after = 0
+        after = LOWEST
         if self._seen is not None:
             after = self._seen.seq
             again = read(after - 1, 1)
@@ -173,7 +174,9 @@ def identity(store: Store) -> str | None:
 def verify(previous: Line | None, line: Line) -> None:
     """Raise LedgerBroken where ``line`` does not follow ``previous`` (None: nothing before it)."""
     seq, expected = (1, GENESIS) if previous is None else (previous.seq + 1, previous.hash)
-    if line.seq != seq:
+    if line.seq < seq:
+        raise broken(line.seq, "was inserted")
+    if line.seq > seq:
         raise broken(seq, "is missing")
     if line_hash(line) != line.hash:
         raise broken(line.seq, "was changed after it was recorded")

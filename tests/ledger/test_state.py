@@ -1,0 +1,133 @@
+"""The state is what the facts say, in their order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fullcircle.ledger.state import Folding, State, fold
+from fullcircle.types.facts import Fact
+from fullcircle.types.turn import Snapshot
+
+DIGEST = "ab" * 32
+
+
+def fact(seq: int, kind: str, **body: Any) -> Fact:
+    return Fact(seq=seq, time=f"t{seq}", actor="a", kind=kind, body=body, previous="", hash="")
+
+
+def bike(*steps: tuple[str, int]) -> State:
+    kinds = {"promote": "version.promoted", "back": "version.rolled_back"}
+    facts = [fact(n, kinds[name], model="bike", version=version) for n, (name, version) in enumerate(steps, 1)]
+    return fold(facts)
+
+
+def test_nothing_holds_before_the_first_fact() -> None:
+    assert fold([]) == State()
+
+
+def test_a_registered_version_knows_what_it_is_made_of() -> None:
+    parts = {"run": "r1", "bundle": "b", "report": "e", "snapshot": "s", "proof": "p"}
+    state = fold([fact(1, "version.registered", model="bike", version=3, **parts)])
+    version = state.versions["bike"][3]
+    assert {name: getattr(version, name) for name in parts} == parts
+    assert (version.model, version.version, version.seq, version.time) == ("bike", 3, 1, "t1")
+    assert state.champions == {}
+
+
+@pytest.mark.parametrize(
+    ("steps", "history", "promotion"),
+    [
+        ([("promote", 1)], (1,), 1),
+        ([("promote", 1), ("promote", 2), ("promote", 3)], (1, 2, 3), 3),
+        ([("promote", 1), ("promote", 2), ("back", 1)], (1,), 3),
+        ([("promote", 1), ("promote", 2), ("promote", 3), ("back", 2), ("back", 1)], (1,), 5),
+        ([("promote", 1), ("promote", 2), ("back", 1), ("promote", 3)], (1, 3), 4),
+        ([("promote", 1), ("promote", 2), ("promote", 1), ("back", 2)], (1, 2), 4),
+        ([("promote", 1), ("promote", 1)], (1,), 2),
+        ([("promote", 2), ("back", 1)], (2, 1), 2),
+    ],
+)
+def test_champion_and_the_way_back(steps: list[tuple[str, int]], history: tuple[int, ...], promotion: int) -> None:
+    state = bike(*steps)
+    assert state.history["bike"] == history
+    assert state.champions["bike"] == history[-1]
+    assert state.promotions["bike"] == promotion
+
+
+@given(st.lists(st.tuples(st.sampled_from(["promote", "back"]), st.integers(1, 4)), min_size=1))
+def test_the_champion_is_always_the_last_one_named(steps: list[tuple[str, int]]) -> None:
+    state = bike(*steps)
+    assert state.champions == {"bike": steps[-1][1]}
+    assert state.history["bike"][-1] == steps[-1][1]
+    assert all(one != other for one, other in zip(state.history["bike"], state.history["bike"][1:], strict=False))
+
+
+def test_models_do_not_mix() -> None:
+    state = fold([fact(n, "version.promoted", model=model, version=n) for n, model in enumerate("aba", 1)])
+    assert state.champions == {"a": 3, "b": 2}
+    assert state.history == {"a": (1, 3), "b": (2,)}
+
+
+def test_snapshots_keep_their_first_time() -> None:
+    body = {"model": "bike", "snapshot": DIGEST, "rows": 3, "columns": 2, "source": "hour.csv", "parent": "cd"}
+    state = fold([fact(4, "snapshot.created", **body), fact(9, "snapshot.created", **body)])
+    expected = Snapshot(digest=DIGEST, rows=3, columns=2, source="hour.csv", parent="cd", created="t4")
+    assert state.snapshots == {DIGEST: expected}
+
+
+def test_runs_come_in_order_of_finishing() -> None:
+    runs = [fact(n, "run.finished", model="bike", run=run, value=n) for n, run in enumerate(["a", "b", "a"], 1)]
+    state = fold(runs)
+    assert list(state.runs) == ["b", "a"]
+    assert state.runs["a"]["value"] == 3
+
+
+def test_what_is_deployed_is_what_was_started_and_not_stopped() -> None:
+    started = [fact(n, "deployment.started", model=model, version=1, url="u") for n, model in enumerate("ab", 1)]
+    state = fold([*started, fact(3, "deployment.stopped", model="a")])
+    assert state.deployments == {"b": {"model": "b", "version": 1, "url": "u"}}
+
+
+def test_decisions_and_windows_are_kept_in_order() -> None:
+    facts = [
+        fact(1, "decision.taken", model="bike", action="hold"),
+        fact(2, "window.monitored", model="bike", window=DIGEST),
+        fact(3, "decision.taken", model="bike", action="promote"),
+    ]
+    state = fold(facts)
+    assert state.decisions == (facts[0], facts[2])
+    assert state.windows == (facts[1],)
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [("snapshot.created", "snapshot"), ("run.finished", "draft"), ("bundle.built", "bundle")],
+)
+def test_a_deleted_blob_is_deleted_until_it_is_stored_again(kind: str, field: str) -> None:
+    stored = {"model": "m", "run": "r", field: DIGEST}
+    facts = [fact(1, kind, **stored), fact(2, "blob.deleted", digest=DIGEST)]
+    assert fold(facts).deleted == {DIGEST}
+    assert fold([*facts, fact(3, "version.registered", model="m", version=1, **{field: DIGEST})]).deleted == {DIGEST}
+    assert fold([*facts, fact(3, kind, **stored)]).deleted == frozenset()
+
+
+def test_a_kind_from_the_future_changes_nothing() -> None:
+    assert fold([fact(1, "moon.reached", model="bike", version=1)]) == State(seq=1)
+
+
+def test_a_state_does_not_change_when_facts_arrive() -> None:
+    folding = Folding()
+    folding.add(fact(1, "version.promoted", model="bike", version=1))
+    folding.add(fact(2, "version.registered", model="bike", version=1))
+    before = folding.state()
+    folding.add(fact(3, "version.promoted", model="bike", version=2))
+    folding.add(fact(4, "version.registered", model="bike", version=2))
+    assert before.history == {"bike": (1,)}
+    assert list(before.versions["bike"]) == [1]
+    assert folding.state().history == {"bike": (1, 2)}
+    with pytest.raises(TypeError):
+        before.champions["bike"] = 7  # type: ignore[index]  # that is what is tested
