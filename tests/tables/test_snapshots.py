@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import subprocess
 import sys
 from typing import Any
@@ -98,6 +99,10 @@ def test_text_is_the_same_however_pandas_keeps_it() -> None:
     spellings = [pd.Series(words, dtype=object), pd.Series(words)]
     assert len({encode(pd.DataFrame({"t": words})) for words in spellings}) == 1
     assert len({row_keys(pd.DataFrame({"t": words})).tobytes() for words in spellings}) == 1
+    labels = [pd.Index(["a", "b"], dtype=object), pd.Index(["a", "b"])]
+    coded = [pd.DataFrame({"c": pd.Categorical(words, categories=kept)}) for kept in labels]
+    assert encode(coded[0]) == encode(coded[1])
+    assert (row_keys(coded[0]) == row_keys(pd.DataFrame({"c": words}))).all()
 
 
 def test_the_bytes_do_not_depend_on_the_index_slicing_or_the_process() -> None:
@@ -114,7 +119,11 @@ def test_the_bytes_do_not_depend_on_the_index_slicing_or_the_process() -> None:
     )
     said = {
         subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": s}
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"PYTHONHASHSEED": s},
         ).stdout
         for s in ("1", "2")
     }

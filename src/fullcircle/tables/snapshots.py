@@ -130,7 +130,9 @@ def _to_arrow(column: Any, marks: dict[str, dict[str, Any]]) -> Any:
         labels = kind.categories.tolist()
         if not all(isinstance(label, str | int | float | bool) for label in labels):
             raise _typeless(column, "categories that are neither text nor numbers")
-        marks[column.name] = {"categories": labels, "ordered": bool(kind.ordered), "of": str(kind.categories.dtype)}
+        of = str(kind.categories.dtype)
+        of = "text" if of in _TEXT else of
+        marks[column.name] = {"categories": labels, "ordered": bool(kind.ordered), "of": of}
         # Codes are kept, not values: a category is then small, and its order and unused ones come back.
         codes = column.cat.codes.to_numpy()
         return pa.array(codes.astype(np.int32), mask=codes < 0)
@@ -157,7 +159,7 @@ def _from_arrow(column: Any, mark: dict[str, Any]) -> Any:
 
     if "categories" in mark:
         codes = column.fill_null(-1).to_numpy()
-        labels = pd.Index(mark["categories"], dtype=mark["of"] if mark["of"] not in _TEXT else None)
+        labels = pd.Index(mark["categories"], dtype=None if mark["of"] == "text" else mark["of"])
         return pd.Series(pd.Categorical.from_codes(codes, labels, ordered=mark["ordered"]))
     if "dtype" not in mark:
         return column.to_pandas()
