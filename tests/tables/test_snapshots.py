@@ -60,7 +60,7 @@ def _text_type() -> Any:
 
 
 @given(frames())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_the_same_frame_comes_back_and_gives_the_same_bytes_again(frame: Any) -> None:
     data = encode(frame)
     back = decode(data)
