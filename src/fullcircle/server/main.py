@@ -169,7 +169,7 @@ def _log_json_lines(level: str) -> None:
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or len(text) > 5 or int(text) > 65535:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 5 or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text[:20]!a} is not a port, 0 to 65535")
     return int(text)
 
