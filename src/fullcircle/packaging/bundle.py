@@ -119,9 +119,10 @@ def build(
 ) -> Bundle:
     """Put a bundle together and audit it as if it had come from elsewhere.
 
-    ``golden`` are rows with the predictions that were evaluated; ``python`` is the version the lock is for, by
-    default the running one ("3.12"). The same inputs give the same digest. Raises BundleInvalid for what cannot
-    be written down exactly, such as a golden row holding NaN.
+    ``golden`` are rows with their predictions, all scored in one call of exactly these rows: a matrix product may
+    round a row differently in another batch. ``python`` is the version the lock is for, by default the running
+    one ("3.12"). The same inputs give the same digest. Raises BundleInvalid for what cannot be written down
+    exactly, such as a golden row holding NaN.
     """
     answers = tuple(
         GoldenRow(row=dict(row), value=p.value, verdict=p.verdict, probabilities=p.probabilities, inputs=p.inputs)
