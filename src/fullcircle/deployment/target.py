@@ -7,7 +7,7 @@ without arguments; the same object may be used again and again, from one thread 
 - ``plan`` tells what ``apply`` would do, and changes nothing.
 - ``apply`` makes it so and returns when every model answers by the version that ``served`` names. Doing it twice
   changes nothing. Where it fails it raises ServerFailed with the server's own last words, or PortInUse, and leaves
-  nothing new running; what answered before goes on.
+  nothing new running; a server that was kept goes on with the versions it has.
 - ``status`` tells what is there now, without raising for what is not.
 - ``remove`` lets it finish what it answers, and ends it. Removing what is not there is not an error. Only what
   this target started is ever ended.

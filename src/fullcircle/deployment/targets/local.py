@@ -63,6 +63,8 @@ class LocalTarget:
             plan = self.plan(service)
             progress.note(plan.text)
             old = _remembered(service)
+            if plan.action != "keep":
+                _check_python(service)
             if old is not None and plan.action == "restart":
                 _end(service, old)
                 old = None
@@ -160,11 +162,7 @@ def _start(service: Service) -> _Note:
     try:
         pid = process.start(arguments, environment, _log(service))
     except OSError as error:
-        raise ServerFailed(
-            f"the server's Python cannot be started: {error.strerror}",
-            received=service.python,
-            next_step="package the version again: its environment is rebuilt",
-        ) from error
+        raise _no_python(service, error.strerror) from error
     note = _Note(pid=pid, born=process.born(pid), url="", arguments=arguments)
     try:
         # Noted before it listens: should this command be killed now, the next one finds the server.
@@ -175,6 +173,20 @@ def _start(service: Service) -> _Note:
         _end(service, note)
         raise
     return note
+
+
+def _check_python(service: Service) -> None:
+    """Before anything that runs is ended for it."""
+    if not os.access(service.python, os.X_OK):
+        raise _no_python(service, "there is no program")
+
+
+def _no_python(service: Service, why: str) -> ServerFailed:
+    return ServerFailed(
+        f"the server's Python cannot be started: {why}",
+        received=service.python,
+        next_step="package the version again: its environment is rebuilt",
+    )
 
 
 def _check_port(service: Service) -> None:
