@@ -162,7 +162,7 @@ def _start(service: Service) -> _Note:
     try:
         pid = process.start(arguments, environment, _log(service))
     except OSError as error:
-        raise _no_python(service, error.strerror) from error
+        raise _no_python(service, error.strerror or "it is no program") from error
     note = _Note(pid=pid, born=process.born(pid), url="", arguments=arguments)
     try:
         # Noted before it listens: should this command be killed now, the next one finds the server.
