@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 
 def read(session: Session, source: LoadedProject, table: Table) -> pd.DataFrame:
-    """Read a table of the project, its ``prepare`` included."""
+    """Read a table of the project, its ``prepare`` included. Only columns that the project names are checked."""
+    project = source.project
+    used = [*project.features, project.label, *([table.time] if table.time else [])]
     with source.active():
-        return reading.read(table, folder=source.folder, paths=session.settings.paths)
+        return reading.read(table, folder=source.folder, paths=session.settings.paths, columns=used)
 
 
 def store(session: Session, model: str, frame: pd.DataFrame, origin: str, parent: str | None = None) -> Snapshot:

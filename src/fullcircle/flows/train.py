@@ -19,7 +19,7 @@ from fullcircle.evaluation.metrics import main_metric
 from fullcircle.flows import data, drafts
 from fullcircle.flows.evaluate import measured, report_on
 from fullcircle.flows.session import Session, loaded, opened, with_params
-from fullcircle.runtimes.contracts import rows_of, to_frame
+from fullcircle.runtimes.contracts import examine, rows_of, to_frame
 from fullcircle.settings import Settings
 from fullcircle.tables import snapshots, splitting
 from fullcircle.types.contract import Contract
@@ -54,10 +54,12 @@ class Material:
     contract: Contract
 
     def part(self, mask: Any, label: str) -> tuple[Any, Any]:
-        """X as the model will see it in production, and y, of the masked rows."""
+        """X as the model will see it in production, and y, of the masked rows that the contract lets through."""
         rows = self.frame[mask]
-        X = to_frame(self.contract, rows_of(rows, self.contract))
-        y = rows[label].reset_index(drop=True)
+        judged = [examine(self.contract, row) for row in rows_of(rows, self.contract)]
+        fits = [verdict.status not in ("rejected", "fallback") for verdict, _ in judged]
+        X = to_frame(self.contract, [values for (_, values), good in zip(judged, fits, strict=True) if good])
+        y = rows[label][fits].reset_index(drop=True)
         return X, y
 
 

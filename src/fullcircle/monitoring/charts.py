@@ -14,6 +14,9 @@ MOST_FEATURES = 40
 MOST_BINS = 40
 
 
+_LEAST_WIDTH = 0.05  # bits: a window in which nothing moved must not look as if something had
+
+
 def distances(found: Mapping[str, float], moved: Collection[str]) -> Chart:
     """The distance of each feature (name to bits), the farthest first, marked where there is an alarm."""
     ranked = sorted(found.items(), key=lambda item: -round(item[1], 3))[:MOST_FEATURES]
@@ -27,6 +30,7 @@ def distances(found: Mapping[str, float], moved: Collection[str]) -> Chart:
             "field": "distance",
             "type": "quantitative",
             "title": "Jensen-Shannon divergence from the reference, bits",
+            "scale": {"domainMin": 0, "domainMax": max(_LEAST_WIDTH, *(bits for _, bits in ranked))},
         },
         "color": {
             "field": "evidence",

@@ -32,7 +32,9 @@ THEME: Mapping[str, Any] = {
     },
     "legend": {"labelColor": _INK, "titleColor": _SOFT, "titleFontWeight": "normal", "labelLimit": 170},
     "title": {"color": _INK, "fontSize": 13},
-    "bar": {"color": "#2f6b70", "cornerRadiusEnd": 2},
+    "bar": {
+        "color": "#2f6b70"
+    },  # no cornerRadiusEnd: with it, Vega-Lite 5 draws binned bars (x to x2) without a width
     "point": {"color": "#2f6b70", "size": 46},
     "line": {"color": "#2f6b70"},
     "area": {"color": "#2f6b70", "opacity": 0.7},
