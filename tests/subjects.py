@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,7 +51,7 @@ def regression(rows: int = 200, *, gates: Sequence[Gate] = (), seed: int = 0, sp
 
 
 def classification(
-    rows: int = 200, *, gates: Sequence[Gate] = (), seed: int = 0, names: Sequence[str] = ("no", "yes")
+    rows: int = 200, *, gates: Sequence[Gate] = (), seed: int = 0, names: Sequence[Any] = ("no", "yes")
 ) -> Subject:
     """Classes cut out of the signal plus noise, in equal shares."""
     frame, train = _frame(rows, seed), _frame(400, seed + 2)
@@ -85,13 +84,6 @@ def classification(
     )
 
 
-def cut(subject: Subject, rows: int) -> Subject:
-    """The same subject with its first rows only."""
-    arrays = ("actual", "predicted", "baseline", "champion", "probabilities", "baseline_probabilities")
-    kept = {name: None if getattr(subject, name) is None else getattr(subject, name)[:rows] for name in arrays}
-    return replace(subject, frame=subject.frame.head(rows), **kept)
-
-
 def _frame(rows: int, seed: int) -> pd.DataFrame:
     generator = np.random.default_rng(seed)
     return pd.DataFrame(
@@ -103,7 +95,8 @@ def _frame(rows: int, seed: int) -> pd.DataFrame:
     )
 
 
-def _classes(frame: pd.DataFrame, names: Sequence[str], seed: int) -> Any:
+def _classes(frame: pd.DataFrame, names: Sequence[Any], seed: int) -> Any:
     drawn = frame["signal"].to_numpy() + 0.5 * np.random.default_rng(seed).normal(size=len(frame))
     edges = np.quantile(drawn, np.linspace(0, 1, len(names) + 1)[1:-1])
-    return np.array(list(names), dtype=object)[np.searchsorted(edges, drawn)]
+    kind: Any = object if isinstance(names[0], str) else None
+    return np.array(list(names), dtype=kind)[np.searchsorted(edges, drawn)]

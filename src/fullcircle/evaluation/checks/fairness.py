@@ -64,6 +64,7 @@ class Comparison:
 
 
 def _compare(subject: Subject, by: str, metric: Metric) -> Comparison:
+    import pandas as pd
     from fairlearn.metrics import MetricFrame
 
     names = _groups(subject, by)
@@ -77,7 +78,7 @@ def _compare(subject: Subject, by: str, metric: Metric) -> Comparison:
         chosen = answers.at(np.asarray(picked))
         return metric.of(chosen) if metric.applies(chosen) else float("nan")
 
-    frame = MetricFrame(metrics=on, y_true=rows, y_pred=rows, sensitive_features=names)
+    frame = MetricFrame(metrics=on, y_true=rows, y_pred=rows, sensitive_features=pd.Series(names))
     groups = tuple(
         metrics.as_measure(
             metric.name,
