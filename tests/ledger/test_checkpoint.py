@@ -108,19 +108,22 @@ def test_a_config_folder_that_cannot_be_made(settings: Settings) -> None:
 
 
 def test_a_missing_library_says_which_extra_to_install(tmp_path: Path) -> None:
-    for name in ("sqlalchemy", "cryptography", "fsspec"):
-        code = f"""
+    code = """
 import sys
-sys.modules[{name!r}] = None
 from pathlib import Path
 from fullcircle.errors import MissingExtra
 from fullcircle.ledger.workspace import Workspace
 from fullcircle.settings import load
-try:
-    Workspace.open(load({{"workspace": "ws", "config": "c"}}, folder=Path({str(tmp_path)!r})))
-except MissingExtra as error:
-    print(error.received, error.next_step)
+settings = load({"workspace": "ws", "config": "c"}, folder=Path(sys.argv[1]))
+for name in ("sqlalchemy", "cryptography", "fsspec"):
+    sys.modules[name] = None
+    try:
+        Workspace.open(settings)
+    except MissingExtra as error:
+        print(error.received, error.next_step)
+    del sys.modules[name]
 """
-        answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-        assert answer.stdout.strip() == f"{name} pip install 'fullcircle[lab]'"
+    answer = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True)
+    names = ("sqlalchemy", "cryptography", "fsspec")
+    assert answer.stdout.splitlines() == [f"{name} pip install 'fullcircle[lab]'" for name in names]
     assert not (tmp_path / "ws").exists()
