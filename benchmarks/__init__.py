@@ -1,0 +1,1 @@
+"""The numbers fullcircle promises, measured beside its peers in one run."""
