@@ -45,6 +45,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("actor", ("FULLCIRCLE_ACTOR",), "", "Who acts, as written in facts. Empty: your login name."),
     Setting("host", ("FULLCIRCLE_HOST",), "127.0.0.1", "Address the server listens on; loopback only for now."),
     Setting("port", ("FULLCIRCLE_PORT",), "8710", "Port the server listens on, 0 to 65535; 0: any free one."),
+    Setting(
+        "environments",
+        ("FULLCIRCLE_ENVIRONMENTS",),
+        "",
+        "Folder of the bundles' environments, to share it. Empty: in the workspace.",
+    ),
     Setting("offline", ("FULLCIRCLE_OFFLINE",), "no", "yes: lock and build environments from uv's cache only."),
 )
 _BY_NAME = {setting.name: setting for setting in SETTINGS}

@@ -28,7 +28,7 @@ Offline = Annotated[bool, typer.Option("--offline", help="Build environments fro
 def init(
     table: Annotated[Path, typer.Argument(help="CSV or Parquet file.")],
     out_file: Annotated[
-        Path | None, typer.Option("--out", help="Where to write. Default: project.py beside it.")
+        Path | None, typer.Option("--out", help="Where to write. Default: ./project.py.")
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="The model's name.")] = None,
     as_json: Json = False,

@@ -18,9 +18,8 @@ class Written:
 
 
 def init(table: str | Path, *, out: str | Path | None = None, name: str | None = None) -> Written:
-    """Write ``project.py`` beside the table (or to ``out``). An existing file is not overwritten."""
-    source = Path(table)
-    path = Path(out) if out else source.parent / "project.py"
+    """Write ``project.py`` into the current folder (or to ``out``). An existing file is not overwritten."""
+    path = Path(out) if out else Path("project.py")
     if path.is_dir():
         path = path / "project.py"
     if path.exists():
@@ -29,7 +28,13 @@ def init(table: str | Path, *, out: str | Path | None = None, name: str | None =
             received=str(path),
             next_step="choose another with --out, or remove it",
         )
-    proposal = propose(source, name)
+    if not path.absolute().parent.is_dir():
+        raise ProjectInvalid(
+            "the folder to write the project file into does not exist",
+            received=str(path.absolute().parent),
+            next_step="make the folder first, or choose another with --out",
+        )
+    proposal = propose(Path(table), name, folder=path.absolute().parent)
     partial = path.with_name(path.name + ".partial")
     partial.write_text(proposal.text, encoding="utf-8")
     partial.replace(path)

@@ -56,8 +56,7 @@ def prune(*, delete: bool = False, settings: Settings | None = None) -> tuple[Sn
         used = {version.snapshot for versions in state.versions.values() for version in versions.values()}
         unused = tuple(found for found in _present(session) if found.digest not in used)
         for found in unused if delete else ():
-            session.record("blob.deleted", digest=found.digest, reason="snapshots prune")
-            session.workspace.blobs.delete(found.digest)
+            session.workspace.erase(found.digest, "snapshots prune")
         return unused
 
 

@@ -29,7 +29,7 @@ class Workspace:
 
     ``id`` names the workspace (its own ledger has the same id), ``mlflow_uri`` MLflow's tracking store,
     ``artifacts`` the URI under which new experiments of a local MLflow keep files ("" where MLflow is shared),
-    ``config`` the user's config folder with the signing key, ``served`` the file that servers follow.
+    ``config`` the user's config folder with the signing key, ``environments`` the folder of clean environments, ``served`` the file that servers follow.
     ``writable`` is False where the workspace may only be read: then every append raises WorkspaceUnusable.
     """
 
@@ -40,6 +40,7 @@ class Workspace:
     mlflow_uri: str
     artifacts: str
     config: Path
+    environments: Path
     writable: bool
 
     @classmethod
@@ -65,11 +66,6 @@ class Workspace:
     def predictions(self) -> Path:
         """The folder of logged predictions and outcomes."""
         return self.root / "predictions"
-
-    @property
-    def environments(self) -> Path:
-        """The folder of clean environments, made by uv."""
-        return self.root / "environments"
 
     @property
     def pages(self) -> Path:
@@ -145,6 +141,7 @@ def _assemble(settings: Settings, root: Path, config: Path, id: str | None, *, c
             mlflow_uri=settings["mlflow"] or f"sqlite:///{root / 'mlflow.db'}",
             artifacts="" if settings["mlflow"] else (root / "artifacts").as_uri(),
             config=config,
+            environments=settings.folder / (settings["environments"] or root / "environments"),
             writable=os.access(root, os.W_OK),
         )
     except BaseException:
