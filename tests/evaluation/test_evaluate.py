@@ -95,6 +95,36 @@ def test_the_champion_is_compared_on_the_same_rows() -> None:
     assert "improvement over the champion is not in the report" in silent.gates[0].reason
 
 
+def test_rows_that_the_champion_rejected_are_not_compared_and_that_is_said() -> None:
+    subject = subjects.regression(gates=[beats(), worth(_gain, -9.0)])
+    champion = subject.predicted + 3.0
+    champion[:40] = np.nan
+    report = evaluate(replace(subject, champion=champion))
+    assert report.passed
+    gain = report.measure("improvement", "champion")
+    assert gain is not None
+    assert gain.n == 160
+    assert _value(report, "champion_mae") == pytest.approx(np.mean(np.abs(subject.actual - champion)[40:]))
+    assert "The champion rejected 40 rows" in _finding(report, "quality").text
+    champion[:180] = np.nan
+    few = evaluate(replace(subject, champion=champion))
+    assert "20 rows" in _gate(few, "beats").reason
+    assert not few.passed
+    champion[:] = np.nan
+    silent = evaluate(replace(subject, champion=champion))
+    assert [gate.passed for gate in silent.gates] == [False, True]
+
+
+def test_a_champion_that_knows_other_classes_is_compared_all_the_same() -> None:
+    subject = subjects.classification(gates=[beats()])
+    champion = subject.predicted.copy()
+    champion[:50] = "of old"
+    shares = np.tile([0.3, 0.3], (200, 1))  # the rest went to a class that is no more
+    report = evaluate(replace(subject, champion=champion, champion_probabilities=shares))
+    assert report.passed
+    assert _value(report, "champion_log_loss") == pytest.approx(-np.log(0.3))
+
+
 @pytest.mark.parametrize("names", [("no", "yes"), (0, 1), (False, True), ("a", "b", "c")])
 def test_classes_of_any_kind_are_judged(names: tuple[Any, ...]) -> None:
     subject = subjects.classification(names=names, gates=[beats(), fair("group", "accuracy", 0.5)])

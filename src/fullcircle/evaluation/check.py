@@ -34,7 +34,8 @@ class Subject:
     is n x k in the order of ``classes``, or None where the model gives none. ``baseline`` is what the trivial
     model answers for each row (training mean or most frequent class), ``baseline_probabilities`` the class
     shares in training, n x k. ``champion`` and ``champion_probabilities`` are the present champion's answers on
-    the same rows, columns in the order of this subject's ``classes``; None where there is no champion. Where the
+    the same rows (NaN or None in a row that it rejects), columns in the order of this subject's ``classes``;
+    None where there is no champion. Where the
     main metric needs probabilities and a rival has none, the comparison is unknown and the gate says no
     (``metrics.trivial`` makes both answers of the baseline). ``frame`` holds all columns of the
     test rows, ``features`` those the model sees. ``predict`` and ``predict_probabilities`` score a frame through
@@ -80,10 +81,23 @@ class Subject:
                 allowed="a label in every row",
                 next_step="leave out rows without a label in prepare",
             )
-        for name in ("predicted", "baseline", "champion"):
+        for name in ("predicted", "baseline"):
             _answers(name, getattr(self, name), rows)
-        for name in ("probabilities", "baseline_probabilities", "champion_probabilities"):
+        for name in ("probabilities", "baseline_probabilities"):
             _shares(name, getattr(self, name), (rows, len(self.classes)))
+        if self.champion is not None:
+            _shape("champion", self.champion, (rows,))
+        if self.champion_probabilities is not None:
+            _shape("champion_probabilities", self.champion_probabilities, (rows, len(self.classes)))
+
+    def champion_answered(self) -> Array:
+        """Which rows the champion answered, length n; none where there is no champion."""
+        if self.champion is None:
+            return np.zeros(self.rows, dtype=bool)
+        answered = ~absent(self.champion)
+        if self.champion_probabilities is not None:
+            answered &= np.isfinite(np.asarray(self.champion_probabilities, dtype=float)).all(axis=1)
+        return np.asarray(answered)
 
 
 @dataclass(frozen=True)
@@ -109,23 +123,28 @@ class Check(Protocol):
         ...
 
 
-def missing(values: Array) -> int:
-    """How many entries are None, NaN, NaT or infinite."""
+def absent(values: Array) -> Array:
+    """Which entries are None, NaN, NaT or infinite."""
     array = np.asarray(values)
     if array.dtype.kind in "fc":
-        return int(np.sum(~np.isfinite(array)))
+        return np.asarray(~np.isfinite(array))
+    if array.dtype.kind in "mM":
+        return np.asarray(np.isnat(array))
     if array.dtype.kind == "O":
-        return sum(1 for value in array.tolist() if value is None or value != value)
-    return int(np.sum(np.isnat(array))) if array.dtype.kind in "mM" else 0
+        gone = [value is None or value != value for value in array.ravel().tolist()]
+        return np.array(gone, dtype=bool).reshape(array.shape)
+    return np.zeros(array.shape, dtype=bool)
+
+
+def missing(values: Array) -> int:
+    """How many entries are None, NaN, NaT or infinite."""
+    return int(absent(values).sum())
 
 
 def _answers(name: str, values: Array | None, rows: int) -> None:
     if values is None:
         return
-    if np.shape(values) != (rows,):
-        raise PredictionInvalid(
-            f"{name} has the wrong shape", received=str(np.shape(values)), allowed=f"({rows},): one answer per row"
-        )
+    _shape(name, values, (rows,))
     if missing(values):
         raise PredictionInvalid(
             f"{name} holds answers that are no number or class",
@@ -138,12 +157,7 @@ def _answers(name: str, values: Array | None, rows: int) -> None:
 def _shares(name: str, values: Array | None, shape: tuple[int, int]) -> None:
     if values is None:
         return
-    if np.shape(values) != shape:
-        raise PredictionInvalid(
-            f"{name} has the wrong shape",
-            received=str(np.shape(values)),
-            allowed=f"{shape}: one row per test row, one column per class",
-        )
+    _shape(name, values, shape)
     array = np.asarray(values, dtype=float)
     if not np.all((array >= 0.0) & (array <= 1.0 + 1e-9)) or not np.allclose(array.sum(axis=1), 1.0, atol=1e-4):
         raise PredictionInvalid(
@@ -151,4 +165,14 @@ def _shares(name: str, values: Array | None, shape: tuple[int, int]) -> None:
             received=f"{np.nanmin(array):g} to {np.nanmax(array):g}",
             allowed="0 to 1 in every cell, 1 in the sum of every row",
             next_step="let predict_proba return probabilities",
+        )
+
+
+def _shape(name: str, values: Array, shape: tuple[int, ...]) -> None:
+    if np.shape(values) != shape:
+        raise PredictionInvalid(
+            f"{name} has the wrong shape",
+            received=str(np.shape(values)),
+            allowed=f"{shape}: one row per test row" + (", one column per class" if len(shape) == 2 else ""),
+            next_step="let the model answer every row once",
         )

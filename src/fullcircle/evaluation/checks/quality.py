@@ -2,7 +2,8 @@
 
 Measures: every metric of the task under its own name; ``baseline_<metric>`` for the trivial model;
 ``champion_<metric>`` for the main metric; ``improvement`` of the main metric over the rival in its group
-("baseline", "champion"), on the same rows: positive is better.
+("baseline", "champion"), on the same rows: positive is better. Rows that the champion rejected cannot be
+compared and are left out of that comparison; it says how many.
 """
 
 from __future__ import annotations
@@ -29,16 +30,18 @@ class Quality:
         """Measure, and compare on the main metric."""
         main = metrics.main_metric(subject.task, subject.gates, probabilities=subject.probabilities is not None)
         own = _answers(subject, subject.predicted, subject.probabilities)
-        rivals = {"baseline": _answers(subject, subject.baseline, subject.baseline_probabilities)}
-        if subject.champion is not None:
-            rivals["champion"] = _answers(subject, subject.champion, subject.champion_probabilities)
+        trivial = _answers(subject, subject.baseline, subject.baseline_probabilities)
         found = [_measure(subject, metric, own) for metric in metrics.of_task(subject.task) if metric.applies(own)]
         for metric in metrics.of_task(subject.task):
-            if metric.applies(rivals["baseline"]):
-                found.append(_measure(subject, metric, rivals["baseline"], "baseline_"))
-        if "champion" in rivals and main.applies(rivals["champion"]):
-            found.append(_measure(subject, main, rivals["champion"], "champion_"))
-        gains = {name: _gain(subject, main, own, rival, name) for name, rival in rivals.items()}
+            if metric.applies(trivial):
+                found.append(_measure(subject, metric, trivial, "baseline_"))
+        gains = {"baseline": _gain(subject, main, own, trivial, "baseline")}
+        if subject.champion is not None:
+            both = np.flatnonzero(subject.champion_answered())
+            rival = _answers(subject, subject.champion, subject.champion_probabilities).at(both)
+            if main.applies(rival):
+                found.append(_measure(subject, main, rival, "champion_"))
+            gains["champion"] = _gain(subject, main, own.at(both), rival, "champion")
         return Finding(
             check=self.name,
             code=self.code,
@@ -60,12 +63,12 @@ def _unit(subject: Subject, metric: Metric) -> str:
 
 def _measure(subject: Subject, metric: Metric, answers: Answers, prefix: str = "") -> Measure:
     found = metrics.estimate(metric, answers, seed=subject.seed)
-    return metrics.as_measure(prefix + metric.name, found, rows=subject.rows, unit=_unit(subject, metric))
+    return metrics.as_measure(prefix + metric.name, found, rows=len(answers.actual), unit=_unit(subject, metric))
 
 
 def _gain(subject: Subject, metric: Metric, own: Answers, rival: Answers, name: str) -> Measure:
     found = metrics.improvement(metric, own, rival, seed=subject.seed)
-    return metrics.as_measure("improvement", found, rows=subject.rows, unit=_unit(subject, metric), group=name)
+    return metrics.as_measure("improvement", found, rows=len(own.actual), unit=_unit(subject, metric), group=name)
 
 
 def _severity(gain: Measure) -> Severity:
@@ -86,6 +89,8 @@ def _text(main: Metric, found: list[Measure], gains: dict[str, Measure]) -> str:
     if trivial is not None and trivial.usable:
         parts.append(f"A model that learned nothing has {words.number(trivial.value)}.")
     parts.extend(f"{_compared(name, gain)}." for name, gain in gains.items())
+    if any(gain.n < own.n for gain in gains.values()):
+        parts.append(f"The champion rejected {words.rows(own.n - gains['champion'].n)}; they are not compared.")
     return " ".join(parts)
 
 

@@ -1,7 +1,7 @@
 """E003 value: what do the model's answers earn, in the project's own money?
 
 Measures: ``value_per_row``, the mean of the worth gate's ``per_row(actual, predicted)``; the same for the trivial
-model (``baseline_value_per_row``) and the champion (``champion_value_per_row``).
+model (``baseline_value_per_row``) and the champion (``champion_value_per_row``, on the rows that it answered).
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class Value:
             _measure("baseline_value_per_row", _values(per_row, subject.actual, subject.baseline)),
         ]
         if subject.champion is not None:
-            found.append(_measure("champion_value_per_row", _values(per_row, subject.actual, subject.champion)))
+            both = subject.champion_answered()
+            earned = _values(per_row, subject.actual[both], subject.champion[both])
+            found.append(_measure("champion_value_per_row", earned))
         value, trivial = found[0], found[1]
         earns = value.value is not None and value.value >= gate.limit
         return Finding(
@@ -84,7 +86,7 @@ def _measure(name: str, values: Array) -> Measure:
         high=metrics.finite(found[2]),
         n=len(values),
         unit="a row",
-        method="t interval",
+        method="t interval" if len(values) else "no row to judge by",
     )
 
 
