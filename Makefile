@@ -21,7 +21,7 @@ setup: $(VENV)/.project  ## the environment, from the locks, with hashes
 
 $(VENV)/.uv: requirements/uv.txt
 	@test -n "$(PYTHON)" && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-		echo "fullcircle needs Python 3.11 or newer; found: $$(python3 --version 2>&1 || true)."; \
+		echo "fullcircle needs Python 3.11 or newer; found: $$("$(or $(PYTHON),python3)" --version 2>&1 || true)."; \
 		echo "Install one, or say where it is: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"; exit 2; } >&2
 	@"$(PYTHON)" -m venv $(VENV) || { \
 		echo "$(PYTHON) cannot make an environment. On Debian: apt-get install python3-venv" >&2; exit 2; }

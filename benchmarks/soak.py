@@ -1,7 +1,7 @@
 """``python -m benchmarks.soak MINUTES``: kill turns of the circle at random moments, and look at what is left.
 
-After every kill the audit must be clean; at the end a whole turn must succeed. The moments are drawn from a seed that is
-printed, so a failure can be played again: ``python -m benchmarks.soak 10 SEED``.
+After every kill the audit must be clean; at the end a whole turn must succeed. The moments are drawn from a seed that
+is printed, so a failure can be played again: ``python -m benchmarks.soak 10 SEED``.
 """
 
 from __future__ import annotations
