@@ -415,6 +415,25 @@ def test_one_request_is_answered_by_one_version_however_often_it_changes(tmp_pat
     asyncio.run(swaps())
 
 
+def test_a_model_that_is_taken_away_while_its_request_waits_is_told_as_such(tmp_path: Path) -> None:
+    slow = Slow()
+    current = view(loaded(scorer=Scorer(contract(), slow)))
+    target = App(lambda: current, Desk(tmp_path))
+    body = json.dumps({"rows": [GOOD]}).encode()
+
+    async def take_away() -> tuple[Response, Response]:
+        nonlocal current
+        first, second = (asyncio.create_task(ask(target, "POST", "/predict/m", body)) for _ in range(2))
+        await asyncio.sleep(0.05)
+        current = view()
+        slow.go.set()
+        return await first, await second
+
+    first, second = asyncio.run(take_away())
+    assert first.status == 200  # it had begun
+    told(second, 404, "model_not_served")
+
+
 def test_what_cannot_be_recorded_is_not_answered(tmp_path: Path) -> None:
     (tmp_path / "m").write_text("a file where the log's folder should be")
     found = post(app(tmp_path), "/predict/m", {"rows": [GOOD]})
