@@ -222,9 +222,8 @@ def estimate(metric: Metric, answers: Answers, *, seed: int = 0) -> Estimate:
         found, method = intervals.mean(metric.per_row(answers)), "t interval"
     else:
         draws = draws_for(rows)
-        found = intervals.bootstrap(
-            lambda picked: metric.of(answers.at(picked)), np.arange(rows), seed=seed, draws=draws
-        )
+        drawn = np.arange(rows)
+        found = intervals.bootstrap(lambda each: metric.of(answers.at(each)), drawn, seed=seed, draws=draws)
         method = f"percentile bootstrap, {draws} draws"
     return Estimate(value, finite(found[1]), finite(found[2]), method)
 
@@ -246,16 +245,8 @@ def measure(
 
 def as_measure(name: str, found: Estimate, *, rows: int, unit: str = "", group: str = "") -> Measure:
     """An estimate under a name."""
-    return Measure(
-        name=name,
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        n=rows,
-        unit=unit,
-        method=found.method,
-        group=group,
-    )
+    value, low, high, method = found.value, found.low, found.high, found.method
+    return Measure(name=name, value=value, low=low, high=high, n=rows, unit=unit, method=method, group=group)
 
 
 def improvement(metric: Metric, answers: Answers, rival: Answers, *, seed: int = 0) -> Estimate:
