@@ -41,9 +41,8 @@ def examine(contract: Contract, row: object) -> tuple[Verdict, dict[str, Value]]
         if misfit is not None:
             value = _answer(contract, column, value, misfit, problems)
         values[column.name] = value
-    if len(row) > len(values) or any(name not in values for name in row):
-        strange = [name for name in row if name not in values and name not in contract.context]
-        problems.extend(_unknown(contract, strange))
+    strange = [name for name in row if name not in values and name not in contract.context]
+    problems.extend(_unknown(contract, strange))
     return Verdict(status=worst(problem.action for problem in problems), problems=tuple(problems)), values
 
 
@@ -132,9 +131,10 @@ def _array(column: Column, values: list[Value]) -> Any:
 def rows_of(frame: pd.DataFrame, contract: Contract, *, others: bool = False) -> list[dict[str, Any]]:
     """The rows of a frame as plain Python values, with None for what is missing, ready for ``examine``.
 
-    Columns of the contract and of its context; those that the frame lacks are left out. Values of a category column are written as text
-    (``category_name``), times as ISO 8601. ``others`` keeps the columns that the contract does not know, so that
-    it can judge them.
+    Columns of the contract and of its context; those that the frame lacks are left out. Values of a category column
+    are written as text (``category_name``), times as ISO 8601, and booleans that a frame keeps as floats because
+    some are missing are booleans again: so a frame of ``to_frame`` gives back the rows it was made of. ``others``
+    keeps the columns that the contract does not know, so that it can judge them.
     """
     kinds = {column.name: column.kind for column in contract.columns}
     names = [name for name in frame.columns if others or name in kinds or name in contract.context]
@@ -148,4 +148,6 @@ def _plain_values(series: pd.Series[Any], kind: str | None) -> list[Any]:
     values = [plain(value) for value in series.astype(object).tolist()]
     if kind == "category":
         return [None if value is None else category_name(value) for value in values]
+    if kind == "boolean" and series.dtype == "float64" and set(values) <= {None, 0.0, 1.0}:
+        return [None if value is None else value == 1.0 for value in values]
     return [value.isoformat() if hasattr(value, "isoformat") else value for value in values]

@@ -106,15 +106,8 @@ class Scorer:
             version=self.version,
             bundle=self.bundle,
             inputs=inputs,
-            context=self._context(row),
+            context=context_of(self.contract, row),
         )
-
-    def _context(self, row: object) -> Mapping[str, Value] | None:
-        """What the row brought along for the log. Anything but a plain value is left out."""
-        if not self.contract.context or not isinstance(row, Mapping):
-            return None
-        brought = {name: row[name] for name in self.contract.context if name in row}
-        return {name: value for name, value in brought.items() if isinstance(value, str | int | float | bool | None)}
 
     def _answers(self, rows: Sequence[Mapping[str, Value]]) -> list[Answer | str]:
         """An answer for each row, or why there is none. A batch that fails is halved until the culprit is alone."""
