@@ -59,7 +59,7 @@ def test_all_classes_live_in_one_module() -> None:
         if "__main__" not in module.name and ".testing" not in module.name:
             importlib.import_module(module.name)
 
-    def below(kind: type) -> set[type]:
-        return {kind}.union(*(below(each) for each in kind.__subclasses__()))
+    def below(kind: type[FullcircleError]) -> list[type[FullcircleError]]:
+        return [kind, *(each for child in kind.__subclasses__() for each in below(child))]
 
     assert {kind.__module__ for kind in below(FullcircleError)} == {"fullcircle.errors"}

@@ -46,8 +46,7 @@ def test_names_say_what_a_thing_is() -> None:
         if VAGUE.search(path.stem):
             vague.append(path.name)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            named = isinstance(node, ast.ClassDef)
-            if named and not node.name.startswith("_") and VAGUE.search(node.name):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and VAGUE.search(node.name):
                 vague.append(f"{path.name}: {node.name}")
     assert vague == []
 
@@ -85,8 +84,9 @@ def test_every_public_thing_says_what_it_is() -> None:
         if not ast.get_docstring(tree):
             silent.append(path.name)
         for node in tree.body:
-            public = isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-            if public and not node.name.startswith("_") and not ast.get_docstring(node):
+            if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            if not node.name.startswith("_") and not ast.get_docstring(node):
                 silent.append(f"{path.relative_to(sizes.SOURCE)}: {node.name}")
     assert silent == []
 
