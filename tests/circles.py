@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fullcircle.settings import Settings
 from fullcircle.settings import load as load_settings
+from fullcircle.types.turn import Turn
+
+
+@dataclass(frozen=True)
+class Circle:
+    """A project that went once around. Tests that share it must leave its champion as it is."""
+
+    project: Path
+    settings: Settings
+    turn: Turn
+
 
 PROJECT = """
 import fullcircle as fc

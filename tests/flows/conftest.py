@@ -1,29 +1,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 import circles
+from circles import Circle
 from fullcircle.flows import deploy
 from fullcircle.flows.run import run
-from fullcircle.settings import Settings
-from fullcircle.types.turn import Turn
 
 
-@dataclass(frozen=True)
-class Circle:
-    """A project that went once around."""
-
-    project: Path
-    settings: Settings
-    turn: Turn
+@pytest.fixture(scope="session", autouse=True)
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One folder of environments for all workspaces: building one takes seconds, and they are all alike."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FULLCIRCLE_ENVIRONMENTS", str(tmp_path_factory.mktemp("environments")))
+        for name in ("FULLCIRCLE_WORKSPACE", "MLFLOW_TRACKING_URI", "FULLCIRCLE_MLFLOW"):
+            patch.delenv(name, raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")
-def circle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Circle]:
+def circle(tmp_path_factory: pytest.TempPathFactory, environments: None) -> Iterator[Circle]:
     folder = tmp_path_factory.mktemp("circle")
     project = circles.write_project(folder / "houses")
     settings = circles.settings(folder)

@@ -27,9 +27,7 @@ Offline = Annotated[bool, typer.Option("--offline", help="Build environments fro
 @app.command()
 def init(
     table: Annotated[Path, typer.Argument(help="CSV or Parquet file.")],
-    out_file: Annotated[
-        Path | None, typer.Option("--out", help="Where to write. Default: ./project.py.")
-    ] = None,
+    out_file: Annotated[Path | None, typer.Option("--out", help="Where to write. Default: ./project.py.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="The model's name.")] = None,
     as_json: Json = False,
 ) -> None:

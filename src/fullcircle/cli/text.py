@@ -256,6 +256,12 @@ def why(found: Any) -> RenderableType:
 def audit(found: Any) -> RenderableType:
     """Whether the ledger holds."""
     head = f"{found.facts} facts, {found.checkpoints} signed checkpoints"
+    if not found.problems and not found.checkpoints:
+        return Text(
+            f"{head}: the chain holds. Without a checkpoint of your own, a shortened or wholly rewritten ledger "
+            "cannot be told from a true one",
+            style="yellow",
+        )
     if not found.problems:
         return Text(f"{head}: the chain holds", style="green")
     return Group(

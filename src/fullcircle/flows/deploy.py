@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from fullcircle import registry
 from fullcircle.deployment.target import Service, Target
@@ -88,6 +89,15 @@ def _service(session: Session, model: str, python: Path) -> Service:
         code=session.folder("code"),
         state=session.folder("deployments") / model,
         host=session.settings["host"],
-        port=session.settings.port,
+        port=_port(session, model),
         models=(model,),
     )
+
+
+def _port(session: Session, model: str) -> int:
+    """The port of the settings; any free one where another model of this workspace answers on it."""
+    wanted = session.settings.port
+    others = [
+        str(body["url"]) for name, body in session.workspace.ledger.state().deployments.items() if name != model
+    ]
+    return 0 if wanted in [urlsplit(url).port for url in others] else wanted

@@ -140,7 +140,7 @@ def measured(source: LoadedProject, material: Any, model: object, mask: Any) -> 
     X, y = material.part(mask, project.label)
     probabilities = model.predict_proba(X) if hasattr(model, "predict_proba") else None
     return measure(
-        main_metric(material.task, project.gates),
+        main_metric(material.task, project.gates, probabilities=probabilities is not None),
         y.to_numpy(),
         model.predict(X),  # type: ignore[attr-defined]  # fit's result was checked to have it
         probabilities,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from fullcircle.deployment import client
-from fullcircle.flows.traffic import request_rows
+from fullcircle.runtimes.contracts import rows_of
 from fullcircle.types.contract import Column, Contract
 from fullcircle.types.turn import Probe
 
 
 def send(url: str, model: str, contract: Contract, frame: Any) -> tuple[Probe, ...]:
     """Send a good row with one thing wrong in it, once per way of being wrong, and collect the answers."""
-    (good,) = request_rows(frame.head(1), contract)
+    (good,) = rows_of(frame.head(1), contract)
     wrong = list(_wrong_rows(contract, good))
     if not wrong:
         return ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,8 @@ from fullcircle.flows.retrain import retrain_in
 from fullcircle.flows.session import Session, loaded, opened, with_params
 from fullcircle.flows.stages import Stages
 from fullcircle.flows.train import train_in
+from fullcircle.monitoring import quality
+from fullcircle.runtimes.contracts import rows_of
 from fullcircle.settings import Settings
 from fullcircle.types.bundle import Proof
 from fullcircle.types.monitoring import Decision, Window
@@ -176,7 +178,7 @@ def _live(session: Session, source: LoadedProject, turning: _Turning) -> None:
         frame = _arriving(session, source, arrival, held_out)
         sent = traffic.play(session, project, contract, turning.deployed.url, frame)
         turning.sample = turning.sample or (sent.predictions[0].id if sent.predictions else "")
-        turning.deployed = traffic.compared(turning.deployed, scorer, traffic.request_rows(frame, contract), sent)
+        turning.deployed = traffic.compared(turning.deployed, scorer, rows_of(frame, contract), sent)
         if len(sent.predictions) < FEWEST_ROWS:
             session.progress.note(f"only {len(sent.predictions)} rows: too few to judge")
             continue
@@ -184,15 +186,26 @@ def _live(session: Session, source: LoadedProject, turning: _Turning) -> None:
             window = watch_in(session, project, champion, sent.predictions, sent.outcomes, name)
         turning.windows.append(window)
         session.progress.note(_told(window))
-    alarmed = [window for window in turning.windows if window.alarms]
-    if alarmed:
-        moved = ", ".join(dict.fromkeys(alarm.feature for window in alarmed for alarm in window.alarms[:3]))
-        names = "; ".join(window.name for window in alarmed)
-        turning.retrained = retrain_in(session, source, f"alarm in window {names} ({moved})"[:200])
+    trigger = _trigger(turning.windows)
+    if trigger:
+        turning.retrained = retrain_in(session, source, trigger)
         if turning.retrained.decision.action == "promote":
             moved_on = deploy_in(session, project.name)
             checked = turning.deployed
             turning.deployed = replace(moved_on, rows=checked.rows, largest_difference=checked.largest_difference)
+
+
+def _trigger(windows: Sequence[Window]) -> str:
+    """Why to retrain: realised harm before drift, or nothing."""
+    harmed = [window.name for window in windows if quality.worse(window.report)]
+    alarmed = [window for window in windows if window.alarms]
+    moved = dict.fromkeys(alarm.feature for window in alarmed for alarm in window.alarms[:3])
+    reasons = []
+    if harmed:
+        reasons.append(f"worse than reported in window {', '.join(harmed)}")
+    if alarmed:
+        reasons.append(f"alarm in window {', '.join(w.name for w in alarmed)} ({', '.join(moved)})")
+    return "; ".join(reasons)[:200]
 
 
 def _arriving(session: Session, source: LoadedProject, arrival: Any, held_out: Any) -> Any:

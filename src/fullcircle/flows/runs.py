@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from fullcircle.evaluation.metrics import METRICS
 from fullcircle.exploration.tracking import RunRow, TrackedRun
 from fullcircle.flows.session import model_name, opened
 from fullcircle.settings import Settings
@@ -17,7 +19,15 @@ def runs(project: str | Path, *, settings: Settings | None = None) -> tuple[RunR
     with opened(settings, create=False) as session:
         name = str(project)
         model = name if not Path(name).exists() else model_name(session, project)
-        return session.tracking.leaderboard(model)
+        return tuple(sorted(session.tracking.leaderboard(model), key=_rank))
+
+
+def _rank(row: RunRow) -> tuple[str, float]:
+    """Runs of one metric together, the best of them first, those without a value last."""
+    metric = METRICS.get(row.metric)
+    if row.value is None or metric is None or not math.isfinite(row.value):
+        return (row.metric or "~", math.inf)
+    return (row.metric, -metric.merit(row.value))
 
 
 @contextmanager

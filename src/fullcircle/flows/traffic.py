@@ -30,19 +30,9 @@ class Traffic:
     outcomes: Mapping[str, Outcome]
 
 
-def request_rows(frame: Any, contract: Contract) -> list[dict[str, Any]]:
-    """Rows as a client would send them: the input columns, and the context columns that the frame has."""
-    rows = rows_of(frame, contract)
-    for name in contract.context:
-        if name in frame.columns:
-            for row, value in zip(rows, frame[name].tolist(), strict=True):
-                row[name] = _plain(value)
-    return rows
-
-
 def play(session: Session, project: Project, contract: Contract, url: str, frame: Any) -> Traffic:
     """Send the rows to the server, then the labels that are older than the project's label delay."""
-    rows = request_rows(frame, contract)
+    rows = rows_of(frame, contract)
     ids: list[str] = []
     for start in range(0, len(rows), CHUNK):
         ids += [answer.id for answer in client.predict(url, project.name, rows[start : start + CHUNK])]

@@ -15,6 +15,7 @@ from fullcircle.development import training
 from fullcircle.development.checking import check_data
 from fullcircle.development.loading import LoadedProject
 from fullcircle.errors import ModelRefused
+from fullcircle.evaluation import gates
 from fullcircle.evaluation.metrics import main_metric
 from fullcircle.flows import data, drafts
 from fullcircle.flows.evaluate import measured, report_on
@@ -86,11 +87,13 @@ def prepare(
     session.progress.step("snapshot", "reading the data")
     if snapshot is None:
         frame = data.read(session, source, project.data)
-        task = check_data(frame, project)
+        check_data(frame, project)
         snapshot = data.store(session, project.name, frame, data.describe(project.data))
     # The rows are read back from the snapshot: what is learned from is what was kept.
     frame = data.frame_of(session, snapshot.digest)
     task = check_data(frame, project)
+    classes = frame[project.label].nunique() if task == "classification" else None
+    gates.refuse_unknown(project.gates, task=task, columns=list(frame.columns), classes=classes)
     session.progress.note(f"{snapshot.rows} rows, {snapshot.columns} columns, snapshot {snapshot.digest[:12]}")
     test = splitting.split(
         frame,

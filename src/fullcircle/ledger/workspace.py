@@ -29,7 +29,8 @@ class Workspace:
 
     ``id`` names the workspace (its own ledger has the same id), ``mlflow_uri`` MLflow's tracking store,
     ``artifacts`` the URI under which new experiments of a local MLflow keep files ("" where MLflow is shared),
-    ``config`` the user's config folder with the signing key, ``environments`` the folder of clean environments, ``served`` the file that servers follow.
+    ``config`` the user's config folder with the signing key, ``environments`` the folder of clean
+    environments, ``served`` the file that servers follow.
     ``writable`` is False where the workspace may only be read: then every append raises WorkspaceUnusable.
     """
 

@@ -14,9 +14,10 @@ from fullcircle.stats import intervals
 from fullcircle.types.contract import Contract, Value
 from fullcircle.types.monitoring import Profile
 from fullcircle.types.prediction import Outcome, Prediction
-from fullcircle.types.report import Finding, Measure
+from fullcircle.types.report import Finding, Measure, Report
 
 FEWEST_LABELS = 30
+_CODE = "M003"
 _MANY_ROWS = 20_000
 Array = NDArray[Any]
 
@@ -103,8 +104,13 @@ def realised(labelled: Labelled, rows: int, metric: Metric | None, profile: Prof
     return _finding(title, "warning" if worse else "good", f"{share}. {text}.", (measure, reference, coverage))
 
 
+def worse(report: Report) -> bool:
+    """Whether a window's report says that realised quality is worse than on the reference, beyond chance."""
+    return any(finding.code == _CODE and finding.severity == "warning" for finding in report.findings)
+
+
 def _finding(title: str, severity: Any, text: str, measures: tuple[Measure, ...]) -> Finding:
-    return Finding(check="quality", code="M003", title=title, severity=severity, text=text, measures=measures)
+    return Finding(check="quality", code=_CODE, title=title, severity=severity, text=text, measures=measures)
 
 
 def _measure(labelled: Labelled, metric: Metric, seed: int) -> Measure:

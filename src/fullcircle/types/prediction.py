@@ -15,7 +15,8 @@ class Prediction:
 
     ``value`` is the predicted number or class, None when the row was rejected. ``probabilities`` maps each
     class (as a string) to its probability, None for regression. ``inputs`` are the values the model saw, after
-    imputation. ``id`` is "" until it was logged, ``time`` is UTC, ISO 8601. ``context`` are the values of the contract's context columns that the row brought along.
+    imputation. ``context`` are the values of the contract's context columns that the row brought along. ``id`` is
+    "" until it was logged, ``time`` is UTC, ISO 8601.
     """
 
     value: Value
