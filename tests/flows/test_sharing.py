@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import circles
-
 from fullcircle.flows import deploy, snapshots
 from fullcircle.flows.audit import audit
 from fullcircle.flows.package import package

@@ -58,9 +58,12 @@ class Session:
 def opened(
     settings: Settings | None = None, progress: Progress | None = None, *, create: bool = True
 ) -> Iterator[Session]:
-    """Open the workspace of ``settings`` (read from the surroundings by default) for the length of a flow."""
+    """Open the workspace of ``settings`` (read from the surroundings by default) for the length of a flow.
+
+    Without ``create`` there has to be one, unless the ledger is shared: then a new member's folder is only made.
+    """
     settings = settings or load_settings()
-    with Workspace.open(settings, create=create) as workspace:
+    with Workspace.open(settings, create=create or bool(settings["ledger"])) as workspace:
         yield Session(settings, workspace, progress or Silent())
 
 

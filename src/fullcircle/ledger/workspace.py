@@ -28,7 +28,7 @@ class Workspace:
     """An open workspace; close it, or use it in a ``with`` statement.
 
     ``id`` names the workspace (its own ledger has the same id), ``mlflow_uri`` MLflow's tracking store,
-    ``artifacts`` the URI under which new experiments of a local MLflow keep files ("" where MLflow is shared),
+    ``artifacts`` the URI under which new experiments keep files ("" where MLflow's server decides),
     ``config`` the user's config folder with the signing key, ``environments`` the folder of clean
     environments, ``served`` the file that servers follow.
     ``writable`` is False where the workspace may only be read: then every append raises WorkspaceUnusable.
@@ -140,7 +140,7 @@ def _assemble(settings: Settings, root: Path, config: Path, id: str | None, *, c
             ledger=ledger,
             blobs=Blobs(_place(settings, settings["blobs"]) if settings["blobs"] else str(root / "blobs")),
             mlflow_uri=settings["mlflow"] or f"sqlite:///{root / 'mlflow.db'}",
-            artifacts="" if settings["mlflow"] else (root / "artifacts").as_uri(),
+            artifacts=_artifacts(settings, root),
             config=config,
             environments=settings.folder / (settings["environments"] or root / "environments"),
             writable=os.access(root, os.W_OK),
@@ -148,6 +148,15 @@ def _assemble(settings: Settings, root: Path, config: Path, id: str | None, *, c
     except BaseException:
         ledger.close()
         raise
+
+
+def _artifacts(settings: Settings, root: Path) -> str:
+    """Where new experiments keep files: an MLflow server decides itself; beside shared blobs; in the workspace."""
+    if settings["mlflow"] and "sql" not in settings["mlflow"].partition(":")[0]:
+        return ""
+    if settings["mlflow"] and "://" in settings["blobs"]:
+        return settings["blobs"].rstrip("/") + "-mlflow"
+    return (root / "artifacts").as_uri()
 
 
 def _ledger(settings: Settings, root: Path, config: Path, id: str | None, *, create: bool) -> Ledger:
