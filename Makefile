@@ -13,6 +13,8 @@ LOCKED := --universal --python-version 3.11 --generate-hashes --no-emit-index-ur
 # The environment variables of another environment must not leak into ours.
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 export FULLCIRCLE_WORKSPACE ?= .fullcircle
+# Threads that spin while they wait slow everything down on a machine that does more than one thing.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 help:  ## these lines
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18

@@ -115,6 +115,8 @@ def _beats(gate: Gate, report: Report, has_champion: bool) -> GateVerdict:
         return GateVerdict(gate=gate.text, passed=False, reason=doubt + instead)
     passed = measure.low > 0.0
     verdict = "beyond chance" if passed else "not beyond chance: the low end must be above 0"
+    if measure.high is not None and measure.high < 0.0:
+        verdict = f"worse than the {rival} beyond chance"
     return GateVerdict(
         gate=gate.text,
         passed=passed,

@@ -48,7 +48,8 @@ def deploy_in(session: Session, model: str) -> Deployed:
     target = _target()
     action = target.plan(service).action
     running = target.apply(service, session.progress)
-    if action != "keep":
+    noted = session.workspace.ledger.state().deployments.get(model, {})
+    if action != "keep" or noted.get("url") != running.url:  # a run that was killed may not have noted it
         session.record(
             "deployment.started",
             model=model,

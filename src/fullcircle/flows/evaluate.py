@@ -56,9 +56,12 @@ def report_on(
 
     Returns it with its digest and the champion's version that it was compared with (None: there is none).
     """
+    from threadpoolctl import threadpool_limits
+
     champion = session.workspace.ledger.state().champions.get(draft.model)
     rival = None if champion is None else versions.scorer(session, draft.model, champion)
-    with source.active():
+    # Checks ask for many small batches, on which threads lose more time waiting for each other than they save.
+    with source.active(), threadpool_limits(limits=1):
         subject = subject_of(
             source,
             draft.contract,
@@ -134,7 +137,7 @@ def _asking(scorer: Scorer) -> Callable[[Any], Any]:
     return scorer.predict_proba
 
 
-def measured(source: LoadedProject, material: Any, model: object, mask: Any) -> Measure:
+def measured(source: LoadedProject, material: Any, model: Any, mask: Any) -> Measure:
     """The main metric, with its interval, of a model in memory on the masked rows."""
     project = source.project
     X, y = material.part(mask, project.label)
@@ -142,7 +145,7 @@ def measured(source: LoadedProject, material: Any, model: object, mask: Any) -> 
     return measure(
         main_metric(material.task, project.gates, probabilities=probabilities is not None),
         y.to_numpy(),
-        model.predict(X),  # type: ignore[attr-defined]  # fit's result was checked to have it
+        model.predict(X),
         probabilities,
         tuple(getattr(model, "classes_", ())),
         seed=project.seed,

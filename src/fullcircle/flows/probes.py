@@ -40,4 +40,4 @@ def _wrong_rows(contract: Contract, good: dict[str, Any]) -> list[tuple[str, dic
 def _far_out(column: Column) -> float | int:
     high, low = float(column.high or 0.0), float(column.low or 0.0)
     value = high + 10 * max(abs(high - low), 1.0)
-    return int(value) if column.kind == "integer" else value
+    return int(value) if column.kind == "integer" else round(value, 2)

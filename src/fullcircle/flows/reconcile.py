@@ -20,7 +20,9 @@ def reconcile(session: Session) -> tuple[str, ...]:
     """Catch up what a crash left behind. Returns one sentence per thing found."""
     state = session.workspace.ledger.state()
     found: list[str] = []
-    for model in sorted(state.versions):
+    # A registration that was cut short left a version in MLflow, and only its proof in the ledger.
+    proven = {str(fact.body["model"]) for fact in session.workspace.ledger.facts("bundle.proven")}
+    for model in sorted(proven | set(state.versions)):
         found += _versions(session, model)
         if model in state.champions:
             found += _alias(session, model)
@@ -32,7 +34,7 @@ def reconcile(session: Session) -> tuple[str, ...]:
 
 
 def _versions(session: Session, model: str) -> list[str]:
-    known = session.workspace.ledger.state().versions[model]
+    known = session.workspace.ledger.state().versions.get(model, {})
     found = []
     for version in session.tracking.pending(model):
         if version in known:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import Any
 
 from fullcircle.development.loading import LoadedProject
 from fullcircle.flows import data, drafts, probes, traffic, versions
-from fullcircle.flows.deploy import deploy_in, remove_in
+from fullcircle.flows.deploy import deploy_in, remove_in, url_of
 from fullcircle.flows.monitor import FEWEST_ROWS, watch_in
-from fullcircle.flows.package import latest_report, package_in
+from fullcircle.flows.package import package_in
 from fullcircle.flows.promote import decide, judged_against, promote_in
 from fullcircle.flows.reconcile import reconcile
 from fullcircle.flows.retrain import retrain_in
@@ -26,6 +27,7 @@ from fullcircle.types.bundle import Proof
 from fullcircle.types.monitoring import Decision, Window
 from fullcircle.types.progress import Progress
 from fullcircle.types.project import Table
+from fullcircle.types.report import Report
 from fullcircle.types.turn import Deployed, Packaged, Probe, Retrained, Trained, Turn
 
 
@@ -65,7 +67,8 @@ def run(
         reconcile(session)
         turning = _make(session, source)
         if source.project.name in session.workspace.ledger.state().champions:
-            _live(session, source, turning)
+            with _not_left_behind(session, source.project.name):
+                _live(session, source, turning)
             if stop:
                 remove_in(session, source.project.name, "stopped at the end of the run")
         turn = Turn(
@@ -126,7 +129,7 @@ def _made_before(session: Session, source: LoadedProject) -> _Turning | None:
 def _taken_up(session: Session, model: str, number: int, draft: drafts.Draft) -> _Turning:
     state = session.workspace.ledger.state()
     found = state.versions[model][number]
-    digest, report = latest_report(session, draft.run)
+    report = session.recall(found.report, Report)
     snapshot = data.find(session, draft.snapshot)
     trained = Trained(
         model=model,
@@ -138,7 +141,7 @@ def _taken_up(session: Session, model: str, number: int, draft: drafts.Draft) ->
         metric=draft.metric,
         candidates=(),
         report=report,
-        report_digest=digest,
+        report_digest=found.report,
         code=draft.code_version,
         params=dict(draft.params),
     )
@@ -193,6 +196,18 @@ def _live(session: Session, source: LoadedProject, turning: _Turning) -> None:
             moved_on = deploy_in(session, project.name)
             checked = turning.deployed
             turning.deployed = replace(moved_on, rows=checked.rows, largest_difference=checked.largest_difference)
+
+
+@contextmanager
+def _not_left_behind(session: Session, model: str) -> Iterator[None]:
+    """A server that this turn started ends with a turn that fails or is interrupted; an earlier one goes on."""
+    earlier = url_of(session, model)
+    try:
+        yield
+    except BaseException:
+        if earlier is None:
+            remove_in(session, model, "the run that started it did not end well")
+        raise
 
 
 def _trigger(windows: Sequence[Window]) -> str:

@@ -2,53 +2,102 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Never
 
-from fullcircle.errors import ServerFailed, VersionNotFound
+from fullcircle.errors import FullcircleError, ServerFailed, VersionNotFound
 from fullcircle.flows.reconcile import reconcile, write_served
-from fullcircle.flows.session import opened
+from fullcircle.flows.session import Session, opened
 from fullcircle.settings import Settings
+from fullcircle.types.progress import Progress
 
 FOLLOW_SECONDS = 2.0
+PATIENCE = 40.0  # seconds for what is being answered to finish: more than the server's own grace
 
 
-def serve(*, settings: Settings | None = None) -> None:
+def serve(*, settings: Settings | None = None, progress: Progress | None = None) -> None:
     """Serve until interrupted. Champions that another member of the team promotes are picked up within seconds.
 
     The server runs with this Python; each bundle must answer its golden rows with the same bits in it first.
+    Ends by Ctrl-C or SIGTERM, after what is being answered. Raises ServerFailed.
     """
-    with opened(settings, create=False) as session:
+    with opened(settings, progress, create=False) as session:
         reconcile(session)
         if not session.workspace.ledger.state().champions:
             raise VersionNotFound(
                 "there is no champion to serve yet", next_step="run a project first: fullcircle run PROJECT"
             )
-        arguments = [
-            sys.executable, "-m", "fullcircle.server",
-            "--served", str(session.workspace.served),
-            "--predictions", str(session.workspace.predictions),
-            "--code-cache", str(session.folder("code")),
-            "--host", session.settings["host"],
-            "--port", str(session.settings.port),
-        ]  # fmt: skip
-        server = subprocess.Popen(arguments)
-        try:
-            while True:
-                try:
-                    code = server.wait(FOLLOW_SECONDS)
-                except subprocess.TimeoutExpired:
-                    write_served(session)
-                    continue
-                break
-        except KeyboardInterrupt:
-            server.wait(60)
-            return
-        finally:
-            if server.poll() is None:
-                server.terminate()
+        with _terminated_is_interrupted():
+            code = _followed(session, _arguments(session))
         if code not in (0, -2, -15):
             raise ServerFailed(
                 f"the server ended with exit code {code}",
                 next_step="its own words are above; mend that and start again",
             )
+
+
+def _arguments(session: Session) -> list[str]:
+    return [
+        sys.executable, "-m", "fullcircle.server",
+        "--served", str(session.workspace.served),
+        "--predictions", str(session.workspace.predictions),
+        "--code-cache", str(session.folder("code")),
+        "--host", session.settings["host"],
+        "--port", str(session.settings.port),
+    ]  # fmt: skip
+
+
+def _followed(session: Session, arguments: list[str]) -> int:
+    """Run the server and keep what it serves up to date until it ends, or until told to stop."""
+    server = subprocess.Popen(arguments)
+    told = ""
+    try:
+        while True:
+            try:
+                return server.wait(FOLLOW_SECONDS)
+            except subprocess.TimeoutExpired:
+                told = _caught_up(session, told)
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        # It may have been told by the same Ctrl-C, and it may not: a signal can be meant for this process alone.
+        if server.poll() is None:
+            server.terminate()
+            try:
+                server.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+def _caught_up(session: Session, told: str) -> str:
+    """Write down the champions of now. What cannot be read is told once, and the server goes on as it is."""
+    try:
+        write_served(session)
+    except FullcircleError as error:
+        if error.what != told:
+            session.progress.note(f"the champions cannot be followed at the moment: {error.what}")
+        return error.what
+    return ""
+
+
+@contextmanager
+def _terminated_is_interrupted() -> Iterator[None]:
+    """SIGTERM ends serving as Ctrl-C does, so that the server is never left behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> Never:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

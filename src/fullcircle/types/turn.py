@@ -57,7 +57,7 @@ class Trained:
 
 @dataclass(frozen=True, kw_only=True)
 class Packaged:
-    """A registered, proven version."""
+    """A registered, proven version. ``files`` names each file of the bundle with its SHA-256."""
 
     model: str
     version: int
