@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from fullcircle.errors import RunNotFound
+from fullcircle.flows import data
 from fullcircle.flows.session import Session
 from fullcircle.packaging.loading import restore
 from fullcircle.runtimes.runtime import SavedModel
@@ -87,6 +88,14 @@ def saved_model(session: Session, draft: Draft) -> SavedModel:
 def scorer(session: Session, draft: Draft) -> Scorer:
     """A scorer of the model as it was saved: what is evaluated is what will be packaged."""
     return Scorer(draft.contract, restore(draft.runtime, saved_model(session, draft), session.folder("code")))
+
+
+def rows(session: Session, draft: Draft) -> tuple[Any, Any]:
+    """The rows that a draft was made from, and the mask of those that were kept for its report."""
+    import numpy as np
+
+    test = np.frombuffer(session.workspace.blobs.get(draft.test), dtype="uint8").astype(bool)
+    return data.frame_of(session, draft.snapshot), test
 
 
 def source_files(session: Session, draft: Draft) -> dict[str, bytes]:

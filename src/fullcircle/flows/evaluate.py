@@ -11,7 +11,7 @@ from fullcircle.development.loading import LoadedProject
 from fullcircle.evaluation.check import Subject
 from fullcircle.evaluation.evaluate import evaluate as run_checks
 from fullcircle.evaluation.metrics import main_metric, measure, trivial
-from fullcircle.flows import data, drafts, versions
+from fullcircle.flows import drafts, versions
 from fullcircle.flows.session import Session, loaded, opened
 from fullcircle.runtimes.contracts import rows_of
 from fullcircle.runtimes.scorer import Scorer
@@ -29,14 +29,11 @@ def evaluate(
     progress: Progress | None = None,
 ) -> Report:
     """Report again on a finished run (the latest by default) with the project's checks and gates of today."""
-    import numpy as np
-
     source = loaded(project)
     with opened(settings, progress) as session:
         draft = drafts.of_run(session, run) if run else drafts.latest(session, source.project.name)
         session.progress.step("evaluate", f"run {draft.run[:12]}")
-        frame = data.frame_of(session, draft.snapshot)
-        test = np.frombuffer(session.workspace.blobs.get(draft.test), dtype="uint8").astype(bool)
+        frame, test = drafts.rows(session, draft)
         report, digest, champion = report_on(session, source, draft, frame, test)
         session.record(
             "report.recorded",

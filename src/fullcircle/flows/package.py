@@ -9,7 +9,7 @@ from typing import Any
 
 from fullcircle.development.loading import LoadedProject
 from fullcircle.errors import GateFailed
-from fullcircle.flows import data, drafts
+from fullcircle.flows import drafts
 from fullcircle.flows.session import Session, loaded, opened
 from fullcircle.monitoring.profiles import profile as profile_of
 from fullcircle.packaging import bundle as bundles
@@ -100,10 +100,7 @@ def package_in(session: Session, draft: drafts.Draft, report_digest: str, report
 
 def build(session: Session, draft: drafts.Draft, report: Report) -> bundles.Bundle:
     """The bundle of a draft: model, contract, golden rows, reference profile, lock and fullcircle's wheel."""
-    import numpy as np
-
-    frame = data.frame_of(session, draft.snapshot)
-    test = np.frombuffer(session.workspace.blobs.get(draft.test), dtype="uint8").astype(bool)
+    frame, test = drafts.rows(session, draft)
     scorer = drafts.scorer(session, draft)
     rows = rows_of(frame[test], draft.contract)
     predictions = scorer.score(rows)

@@ -230,10 +230,7 @@ def _arriving(session: Session, source: LoadedProject, arrival: Any, held_out: A
 
 
 def _held_out(session: Session, draft: drafts.Draft) -> Any:
-    import numpy as np
-
-    frame = data.frame_of(session, draft.snapshot)
-    test = np.frombuffer(session.workspace.blobs.get(draft.test), dtype="uint8").astype(bool)
+    frame, test = drafts.rows(session, draft)
     return frame[test].reset_index(drop=True)
 
 

@@ -324,8 +324,5 @@ def _metrics(report: Any) -> dict[str, float]:
 
 def training_keys(session: Session, draft: drafts.Draft) -> frozenset[Any]:
     """The content keys of the rows a model was trained on: they must never become test rows."""
-    import numpy as np
-
-    frame = data.frame_of(session, draft.snapshot)
-    test = np.frombuffer(session.workspace.blobs.get(draft.test), dtype="uint8").astype(bool)
+    frame, test = drafts.rows(session, draft)
     return frozenset(snapshots.row_keys(frame[~test]).tolist())
