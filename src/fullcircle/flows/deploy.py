@@ -14,7 +14,7 @@ from fullcircle.flows.session import Session, model_name, opened
 from fullcircle.packaging import proof as proofs
 from fullcircle.settings import Settings
 from fullcircle.types.progress import Progress
-from fullcircle.types.turn import Deployed
+from fullcircle.types.turn import Deployed, Removed
 
 TARGET = "local"
 
@@ -29,10 +29,10 @@ def deploy(project: str | Path, *, settings: Settings | None = None, progress: P
         return deploy_in(session, model_name(session, project))
 
 
-def remove(project: str | Path, *, settings: Settings | None = None, progress: Progress | None = None) -> None:
+def remove(project: str | Path, *, settings: Settings | None = None, progress: Progress | None = None) -> Removed:
     """Stop the model's server, if it runs."""
     with opened(settings, progress, create=False) as session:
-        remove_in(session, model_name(session, project), "asked for by hand")
+        return remove_in(session, model_name(session, project), "asked for by hand")
 
 
 def deploy_in(session: Session, model: str) -> Deployed:
@@ -62,13 +62,15 @@ def deploy_in(session: Session, model: str) -> Deployed:
     return Deployed(model=model, version=champion, target=TARGET, url=running.url)
 
 
-def remove_in(session: Session, model: str, reason: str) -> None:
+def remove_in(session: Session, model: str, reason: str) -> Removed:
     """Stop within an open session."""
     service, target = _service(session, model, Path(sys.executable)), _target()
-    if target.status(service).running:
+    running = target.status(service)
+    if running.running:
         session.progress.step("stop", model)
         target.remove(service)
         session.record("deployment.stopped", model=model, target=TARGET, reason=reason)
+    return Removed(model=model, url=running.url)
 
 
 def url_of(session: Session, model: str) -> str | None:

@@ -12,6 +12,7 @@ from fullcircle.evaluation.check import Subject
 from fullcircle.evaluation.evaluate import evaluate as run_checks
 from fullcircle.evaluation.metrics import main_metric, measure, trivial
 from fullcircle.flows import drafts, versions
+from fullcircle.flows.material import Material
 from fullcircle.flows.session import Session, loaded, opened
 from fullcircle.runtimes.contracts import rows_of
 from fullcircle.runtimes.scorer import Scorer
@@ -134,7 +135,7 @@ def _asking(scorer: Scorer) -> Callable[[Any], Any]:
     return scorer.predict_proba
 
 
-def measured(source: LoadedProject, material: Any, model: Any, mask: Any) -> Measure:
+def measured(source: LoadedProject, material: Material, model: Any, mask: Any) -> Measure:
     """The main metric, with its interval, of a model in memory on the masked rows."""
     project = source.project
     X, y = material.part(mask, project.label)

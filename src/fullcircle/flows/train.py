@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from fullcircle import registry
-from fullcircle.development import contract as contracts
 from fullcircle.development import training
-from fullcircle.development.checking import check_data
 from fullcircle.development.loading import LoadedProject
 from fullcircle.errors import ModelRefused
-from fullcircle.evaluation import gates
 from fullcircle.evaluation.metrics import main_metric
-from fullcircle.flows import data, drafts
+from fullcircle.flows import drafts
 from fullcircle.flows.evaluate import measured, report_on
+from fullcircle.flows.material import Material, prepare
 from fullcircle.flows.session import Session, loaded, opened, with_params
-from fullcircle.runtimes.contracts import examine, rows_of, to_frame
 from fullcircle.settings import Settings
 from fullcircle.tables import snapshots, splitting
-from fullcircle.types.contract import Contract
 from fullcircle.types.progress import Progress
 from fullcircle.types.turn import Candidate, Snapshot, Trained
 
@@ -44,26 +40,6 @@ def train(
         return train_in(session, source)
 
 
-@dataclass(frozen=True)
-class Material:
-    """Rows that are ready to be learned from. ``test`` marks the rows kept for the report."""
-
-    frame: Any
-    test: Any
-    snapshot: Snapshot
-    task: Literal["regression", "classification"]
-    contract: Contract
-
-    def part(self, mask: Any, label: str) -> tuple[Any, Any]:
-        """X as the model will see it in production, and y, of the masked rows that the contract lets through."""
-        rows = self.frame[mask]
-        judged = [examine(self.contract, row) for row in rows_of(rows, self.contract)]
-        fits = [verdict.status not in ("rejected", "fallback") for verdict, _ in judged]
-        X = to_frame(self.contract, [values for (_, values), good in zip(judged, fits, strict=True) if good])
-        y = rows[label][fits].reset_index(drop=True)
-        return X, y
-
-
 def train_in(
     session: Session,
     source: LoadedProject,
@@ -77,39 +53,6 @@ def train_in(
     runtime_name = try_types(session, source, material)
     candidates = try_candidates(session, source, material, tags or {})
     return _final_run(session, source, material, runtime_name, candidates, dict(tags or {}))
-
-
-def prepare(
-    session: Session, source: LoadedProject, snapshot: Snapshot | None, keep_training: frozenset[Any]
-) -> Material:
-    """Read, check and keep the data, split it, and learn the contract from the training part."""
-    project = source.project
-    session.progress.step("snapshot", "reading the data")
-    if snapshot is None:
-        frame = data.read(session, source, project.data)
-        check_data(frame, project)
-        snapshot = data.store(session, project.name, frame, data.describe(project.data))
-    # The rows are read back from the snapshot: what is learned from is what was kept.
-    frame = data.frame_of(session, snapshot.digest)
-    task = check_data(frame, project)
-    classes = frame[project.label].nunique() if task == "classification" else None
-    gates.refuse_unknown(project.gates, task=task, columns=list(frame.columns), classes=classes)
-    session.progress.note(f"{snapshot.rows} rows, {snapshot.columns} columns, snapshot {snapshot.digest[:12]}")
-    test = splitting.split(
-        frame,
-        label=project.label,
-        task=task,
-        time=project.data.time,
-        share=project.test,
-        seed=project.seed,
-        keep_training=keep_training,
-    )
-    contract = contracts.learn(
-        frame[~test], features=project.features, label=project.label, task=task, inputs=project.inputs
-    )
-    groups = [gate.by for gate in project.gates if gate.by and gate.by not in project.features]
-    context = [name for name in (project.data.time, *groups) if name and name not in project.features]
-    return Material(frame, test, snapshot, task, replace(contract, context=tuple(dict.fromkeys(context))))
 
 
 def try_types(session: Session, source: LoadedProject, material: Material) -> str:
