@@ -187,9 +187,9 @@ def deploy(
         settings = settings_of(workspace, port=None if port is None else str(port))
         with listening(as_json) as progress:
             if stop:
-                flow.remove(project, settings=settings, progress=progress)
-            found = None if stop else flow.deploy(project, settings=settings, progress=progress)
-        show(found, as_json, text.deployed)
+                show(flow.remove(project, settings=settings, progress=progress), as_json, text.removed)
+            else:
+                show(flow.deploy(project, settings=settings, progress=progress), as_json, text.deployed)
 
 
 @app.command()
@@ -202,7 +202,8 @@ def serve(
     with door(as_json):
         from fullcircle.flows.serve import serve as flow
 
-        flow(settings=settings_of(workspace, port=None if port is None else str(port)))
+        with listening(as_json) as progress:
+            flow(settings=settings_of(workspace, port=None if port is None else str(port)), progress=progress)
 
 
 @app.command()

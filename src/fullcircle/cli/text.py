@@ -11,7 +11,7 @@ from rich.text import Text
 
 from fullcircle.types.monitoring import Decision, Window
 from fullcircle.types.report import GateVerdict, Report
-from fullcircle.types.turn import Deployed, Packaged, Probe, Snapshot, Trained, Turn
+from fullcircle.types.turn import Deployed, Packaged, Probe, Removed, Snapshot, Trained, Turn
 
 _COLOURS = {"passed": "green", "promote": "green", "failed": "red", "hold": "yellow", "rollback": "yellow"}
 
@@ -87,10 +87,13 @@ def packaged(found: Packaged) -> RenderableType:
     )
 
 
-def deployed(found: Deployed | None) -> RenderableType:
+def removed(found: Removed) -> RenderableType:
+    """What was stopped."""
+    return Text(f"stopped {found.url}" if found.url else f"no server of {found.model} runs")
+
+
+def deployed(found: Deployed) -> RenderableType:
     """Where a model answers."""
-    if found is None:
-        return Text("stopped")
     return Text(f"{found.model} version {found.version} answers at {found.url}/predict/{found.model}")
 
 

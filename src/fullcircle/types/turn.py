@@ -81,6 +81,14 @@ class Deployed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Removed:
+    """A server that was stopped; ``url`` is empty where none ran."""
+
+    model: str
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Probe:
     """One deliberately wrong row sent to the server, and its answer."""
 
