@@ -347,3 +347,38 @@ def test_processes_that_create_the_same_database_at_once_all_work_and_keep_quiet
     tracking = Tracking(uri, artifacts)
     assert {row.name for row in tracking.leaderboard("shared")} == {"process 0", "process 1"}
     assert tracking.pending("shared") == (1, 2)
+
+
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+from fullcircle.exploration.connection import load_mlflow
+from fullcircle.exploration.tracking import Tracking
+
+load_mlflow()
+import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store
+
+uri = sys.argv[1]
+for wait in (0.05, 0.15, 0.3, 0.45, 0.6, 0.8):
+    for path in Path(uri.removeprefix("sqlite:///")).parent.glob("new.db*"):
+        path.unlink()
+    child = os.fork()
+    if not child:
+        Tracking(uri).alias("m")
+        os._exit(0)
+    time.sleep(wait)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    child = os.fork()
+    if not child:
+        assert Tracking(uri).alias("m") == (None, None)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, f"killed after {wait} s"
+"""
+
+
+def test_a_database_whose_making_was_killed_is_made_anew(tmp_path: Path) -> None:
+    child = subprocess.run(
+        [sys.executable, "-c", KILLED, f"sqlite:///{tmp_path}/new.db"], capture_output=True, text=True, check=False
+    )
+    assert child.returncode == 0, child.stderr

@@ -8,6 +8,7 @@ import importlib
 import logging
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,10 +46,31 @@ def load_mlflow() -> Any:
 def first_use(mlflow: Any, uri: str) -> Any:
     """A client whose database exists and is of the right schema. Making a new one takes some seconds."""
     with speaking(uri), _alone(uri), _quiet():
-        client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-        client.search_experiments(max_results=1)
-        client.search_registered_models(max_results=1)
-        return client
+        path = _file(uri)
+        if path is not None and not path.exists() and os.access(path.parent, os.W_OK):
+            _make(mlflow, path)
+        return _client(mlflow, uri)
+
+
+def _client(mlflow: Any, uri: str) -> Any:
+    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client.search_experiments(max_results=1)
+    client.search_registered_models(max_results=1)
+    return client
+
+
+def _make(mlflow: Any, path: Path) -> None:
+    """Make a SQLite database as a whole or not at all: MLflow cannot go on with one whose making was cut short."""
+    making, made = (path.with_name(f".{path.name}.{word}") for word in ("making", "made"))
+    try:
+        for rest in (making, path.with_name(f"{making.name}-journal")):
+            rest.unlink(missing_ok=True)  # what a process that was killed left behind
+        _client(mlflow, f"sqlite:///{making}")
+        # A copy, because MLflow keeps its connection to the first file open.
+        shutil.copyfile(making, made)
+        os.replace(made, path)
+    finally:
+        making.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -104,10 +126,10 @@ def _quiet() -> Iterator[None]:
 @contextmanager
 def _alone(uri: str) -> Iterator[None]:
     """One process at a time makes the tables of a SQLite file; the others wait and find them made."""
-    if not uri.startswith("sqlite:///"):
+    path = _file(uri)
+    if path is None:
         yield
         return
-    path = Path(uri.removeprefix("sqlite:///").split("?")[0])
     try:
         lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
@@ -121,6 +143,13 @@ def _alone(uri: str) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def _file(uri: str) -> Path | None:
+    """The file of a SQLite database."""
+    if not uri.startswith("sqlite:///") or uri.startswith("sqlite:///:memory:"):
+        return None
+    return Path(uri.removeprefix("sqlite:///").split("?")[0])
 
 
 def _translated(error: Exception, uri: str) -> TrackingUnavailable:
