@@ -39,7 +39,7 @@ def per_year(text: str) -> float:
         raise ProjectInvalid(
             "a rate cannot be read",
             received=repr(text),
-            allowed='a positive number below a hundred million and per day, week, month, quarter or year',
+            allowed="a positive number below a hundred million and per day, week, month, quarter or year",
             next_step='write for example false_alerts="1 per year"',
         )
     return float(match[1]) * 365.25 / _PER[match[2]]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,8 @@ from fullcircle.types.contract import POLICIES, Policy
 from fullcircle.types.durations import byte_count, duration, per_year
 
 Fit = Callable[..., Any]
+_LARGEST = sys.float_info.max
+_LARGEST_SEED = 2**32 - 1  # of numpy's and scikit-learn's generators
 Scalar = str | int | float | bool | None
 GateKind = Literal["at_most", "at_least", "beats", "fair", "worth", "latency", "size"]
 
@@ -86,7 +89,9 @@ class Inputs:
         for name in ("missing", "unseen", "outside", "wrong_type"):
             _one_of(f"inputs.{name}", getattr(self, name), POLICIES)
         _one_of("inputs.unknown", self.unknown, ("reject", "flag"))
+        _mapping("inputs.columns", self.columns)
         for column, overrides in self.columns.items():
+            _mapping(f"inputs.columns[{column!r}]", overrides)
             for key, value in overrides.items():
                 _one_of(f"a key of inputs.columns[{column!r}]", key, self.OVERRIDES)
                 if key in ("missing", "unseen", "outside", "wrong_type"):
@@ -252,19 +257,34 @@ class Project:
         if not isinstance(self.data, Table):
             object.__setattr__(self, "data", Table(self.data))
         _name("label", self.label)
+        self._check_types()
         self._check_features()
         self._check_fit()
-        self._check_parts()
+        self._check_rest()
+
+    def _check_types(self) -> None:
+        for name in ("candidates", "params", "arrivals"):
+            _mapping(name, getattr(self, name))
+        for name, kind in (("inputs", Inputs), ("monitor", Monitor), ("retrain", Retrain)):
+            if not isinstance(getattr(self, name), kind):
+                raise ProjectInvalid(
+                    f"{name} is of the wrong type",
+                    received=repr(getattr(self, name)),
+                    allowed=f"fc.{kind.__name__}(...)",
+                    next_step="see the README's project",
+                )
 
     def _check_features(self) -> None:
-        if isinstance(self.features, str) or not all(isinstance(name, str) for name in self.features):
+        unordered = isinstance(self.features, str | Set | Mapping) or not isinstance(self.features, Iterable)
+        if not unordered:
+            object.__setattr__(self, "features", tuple(self.features))
+        if unordered or not all(isinstance(name, str) for name in self.features):
             raise ProjectInvalid(
                 "features is not a list of column names",
                 received=repr(self.features),
                 allowed='["age", "income"]',
                 next_step="list the columns the model may see",
             )
-        object.__setattr__(self, "features", tuple(self.features))
         twice = sorted({name for name in self.features if list(self.features).count(name) > 1})
         if not self.features or twice:
             raise ProjectInvalid(
@@ -306,16 +326,14 @@ class Project:
                     next_step="build larger objects inside fit",
                 )
 
-    def _check_parts(self) -> None:
-        parts = (("inputs", Inputs), ("monitor", Monitor), ("retrain", Retrain))
-        for name, kind in parts:
-            if not isinstance(getattr(self, name), kind):
-                raise ProjectInvalid(
-                    f"{name} is of the wrong type",
-                    received=repr(getattr(self, name)),
-                    allowed=f"fc.{kind.__name__}(...)",
-                    next_step="see the README's project",
-                )
+    def _check_rest(self) -> None:
+        if not isinstance(self.gates, Sequence):
+            raise ProjectInvalid(
+                "gates is not a list",
+                received=repr(self.gates),
+                allowed='[fc.at_most("mae", 40.0), fc.beats("champion")]',
+                next_step="put the gates between [ and ]",
+            )
         object.__setattr__(self, "gates", tuple(self.gates))
         for gate in self.gates:
             if not isinstance(gate, Gate):
@@ -334,11 +352,11 @@ class Project:
                 allowed="a number from 0.05 to 0.5",
                 next_step="write for example test=0.25",
             )
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed <= _LARGEST_SEED:
             raise ProjectInvalid(
-                "seed is not a whole number from 0",
+                "seed is not a whole number that libraries take",
                 received=repr(self.seed),
-                allowed="0, 1, 2, ...",
+                allowed=f"0 to {_LARGEST_SEED}",
                 next_step="write for example seed=0",
             )
         duration(self.label_delay)
@@ -375,8 +393,20 @@ def _name(what: str, value: object) -> str:
     return value
 
 
+def _mapping(what: str, value: object) -> None:
+    if not isinstance(value, Mapping):
+        raise ProjectInvalid(
+            f"{what} is not a mapping",
+            received=repr(value),
+            allowed="{name: value}",
+            next_step="mend the project file",
+        )
+
+
 def _number(what: str, value: object, low: float = -math.inf) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < low:
+    # The bounds say no to NaN, infinity, and integers that no float holds.
+    fits = isinstance(value, int | float) and max(low, -_LARGEST) <= value <= _LARGEST
+    if isinstance(value, bool) or not isinstance(value, int | float) or not fits:
         raise ProjectInvalid(
             f"{what} is not a usable number",
             received=repr(value),
