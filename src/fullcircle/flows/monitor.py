@@ -114,7 +114,8 @@ def _measure(name: str, contract: Contract) -> quality.Metric:
         found = metrics.answers(contract.task, actual, predicted, probabilities, contract.classes)
         return metric.of(found) if metric.applies(found) else math.nan
 
-    return quality.Metric(name=name, of=of, greater_is_better=metric.greater_is_better, unit=metric.unit)
+    unit = "" if metric.unit == "label" else metric.unit
+    return quality.Metric(name=name, of=of, greater_is_better=metric.greater_is_better, unit=unit)
 
 
 def _utc(moment: datetime) -> str:
