@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from fullcircle.ledger import folder as folders
 from fullcircle.ledger.audit import audit
 from fullcircle.ledger.workspace import Workspace
 from fullcircle.settings import Settings, load
+from rights import obey_rights, set_rights
 
 
 def with_values(settings: Settings, **values: str) -> Settings:
@@ -238,19 +238,6 @@ def readonly() -> Iterator[Settings]:
     settings.workspace.chmod(0o755)
     set_rights(folder, 0o755, 0o644)
     shutil.rmtree(folder)
-
-
-def set_rights(root: Path, folders: int, files: int) -> None:
-    for path in [root, *sorted(root.rglob("*"))]:
-        path.chmod(folders if path.is_dir() else files)
-
-
-def obey_rights() -> None:
-    """In a child of root: give up, for the program that follows, what lets root pass over rights of files."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-        if libc.prctl(24, capability, 0, 0, 0) != 0:  # PR_CAPBSET_DROP
-            raise OSError(ctypes.get_errno(), "root cannot give up its rights here")
 
 
 def look(settings: Settings, create: str) -> dict[str, Any]:

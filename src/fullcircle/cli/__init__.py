@@ -1,6 +1,7 @@
 """The command line: parse, call the flow, show what it returns."""
 
 import os
+import sys
 from typing import Any
 
 
@@ -9,9 +10,13 @@ def main() -> None:
     # Threads of maths that wait by spinning slow each other down many times over as soon as anything else runs on the
     # machine (measured: a fit of 0.9 s took 9 s). Has to be said before the first library with OpenMP is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from fullcircle.cli.commands import app
+    try:
+        from fullcircle.cli.commands import app
 
-    app()
+        app()
+    except KeyboardInterrupt:  # while the commands are still being loaded
+        sys.stderr.write("interrupted before anything was begun\n")
+        sys.exit(130)
 
 
 def __getattr__(name: str) -> Any:

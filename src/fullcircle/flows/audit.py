@@ -10,5 +10,5 @@ from fullcircle.settings import Settings
 
 def audit(*, settings: Settings | None = None) -> Audit:
     """Verify the chain, your signed checkpoints and every blob that a fact names."""
-    with opened(settings, create=False) as session:
+    with opened(settings, create=False, verify=False) as session:
         return check(session.workspace)

@@ -79,6 +79,11 @@ def url_of(session: Session, model: str) -> str | None:
     return running.url if running.running else None
 
 
+def process_of(session: Session, model: str) -> int:
+    """The id of the model's server process, or 0."""
+    return _target().status(_service(session, model, Path(sys.executable))).pid
+
+
 def _target() -> Target:
     target: Target = registry.find("targets", TARGET)()
     return target

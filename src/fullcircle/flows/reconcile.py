@@ -7,6 +7,7 @@ left as it is: the ledger does not adopt it, and the next promotion sets it agai
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -26,7 +27,7 @@ def reconcile(session: Session) -> tuple[str, ...]:
         found += _versions(session, model)
         if model in state.champions:
             found += _alias(session, model)
-    write_served(session)
+    write_served(session, mend=True)
     session.notes.extend(found)
     for text in found:
         session.progress.note(text)
@@ -65,14 +66,17 @@ def _alias(session: Session, model: str) -> list[str]:
     ]
 
 
-def write_served(session: Session) -> Path:
-    """Write the file that servers of this workspace follow: each champion and where its bundle lies."""
+def write_served(session: Session, *, mend: bool = False) -> Path:
+    """Write the file that servers of this workspace follow: each champion and where its bundle lies.
+
+    With ``mend`` a bundle that was altered since is written again from the blob store.
+    """
     state = session.workspace.ledger.state()
     models: dict[str, Any] = {}
     for model, version in state.champions.items():
         digest = state.versions[model][version].bundle
         path = session.folder("bundles") / f"{digest}.zip"
-        if not path.exists():
+        if not path.exists() or (mend and hashlib.sha256(path.read_bytes()).hexdigest() != digest):
             _replace(path, session.workspace.blobs.get(digest))
         models[model] = {"version": version, "bundle": digest, "path": str(path)}
     content = json.dumps({"models": models}, indent=1, sort_keys=True).encode()

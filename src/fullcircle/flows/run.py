@@ -11,7 +11,7 @@ from typing import Any
 
 from fullcircle.development.loading import LoadedProject
 from fullcircle.flows import data, drafts, probes, traffic, versions
-from fullcircle.flows.deploy import deploy_in, remove_in, url_of
+from fullcircle.flows.deploy import deploy_in, process_of, remove_in
 from fullcircle.flows.monitor import FEWEST_ROWS, watch_in
 from fullcircle.flows.package import package_in
 from fullcircle.flows.promote import decide, judged_against, promote_in
@@ -201,11 +201,11 @@ def _live(session: Session, source: LoadedProject, turning: _Turning) -> None:
 @contextmanager
 def _not_left_behind(session: Session, model: str) -> Iterator[None]:
     """A server that this turn started ends with a turn that fails or is interrupted; an earlier one goes on."""
-    earlier = url_of(session, model)
+    earlier = process_of(session, model)
     try:
         yield
     except BaseException:
-        if earlier is None:
+        if process_of(session, model) != earlier:
             remove_in(session, model, "the run that started it did not end well")
         raise
 

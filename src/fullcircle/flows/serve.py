@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Never
 
 from fullcircle.errors import FullcircleError, ServerFailed, VersionNotFound
+from fullcircle.flows import versions
 from fullcircle.flows.reconcile import reconcile, write_served
 from fullcircle.flows.session import Session, opened
 from fullcircle.settings import Settings
@@ -33,6 +34,8 @@ def serve(*, settings: Settings | None = None, progress: Progress | None = None)
             raise VersionNotFound(
                 "there is no champion to serve yet", next_step="run a project first: fullcircle run PROJECT"
             )
+        for model, champion in session.workspace.ledger.state().champions.items():
+            versions.bundle(session, model, champion)  # what is damaged is refused before anything is served
         with _terminated_is_interrupted():
             code = _followed(session, _arguments(session))
         if code not in (0, -2, -15):

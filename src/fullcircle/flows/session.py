@@ -56,14 +56,17 @@ class Session:
 
 @contextmanager
 def opened(
-    settings: Settings | None = None, progress: Progress | None = None, *, create: bool = True
+    settings: Settings | None = None, progress: Progress | None = None, *, create: bool = True, verify: bool = True
 ) -> Iterator[Session]:
     """Open the workspace of ``settings`` (read from the surroundings by default) for the length of a flow.
 
     Without ``create`` there has to be one, unless the ledger is shared: then a new member's folder is only made.
+    A flow builds on the ledger, so LedgerBroken is raised before it begins; without ``verify`` it may look first.
     """
     settings = settings or load_settings()
     with Workspace.open(settings, create=create or bool(settings["ledger"])) as workspace:
+        if verify:
+            workspace.ledger.state()
         yield Session(settings, workspace, progress or Silent())
 
 
