@@ -110,25 +110,34 @@ def _read_file(path: Path) -> tuple[dict[str, str], dict[str, str]]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingInvalid(f"{path} is not valid TOML: {error}", next_step="mend the file") from error
+    except OSError as error:
+        raise SettingInvalid(f"{path} cannot be read: {error.strerror}", next_step="make it readable") from error
     paths = content.pop("paths", {})
     if not isinstance(paths, dict):
         raise SettingInvalid(f"[paths] in {path} is not a table", next_step='write [paths] and NAME = "path"')
     for name in content:
         if name not in _BY_NAME:
             raise _unknown(name, str(path))
-    values = {name: _text(value) for name, value in content.items()}
-    return values, {name: str(value) for name, value in paths.items()}
+    values = {name: _text(name, value) for name, value in content.items()}
+    return values, {name: _text(f"[paths] {name}", value) for name, value in paths.items()}
 
 
-def _text(value: object) -> str:
+def _text(name: str, value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if not isinstance(value, str | int | float):
+        raise SettingInvalid(
+            f"{name} in {FILE} is not a single value",
+            received=repr(value),
+            allowed="text, a number, true or false",
+            next_step=f'write {name.rpartition(" ")[2]} = "..."',
+        )
     return str(value)
 
 
 def _check(values: Mapping[str, str]) -> None:
     port = values["port"]
-    if not port.isdecimal() or int(port) > 65535:
+    if not port.isdecimal() or len(port) > 5 or int(port) > 65535:
         raise SettingInvalid(
             "port is not a port number",
             received=repr(port),
