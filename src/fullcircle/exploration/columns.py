@@ -136,6 +136,11 @@ def time_of(frame: Any, columns: list[Column]) -> tuple[Column, str] | None:
     return None
 
 
+def named_as_id(column: Column) -> str:
+    """That a column's name says that it identifies rows, or ""."""
+    return "its name says that it identifies something" if id_name(column.name) else ""
+
+
 def id_name(name: str) -> bool:
     """Whether a name says that it identifies something: id, uuid, customer_id, CustomerID, Unnamed: 0."""
     return bool(_ID.search(name.strip()) or _CAMEL_ID.search(name.strip()))
@@ -145,8 +150,6 @@ def names_rows(series: Any, column: Column) -> str:
     """Why a column identifies rows rather than describes them, or ""."""
     present = series[series.notna()]
     unique = column.distinct == len(present) and len(present) > 1
-    if id_name(column.name):
-        return "its name says that it identifies something"
     if column.look in ("text", "categories") and unique:
         return "every value occurs once: it identifies the row"
     if column.look == "whole numbers" and unique:

@@ -14,7 +14,7 @@ import numpy as np
 
 from fullcircle.errors import DataUnfit
 from fullcircle.exploration import leaks, writing
-from fullcircle.exploration.columns import Column, label_of, look_at, names_rows, task_of, time_of
+from fullcircle.exploration.columns import Column, label_of, look_at, named_as_id, names_rows, task_of, time_of
 from fullcircle.tables import reading
 from fullcircle.types.project import Table
 
@@ -134,7 +134,7 @@ def _features(
     for column in columns:
         if column.name in (label.name, time):
             continue
-        why = _unusable(column) or names_rows(frame[column.name], column)
+        why = named_as_id(column) or _unusable(column) or names_rows(frame[column.name], column)
         why = why or leaks.alone(frame[column.name], frame[label.name], classes=task == "classification")
         if why:
             left_out[column.name] = why
