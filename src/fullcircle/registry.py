@@ -43,9 +43,9 @@ def find(group: Group, name: str) -> Any:
     (point,) = distinct.values()
     try:
         return point.load()
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # whatever the module of somebody else raises while it is imported
         raise PluginBroken(
-            f"{name!r} among the {group} could not be loaded: {error}",
+            f"{name!r} among the {group} could not be loaded: {type(error).__name__}: {error}",
             received=point.value,
             next_step="install what it needs, or remove the package that registers it",
         ) from error
