@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -103,7 +104,7 @@ def test_the_limit_itself_is_allowed_and_not_more(gate: Gate, value: float, pass
     assert "allowed: at" in verdict.reason
 
 
-@pytest.mark.parametrize("low", [None, math.nan, 0.0, -0.1])
+@pytest.mark.parametrize("low", [None, math.nan, math.inf, -math.inf, 0.0, -0.1])
 def test_beating_means_beyond_chance(low: float | None) -> None:
     verdict = _one(beats(), replace(GOOD[2], low=low))
     assert not verdict.passed
@@ -175,3 +176,74 @@ def test_groups_by_an_absent_column_and_two_values_of_a_row_are_refused() -> Non
     twice = (worth(lambda a, p: a), worth(lambda a, p: p))
     with pytest.raises(ProjectInvalid, match="two worth gates"):
         refuse_unknown(twice, task="regression", columns=())
+
+
+def test_a_metric_of_two_classes_is_only_refused_where_there_are_others() -> None:
+    gate = (at_least("roc_auc", 0.5),)
+    refuse_unknown(gate, task="classification", columns=(), classes=2)
+    refuse_unknown(gate, task="classification", columns=())  # how many classes there are is not known yet
+    for classes in (3, 10):
+        with pytest.raises(ProjectInvalid, match="two classes") as caught:
+            refuse_unknown(gate, task="classification", columns=(), classes=classes)
+        assert caught.value.received == f"{classes} classes"
+        assert "roc_auc" not in (caught.value.allowed or "")
+
+
+def test_the_reason_says_in_words_which_way_it_went() -> None:
+    assert _one(beats(), GOOD[2]).reason.endswith(", beyond chance")
+    lost = _one(beats(), replace(GOOD[2], low=-0.2))
+    assert "not beyond chance: the low end must be above 0" in lost.reason
+    for low in (None, math.nan, math.inf):
+        assert "has no interval to decide on" in _one(beats(), replace(GOOD[2], low=low)).reason
+
+
+def test_where_a_measure_does_not_say_its_rows_the_reports_count() -> None:
+    for gate, measure in PAIRS[:6]:
+        (enough,) = decide([gate], _report((replace(measure, n=0),), rows=FEWEST_ROWS), has_champion=True)
+        assert enough.passed, gate.text
+        assert "on 0 rows" not in enough.reason
+        assert " on 100 rows" in _one(gate, measure).reason
+
+
+@pytest.mark.parametrize(("gate", "measure"), PAIRS[6:], ids=NAMES[6:])
+@pytest.mark.parametrize("rows", [0, 1, FEWEST_ROWS - 1])
+def test_time_and_size_need_no_rows(gate: Gate, measure: Measure, rows: int) -> None:
+    (verdict,) = decide([gate], _report((replace(measure, n=rows),), rows=rows), has_champion=True)
+    assert verdict.passed
+
+
+def test_only_checks_that_failed_are_named_as_the_cause() -> None:
+    def finding(text: str, severity: str, *measures: Measure) -> Finding:
+        named: Any = severity
+        return Finding(check="c", code="E9", title="t", severity=named, text=text, measures=measures)
+
+    found = (
+        finding("It is unfair.", "bad", Measure(name="other", value=1.0)),
+        finding("Nothing to see.", "info"),
+        finding("It broke.", "bad"),
+    )
+    (verdict,) = decide([ALL[0]], Report(subject="m", findings=found, rows=100), has_champion=False)
+    assert verdict.reason == "mae is not in the report; It broke."
+
+
+def test_an_unknown_figure_says_why_where_that_is_known() -> None:
+    assert _one(ALL[0], Measure(name="mae", value=None, n=100)).reason == "mae is unknown"
+    said = _one(ALL[0], Measure(name="mae", value=None, n=100, method="one class only"))
+    assert said.reason == "mae is unknown: one class only"
+
+
+@given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))
+def test_at_most_and_at_least_are_the_two_sides_of_one_line(value: float, limit: float) -> None:
+    measure = Measure(name="bias", value=value, n=100)
+    most, least = _one(at_most("bias", limit), measure), _one(at_least("bias", limit), measure)
+    assert most.passed is (value <= limit)
+    assert least.passed is (value >= limit)
+    assert (most.passed and least.passed) is (value == limit)
+
+
+@given(st.permutations(list(range(len(ALL)))), st.sets(st.integers(0, len(ALL) - 1)))
+def test_each_gate_answers_for_itself_in_the_order_asked(order: list[int], missing: set[int]) -> None:
+    present = tuple(measure for place, measure in enumerate(GOOD) if place not in missing)
+    verdicts = decide([ALL[place] for place in order], _report(present), has_champion=True)
+    assert [verdict.gate for verdict in verdicts] == [ALL[place].text for place in order]
+    assert [verdict.passed for verdict in verdicts] == [place not in missing for place in order]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -108,3 +109,30 @@ def test_categories_come_from_any_pandas_column(dtype: str) -> None:
     if dtype == "str" and not isinstance(column.dtype, pd.StringDtype):
         column = pd.Series(["a", "b", None, "a"])  # pandas 2: astype(str) would spell None out
     assert count_categories(column.to_numpy(dtype=object), ("a",)).tolist() == [2, 1, 1]
+
+
+def test_the_smallest_number_there_is_leaves_no_infinite_edge() -> None:
+    smallest = -1.7976931348623157e308
+    edges = quantile_edges([smallest] * 9 + [0.0])
+    assert edges.tolist() == [smallest], "JSON cannot carry infinity"
+    assert count_numbers([smallest, 0.0], edges).tolist() == [1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("bins", [1, 0])
+def test_one_bin_needs_no_edge(bins: int) -> None:
+    assert quantile_edges([1.0, 2.0, 3.0], bins).size == 0
+
+
+@given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=60), st.integers(2, 12))
+def test_no_bin_of_distinct_values_is_much_fuller_than_its_share(values: list[float], bins: int) -> None:
+    distinct = sorted(set(values))
+    counts = count_numbers(distinct, quantile_edges(distinct, bins))
+    assert counts.max() <= math.ceil(len(distinct) / bins) + 1
+    assert counts[-2:].tolist() == [0, 0]
+
+
+@given(st.lists(words), st.randoms(use_true_random=False))
+def test_the_order_of_values_does_not_matter(values: list[str], random: Any) -> None:
+    shuffled = list(values)
+    random.shuffle(shuffled)
+    assert (count_categories(values, ("a", "b")) == count_categories(shuffled, ("a", "b"))).all()

@@ -69,6 +69,20 @@ def test_psi_against_its_formula_and_with_an_empty_bin() -> None:
 def test_no_rows_have_no_distance(measure: object) -> None:
     assert callable(measure)
     assert math.isnan(measure([0, 0], [1, 2]))
+    assert math.isnan(measure([1, 2], [0, 0]))
+    assert math.isnan(measure([0], [0]))
+
+
+@given(tables)
+def test_chance_is_taken_off_by_its_formula_and_empty_bins_are_none(pair: tuple[list[int], list[int]]) -> None:
+    p, q = pair
+    assume(sum(p) > 0 and sum(q) > 0)
+    occupied = sum(a + b > 0 for a, b in zip(p, q, strict=True))
+    chance = (occupied - 1) / 8 * (1 / sum(p) + 1 / sum(q)) / math.log(2)
+    found = jensen_shannon_debiased(p, q)
+    assert found == pytest.approx(max(0.0, jensen_shannon(p, q) - chance), abs=1e-12)
+    for measure in (jensen_shannon, jensen_shannon_debiased, psi):
+        assert measure([*p, 0, 0], [*q, 0, 0]) == pytest.approx(measure(p, q), abs=1e-12)
 
 
 def test_the_g_test_is_scipys_after_williams_correction() -> None:
@@ -135,3 +149,25 @@ def test_tables_that_do_not_fit_are_refused(window: list[float], reference: list
     for measure in (jensen_shannon, jensen_shannon_debiased, psi, g_test):
         with pytest.raises(DataUnfit, match=r"cannot be compared"):
             measure(window, reference)
+
+
+def test_a_bin_that_expects_exactly_five_stays_a_bin() -> None:
+    # Each of the two rows holds half of all, so a column of ten expects five in each.
+    assert merge_sparse(np.array([[6.0, 4.0], [4.0, 6.0]])).shape == (2, 2)
+    assert merge_sparse(np.array([[6.0, 4.0], [4.0, 5.0]])).shape == (2, 1)
+    assert g_test([6, 4], [4, 6]).degrees == 1
+    assert g_test([6, 4], [4, 5]) == (0.0, 0, 1.0)
+
+
+@given(tables, tables)
+def test_a_larger_change_of_the_same_rows_is_no_less_evidence(
+    pair: tuple[list[int], list[int]], other: tuple[list[int], list[int]]
+) -> None:
+    window, reference = pair
+    small, large = g_test(window, reference), g_test([4 * c for c in window], [4 * c for c in reference])
+    assert 0.0 <= large.p <= 1.0
+    assert large.statistic >= 0.0
+    if small.degrees == large.degrees and small.statistic > 1e-9:
+        assert large.statistic > small.statistic
+        assert large.p <= small.p
+    assert g_test(other[0], other[1]) == g_test(np.array(other[0]), tuple(other[1])), "whatever holds the counts"

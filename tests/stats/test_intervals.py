@@ -154,3 +154,79 @@ def test_the_bootstrap_of_nothing_one_row_and_unequal_arrays() -> None:
         bootstrap(_mean_error, [1.0, 2.0], [1.0], seed=0)
     with pytest.raises(DataUnfit):
         bootstrap(np.mean, seed=0)
+
+
+def test_a_statistic_without_a_value_has_no_bounds_even_where_draws_have_one() -> None:
+    def unless_all_differ(values: NDArray[Any]) -> float:
+        return math.nan if len(np.unique(values)) == len(values) else float(values.mean())
+
+    found = bootstrap(unless_all_differ, np.arange(8.0), seed=0, draws=50)
+    assert all(math.isnan(part) for part in found)
+
+
+@pytest.mark.parametrize(("undefined", "known"), [(0, True), (1, True), (2, False), (10, False)])
+def test_one_draw_in_ten_may_be_undefined_and_not_more(undefined: int, known: bool) -> None:
+    asked = 0
+
+    def sometimes(values: NDArray[Any]) -> float:
+        nonlocal asked
+        asked += 1
+        return math.nan if 1 < asked <= 1 + undefined else float(values.mean())
+
+    found = bootstrap(sometimes, np.arange(20.0), seed=0, draws=10)
+    assert found.value == pytest.approx(9.5)
+    assert math.isfinite(found.low) is known
+    assert math.isfinite(found.high) is known
+
+
+def test_a_single_draw_bounds_nothing() -> None:
+    found = bootstrap(np.mean, [1.0, 2.0, 3.0], seed=0, draws=1)
+    assert found.value == 2.0
+    assert math.isnan(found.low)
+
+
+def test_the_statistic_is_asked_as_it_was_said() -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def listening(values: NDArray[Any]) -> Any:
+        shapes.append(values.shape)
+        return values.mean(axis=-1)
+
+    bootstrap(listening, np.arange(6.0), seed=0, draws=5)
+    assert shapes == [(6,)] * 6
+    shapes.clear()
+    bootstrap(listening, np.arange(6.0), seed=0, draws=5, vectorised=True)
+    assert shapes == [(1, 6), (5, 6)]
+
+
+def test_no_array_at_all_is_refused_in_words() -> None:
+    with pytest.raises(DataUnfit) as caught:
+        bootstrap(np.mean, seed=0)
+    assert caught.value.received == "nothing"
+    assert caught.value.next_step
+
+
+@given(numbers, st.integers(0, 5))
+def test_a_bootstrap_of_the_mean_stays_within_the_values(values: list[float], seed: int) -> None:
+    found = bootstrap(np.mean, values, seed=seed, draws=40)
+    slack = 1e-9 * max(1.0, max(map(abs, values)))
+    assert min(values) - slack <= found.low <= found.high <= max(values) + slack
+
+
+@given(numbers, st.floats(-1e3, 1e3), st.sampled_from([0.5, 2.0, -3.0]))
+def test_a_mean_moves_and_stretches_with_its_values(values: list[float], shift: float, factor: float) -> None:
+    plain, moved = mean(values), mean([factor * value + shift for value in values])
+    ends = sorted(factor * end + shift for end in (plain.low, plain.high))
+    assert moved.value == pytest.approx(factor * plain.value + shift, abs=1e-5)
+    assert [moved.low, moved.high] == pytest.approx(ends, rel=1e-9, abs=1e-3)
+
+
+@given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_a_proportion_and_its_opposite_mirror_each_other(pair: tuple[int, int]) -> None:
+    k, n = pair
+    found, opposite = proportion(k, n), proportion(n - k, n)
+    assert 0.0 <= found.low <= found.value <= found.high <= 1.0
+    assert found.low == pytest.approx(1.0 - opposite.high, abs=1e-12)
+    assert found.high == pytest.approx(1.0 - opposite.low, abs=1e-12)
+    wider = proportion(10 * k, 10 * n)
+    assert wider.high - wider.low < found.high - found.low

@@ -132,3 +132,61 @@ def test_a_row_that_fills_most_of_the_table_does_not_hide_the_rest() -> None:
         test = split(frame, label="y", task="regression", time=None, share=0.25, seed=seed)
         assert test.sum() == 25
         assert not test[:60].any()
+
+
+@pytest.mark.parametrize(("time", "said"), [(None, "on either side"), ("when", "on either side, of different times")])
+def test_the_refusal_says_what_is_needed(time: str | None, said: str) -> None:
+    frame = pd.DataFrame({"when": pd.to_datetime(["2020-01-01"] * 6), "ill": ["no"] * 6, "x": [1.0] * 6})
+    with pytest.raises(DataUnfit) as caught:
+        drawn(frame, time=time)
+    assert (caught.value.allowed or "").endswith(said)
+    assert "6 rows, 0 of them" in (caught.value.received or "")
+
+
+def test_new_rows_of_one_moment_are_the_test_when_the_champion_knows_the_rest() -> None:
+    old = pd.DataFrame({"when": pd.to_datetime(range(30), unit="h"), "ill": "no", "x": range(30)})
+    new = pd.DataFrame({"when": pd.to_datetime([100] * 5, unit="h"), "ill": "no", "x": range(100, 105)})
+    frame = pd.concat([old, new], ignore_index=True)
+    test = drawn(frame, time="when", keep_training=frozenset(row_keys(old).tolist()))
+    assert np.flatnonzero(test).tolist() == [30, 31, 32, 33, 34]
+
+
+@pytest.mark.parametrize("time", [None, "when"])
+def test_a_small_share_still_keeps_one_row(time: str | None) -> None:
+    frame = patients(10)
+    frame["when"] = pd.to_datetime(range(10), unit="h")
+    test = drawn(frame, time=time, task="regression", label="x", share=0.01)
+    assert test.sum() == 1
+    if time:
+        assert np.flatnonzero(test).tolist() == [9]
+
+
+@given(st.integers(2, 60), st.sampled_from([0.05, 0.1, 0.25, 0.5]), st.integers(0, 3))
+@settings(max_examples=60, deadline=None)
+def test_the_share_is_kept_to_the_row_where_all_rows_differ(rows: int, share: float, seed: int) -> None:
+    frame = pd.DataFrame({"x": np.arange(float(rows)), "when": pd.to_datetime(range(rows), unit="D")})
+    for time in (None, "when"):
+        test = split(frame, label="x", task="regression", time=time, share=share, seed=seed)
+        assert test.sum() == max(1, round(share * rows))
+
+
+@given(st.integers(0, 20), st.integers(0, 20), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_row_that_was_learned_from_stays_learned_when_rows_are_added(old: int, new: int, timed: bool) -> None:
+    frame = patients(old + new + 2)
+    known = frozenset(row_keys(frame.iloc[:old]).tolist())
+    test = drawn(frame, time="when" if timed else None, keep_training=known)
+    assert not test[:old].any()
+    assert test.any()
+
+
+def test_a_time_with_a_class_needs_no_share_of_each_class() -> None:
+    # With time the order decides; classes are not balanced behind its back.
+    frame = pd.DataFrame({"when": pd.to_datetime(range(40), unit="h"), "ill": ["no"] * 30 + ["yes"] * 10, "x": 0.0})
+    assert set(frame["ill"][drawn(frame, time="when")]) == {"yes"}
+
+
+def test_missing_labels_are_a_class_of_their_own() -> None:
+    frame = pd.DataFrame({"x": range(80), "ill": ["no"] * 40 + [None] * 40})
+    test = drawn(frame)
+    assert (test[:40].sum(), test[40:].sum()) == (10, 10)
