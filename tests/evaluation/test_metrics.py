@@ -17,6 +17,7 @@ from fullcircle.evaluation.metrics import (
     METRICS,
     Answers,
     answers,
+    draws_for,
     estimate,
     find,
     improvement,
@@ -25,6 +26,7 @@ from fullcircle.evaluation.metrics import (
     of_task,
     trivial,
 )
+from fullcircle.stats import intervals
 from fullcircle.types.project import at_least, at_most, beats, fair, latency
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -232,3 +234,104 @@ def test_the_best_constant_probability_is_that_of_the_trivial_model(seed: int) -
     of = METRICS["log_loss"].of
     best = of(answers("classification", labels, values, shares, ("a", "b")))
     assert best <= of(answers("classification", labels, values, other, ("a", "b"))) + 1e-12
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_a_share_of_hits_has_wilsons_interval(hits: int, misses: int) -> None:
+    rows = hits + misses
+    actual = np.array(["a"] * rows, dtype=object)
+    predicted = np.array(["a"] * hits + ["b"] * misses, dtype=object)
+    found = measure(METRICS["accuracy"], actual, predicted, None, ("a", "b"))
+    if rows == 0:
+        assert found.value is None
+        return
+    expected = intervals.proportion(hits, rows)
+    assert (found.value, found.low, found.high) == pytest.approx(tuple(expected))
+    assert found.method == "Wilson interval"
+
+
+@pytest.mark.parametrize(("rows", "draws"), [(50_000, 1000), (50_001, 200), (1, 1000)])
+def test_fewer_draws_for_many_rows(rows: int, draws: int) -> None:
+    assert draws_for(rows) == draws
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "merit"),
+    [("accuracy", 0.9, 0.9), ("mae", 3.0, -3.0), ("bias", 2.0, -2.0), ("bias", -2.0, -2.0), ("r2", -1.0, -1.0)],
+)
+def test_merit_is_more_for_better(name: str, value: float, merit: float) -> None:
+    assert METRICS[name].merit(value) == merit
+
+
+@settings(max_examples=30, deadline=None)
+@given(SEEDS, st.sampled_from(["mae", "bias", "r2", "rmse"]))
+def test_an_improvement_is_the_opposite_of_the_rivals(seed: int, name: str) -> None:
+    generator = np.random.default_rng(seed)
+    actual, one, two = (generator.normal(size=25) for _ in range(3))
+    here, there = answers("regression", actual, one), answers("regression", actual, two)
+    gain, loss = improvement(METRICS[name], here, there), improvement(METRICS[name], there, here)
+    assert gain.value is not None
+    assert loss.value is not None
+    assert gain.low is not None
+    assert loss.high is not None
+    assert gain.value == pytest.approx(-loss.value, abs=1e-12)
+    assert gain.low == pytest.approx(-loss.high, abs=1e-9)
+    assert gain.low <= gain.value <= (gain.high or 0.0)
+
+
+def test_an_improvement_that_is_not_defined_says_why() -> None:
+    constant = answers("regression", np.ones(40), np.zeros(40))
+    found = improvement(METRICS["r2"], constant, constant)
+    assert (found.value, found.low, found.method) == (None, None, "r2 is not defined on these rows")
+    nothing = answers("regression", np.array([]), np.array([]))
+    assert improvement(METRICS["mae"], nothing, nothing).method == "mae cannot be told for both"
+
+
+def test_no_probabilities_have_no_surprise() -> None:
+    labels = np.array(["a", "b"], dtype=object)
+    without = answers("classification", labels, labels, None, ("a", "b"))
+    for name in ("log_loss", "roc_auc"):
+        assert math.isnan(METRICS[name].of(without))
+        assert not METRICS[name].applies(without)
+
+
+def test_a_probability_of_nothing_costs_much_and_not_everything() -> None:
+    labels = np.array(["a"], dtype=object)
+    sure = answers("classification", labels, labels, np.array([[0.0, 1.0]]), ("a", "b"))
+    assert METRICS["log_loss"].of(sure) == pytest.approx(-math.log(np.finfo(float).eps))
+    right = answers("classification", labels, labels, np.array([[1.0, 0.0]]), ("a", "b"))
+    assert METRICS["log_loss"].of(right) == 0.0
+
+
+def test_two_classes_are_needed_for_roc_auc_and_named_by_their_place() -> None:
+    labels = np.array(["lo", "hi", "hi", "lo"], dtype=object)
+    shares = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3]])
+    of = METRICS["roc_auc"]
+    assert of.of(answers("classification", labels, labels, shares, ("lo", "hi"))) == 1.0
+    assert of.of(answers("classification", labels, labels, shares, ("hi", "lo"))) == 0.0
+    three = answers("classification", labels, labels, np.full((4, 3), 1 / 3), ("lo", "hi", "mid"))
+    assert not of.applies(three)
+
+
+@pytest.mark.parametrize(
+    ("name", "alone", "paired"),
+    [
+        ("mae", "t interval", "paired t interval"),
+        ("bias", "t interval", "paired percentile bootstrap, 1000 draws"),
+        ("rmse", "percentile bootstrap, 1000 draws", "paired percentile bootstrap, 1000 draws"),
+    ],
+)
+def test_each_figure_names_the_procedure_that_fits_it(name: str, alone: str, paired: str) -> None:
+    generator = np.random.default_rng(0)
+    actual = generator.normal(size=30)
+    one, two = (answers("regression", actual, actual + generator.normal(size=30)) for _ in range(2))
+    assert estimate(METRICS[name], one).method == alone
+    assert improvement(METRICS[name], one, two).method == paired
+    assert estimate(METRICS[name], one, seed=1).value == estimate(METRICS[name], one).value
+
+
+def test_what_does_not_apply_is_not_guessed() -> None:
+    labels = np.array(["a", "b"] * 20, dtype=object)
+    three = answers("classification", labels, labels, np.full((40, 3), 1 / 3), ("a", "b", "c"))
+    found = estimate(METRICS["roc_auc"], three)
+    assert (found.value, found.method) == (None, "not defined on these rows")

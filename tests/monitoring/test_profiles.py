@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -135,3 +136,51 @@ def test_a_vanished_feature_counts_as_missing(reference: Profile) -> None:
     found = counts(reference, [{"children": 2}] * 5, [100.0] * 5)
     assert found["bmi"][-1] == 5
     assert found["smoker"][-1] == 5
+
+
+def test_rows_of_the_fallback_have_an_answer_and_no_inputs(frame: pd.DataFrame) -> None:
+    columns = (replace(CONTRACT.columns[0], missing="fallback"), *CONTRACT.columns[1:])
+    broken = frame.copy()
+    broken.loc[:59, "bmi"] = np.nan
+    found = profile(broken, answers(broken), replace(CONTRACT, columns=columns))
+    totals = {feature.name: sum(feature.counts) for feature in found.features}
+    assert totals.pop(PREDICTION) == 400
+    assert set(totals.values()) == {340}
+
+
+def test_a_column_without_a_value_has_no_range(frame: pd.DataFrame) -> None:
+    nullable = (replace(CONTRACT.columns[0], nullable=True), *CONTRACT.columns[1:])
+    empty = frame.assign(bmi=np.nan)
+    found = profile(empty, [100.0] * 400, replace(CONTRACT, columns=nullable)).features[0]
+    assert (found.low, found.high, found.edges, found.counts) == (None, None, (), (0, 0, 400))
+
+
+def test_the_answer_of_a_regression_is_a_number_with_ten_bins(reference: Profile) -> None:
+    last = reference.features[-1]
+    assert (last.kind, last.categories) == ("number", ())
+    assert len(last.edges) == 9
+    assert set(last.counts[:10]) == {40}
+
+
+def test_what_was_not_answered_is_no_missing_answer(reference: Profile) -> None:
+    found = counts(reference, [], [100.0, None, 200.0, None])
+    assert sum(found[PREDICTION]) == 2
+    assert found[PREDICTION][-1] == 0
+
+
+@pytest.mark.parametrize(
+    ("reason", "now"), [("missing", None), ("wrong_type", None), ("unseen", "a stranger"), ("outside", "as it was")]
+)
+def test_a_mended_value_counts_as_it_arrived(reference: Profile, reason: Any, now: str | None) -> None:
+    problem = Problem(column="sex", reason=reason, action="impute", text="")
+    row = arrived({"sex": "f", "bmi": 30.0}, Verdict(status="imputed", problems=(problem,)))
+    assert row["bmi"] == 30.0
+    place = {None: -1, "a stranger": -2, "as it was": 0}[now]
+    assert counts(reference, [row], [])["sex"][place] == 1
+
+
+def test_a_problem_of_a_column_that_is_not_there_adds_none() -> None:
+    unknown = Problem(column="weight", reason="missing", action="flag", text="")
+    values = {"bmi": 30.0}
+    assert arrived(values, Verdict(status="flagged", problems=(unknown,))) == values
+    assert arrived(values, Verdict(status="flagged", problems=(unknown,))) is not values

@@ -16,7 +16,7 @@ from fullcircle.monitoring.detectors.gtest import GTest
 from fullcircle.monitoring.profiles import profile
 from fullcircle.monitoring.quality import Metric
 from fullcircle.monitoring.window import level, watch
-from fullcircle.types.contract import Verdict
+from fullcircle.types.contract import Problem, Verdict
 from fullcircle.types.monitoring import Alarm, Profile, Window
 from fullcircle.types.prediction import Outcome, Prediction
 from fullcircle.types.project import Monitor
@@ -364,3 +364,131 @@ def test_the_charts_are_vega_lite_that_renders(reference: Profile) -> None:
         assert len(msgspec.json.encode(chart.spec)) < 20_000
         svg = vl_convert.vegalite_to_svg({**chart.spec, "width": 400}, vl_version="5.21")
         assert svg.startswith("<svg")
+
+
+class Planted:
+    """Raises alarms on the features it was told, in the order it was told."""
+
+    name = "planted"
+    code = "X002"
+
+    def __init__(self, *found: tuple[str, float, float]) -> None:
+        self.found = found
+
+    def detect(self, profile: Profile, counts: Counts, *, alpha: float) -> tuple[Alarm, ...]:
+        return tuple(
+            Alarm(
+                feature=feature,
+                detector=self.name,
+                distance=distance,
+                statistic=9.0,
+                p=p,
+                alpha=alpha,
+                text=f"{feature} moved",
+            )
+            for feature, distance, p in self.found
+        )
+
+
+def _planted(reference: Profile, *detectors: Planted) -> Window:
+    return watch(
+        predictions(_window(50)),
+        {},
+        profile=reference,
+        contract=CONTRACT,
+        monitor=YEARLY,
+        metric=None,
+        name="w",
+        model="m",
+        version=1,
+        detectors=detectors,
+    )
+
+
+class TestWords:
+    def test_the_farthest_of_the_alarmed_features_is_drawn(self, reference: Profile) -> None:
+        drift = _finding(_planted(reference, Planted(("smoker", 0.2, 1e-9))), "drift")
+        assert [chart.title for chart in drift.charts][1] == "smoker: window and reference"
+
+    def test_without_alarms_the_farthest_feature_is_drawn(self, reference: Profile) -> None:
+        frame = _window(300)
+        frame["children"] = 8
+        quiet = watch(
+            predictions(frame),
+            {},
+            profile=reference,
+            contract=CONTRACT,
+            monitor=YEARLY,
+            metric=None,
+            name="w",
+            model="m",
+            version=1,
+            detectors=[Planted()],
+        )
+        drift = _finding(quiet, "drift")
+        assert drift.severity == "good"
+        assert drift.charts[1].title == "children: window and reference"
+
+    @pytest.mark.parametrize(("alarms", "more"), [(1, ""), (3, ""), (4, ", and 1 more"), (5, ", and 2 more")])
+    def test_three_features_are_named_and_the_rest_counted(self, reference: Profile, alarms: int, more: str) -> None:
+        names = ("bmi", "children", "sex", "smoker", "note")[:alarms]
+        found = Planted(*((name, 0.1 * (place + 1), 1e-9) for place, name in enumerate(names)))
+        text = _finding(_planted(reference, found), "drift").text
+        assert text.startswith(f"{alarms} of the features moved")
+        assert text.count(" moved.") == min(3, alarms)
+        assert (more in text) if more else ("more" not in text)
+        assert f"{names[-1]} moved" in text, "the farthest is always named"
+
+    def test_two_detectors_on_one_feature_are_one_feature(self, reference: Profile) -> None:
+        window = _planted(reference, Planted(("bmi", 0.3, 1e-4)), Planted(("bmi", 0.3, 1e-7)))
+        drift = _finding(window, "drift")
+        assert len(window.alarms) == 2
+        assert drift.text.startswith("1 of the features moved")
+        assert drift.text.count("bmi moved") == 1
+        (row,) = [row for row in drift.table if row["feature"] == "bmi"]
+        assert (row["alarm"], row["p"]) == (True, 1e-7), "the stronger evidence"
+        assert [row["p"] for row in drift.table if row["feature"] != "bmi"] == [None] * 5
+
+    def test_the_table_tells_distances_and_gaps(self, reference: Profile) -> None:
+        frame = _window()
+        frame.loc[:29, "bmi"] = np.nan
+        rows = {row["feature"]: row for row in _finding(_watch(predictions(frame), reference), "drift").table}
+        assert set(rows) == {"bmi", "children", "sex", "smoker", "note", "prediction"}
+        assert (rows["bmi"]["missing"], rows["children"]["missing"]) == (30, 0)
+        assert rows["bmi"]["distance, bits"] > rows["children"]["distance, bits"] >= 0.0
+
+    def test_what_was_never_counted_has_no_distance(self, reference: Profile) -> None:
+        answered = [
+            Prediction(value=150.0, verdict=Verdict(status="fallback"), id=f"f-{n}", inputs=None) for n in range(40)
+        ]
+        drift = _finding(_watch(answered, reference), "drift")
+        measured = {measure.group: measure.value for measure in drift.measures}
+        assert measured["bmi"] is None
+        assert measured["prediction"] is not None
+        assert {row["feature"]: row["distance, bits"] for row in drift.table}["bmi"] is None
+
+    def test_rows_without_a_time_do_not_make_the_window_begin_nowhere(self, reference: Profile) -> None:
+        logged = predictions(_window(10))
+        unlogged = [Prediction(value=150.0, verdict=Verdict(status="ok"), inputs={})]
+        window = _watch([*unlogged, *logged], reference)
+        assert (window.since, window.until) == ("2026-11-01T12:00:00.000000Z", "2026-11-10T12:00:00.000000Z")
+
+    def test_verdicts_are_counted_in_their_order_with_the_common_faults(self, reference: Profile) -> None:
+        def failed(column: str, reason: Any, n: int) -> list[Prediction]:
+            problem = Problem(column=column, reason=reason, action="reject", text="")
+            return [Prediction(value=None, verdict=Verdict(status="rejected", problems=(problem,)))] * n
+
+        faults = failed("bmi", "missing", 4) + failed("", "model", 3) + failed("sex", "wrong_type", 2)
+        window = _watch(predictions(_window(5)) + faults + failed("note", "unknown", 1), reference)
+        assert window.verdicts == (("ok", 5), ("rejected", 10))
+        verdicts = _finding(window, "verdicts")
+        assert verdicts.text == (
+            "Of 15 rows: 5 ok, 10 rejected. "
+            "Most problems: bmi (missing: 4), the model (model: 3), sex (wrong_type: 2)."
+        )
+        assert [row["rows"] for row in verdicts.table] == [4, 3, 2, 1]
+        assert {measure.group: measure.value for measure in verdicts.measures} == {"ok": 5.0, "rejected": 10.0}
+
+    def test_a_quiet_and_an_empty_window_have_no_faults_to_tell(self, reference: Profile) -> None:
+        assert _finding(_watch(predictions(_window(5)), reference), "verdicts").text == "Of 5 rows: 5 ok."
+        assert _finding(_watch([], reference), "verdicts").text == "Of 0 rows: none."

@@ -18,6 +18,7 @@ from fullcircle.evaluation.metrics import Metric
 from fullcircle.types.report import Finding, Measure
 
 _REPEATS = 5
+_SHUFFLES = ("shuffle", "shuffles")
 # Rows scored in all, and the longest a check may take on a slow model before it looks at fewer.
 _SCORED = 100_000
 _SECONDS = 20.0
@@ -46,7 +47,7 @@ class Importance:
             severity="info",
             text=(
                 f"Shuffling a column makes {metric.name} worse by (most first): {first}. "
-                f"Measured on {words.rows(len(picked))}, {repeats} shuffles a column."
+                f"Measured on {words.rows(len(picked))}, {repeats} {_SHUFFLES[repeats > 1]} a column."
             ),
             measures=tuple(found),
             charts=(
@@ -108,7 +109,7 @@ def _measured(subject: Subject, metric: Metric, picked: Array, repeats: int) -> 
             value=metrics.finite(found.importances_mean[position]),
             n=len(picked),
             unit=unit,
-            method=f"permutation importance on {metric.name}, {repeats} shuffles",
+            method=f"permutation importance on {metric.name}, {repeats} {_SHUFFLES[repeats > 1]}",
             group=name,
         )
         for position, name in enumerate(features)
