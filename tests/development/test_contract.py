@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from fullcircle.development.contract import learn
 from fullcircle.errors import ColumnMissing, DataUnfit, ProjectInvalid
 from fullcircle.runtimes.contracts import examine, rows_of, to_frame
+from fullcircle.runtimes.values import EXACT
 from fullcircle.types.contract import Column, Contract
 from fullcircle.types.project import Inputs
 
@@ -299,3 +300,44 @@ def test_absent_columns_and_rows_are_refused() -> None:
     assert caught.value.received == "b, z"
     with pytest.raises(DataUnfit, match="no training rows"):
         learn(frame[:0], features=["a"], label="y", task="regression")
+
+
+class TestBorders:
+    def test_never_missing_may_be_declared_of_a_column_without_gaps(self) -> None:
+        assert _learn(range(N), Inputs(columns={"x": {"nullable": False}})).nullable is False
+        assert _learn(range(N), Inputs(columns={"x": {"nullable": True}})).nullable is True
+
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_the_largest_exact_integer_may_stand_beside_a_gap(self, sign: int) -> None:
+        fits = pd.array([sign * EXACT, None] * 20, dtype="Int64")
+        assert _learn(fits).kind == "integer"
+        with pytest.raises(DataUnfit, match="too large to stay exact"):
+            _learn(pd.array([sign * (EXACT + 1), None] * 20, dtype="Int64"))
+        assert _learn([sign * (EXACT + 1)] * N).kind == "integer", "without gaps nothing is rounded"
+
+    @pytest.mark.parametrize("given", [{"low": 0.0}, {"high": 9e9}, {"low": 5.0, "high": 5.0}])
+    def test_a_time_may_have_a_range_on_either_side(self, given: dict[str, float]) -> None:
+        column = _learn(pd.date_range("2020", periods=N), Inputs(columns={"x": given}))
+        assert (column.low, column.high) == (given.get("low"), given.get("high"))
+
+    def test_a_range_of_one_value_is_a_range(self) -> None:
+        column = _learn([5.0] * N, Inputs(columns={"x": {"low": 5, "high": 5}}))
+        assert (column.low, column.high) == (5.0, 5.0)
+        with pytest.raises(ProjectInvalid, match="does not fit") as caught:
+            _learn([5.0] * N, Inputs(columns={"x": {"low": 5.1, "high": 5}}))
+        assert "low not above high" in (caught.value.allowed or "")
+
+    @pytest.mark.parametrize(
+        ("values", "fill"),
+        [
+            ([1.5, 2.5, 3.5], 2.5),
+            ([1, 2, 3], 2),
+            ([1.0, 2.0], 1.0),
+            ([True, False], True),
+            ([True, False, False], False),
+        ],
+    )
+    def test_the_fill_is_a_value_of_the_columns_own_kind(self, values: list[Any], fill: Any) -> None:
+        found = _learn(values).fill
+        assert found == fill
+        assert type(found) is type(fill)
