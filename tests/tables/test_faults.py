@@ -39,7 +39,7 @@ class TestMixtures:
         values = [str(n) for n in range(20)] + [f"t{n}" for n in range(texts)]
         content = "v\n" + "\n".join(values) + "\n"
         if mixed:
-            with pytest.raises(TableUnreadable, match="'v' of data.csv holds values of mixed types") as caught:
+            with pytest.raises(TableUnreadable, match="holds values of mixed types") as caught:
                 _csv(tmp_path, content)
             assert f"20 numbers and {texts} texts" in (caught.value.received or "")
             assert "line 22" in (caught.value.received or "")
@@ -54,12 +54,25 @@ class TestMixtures:
         assert len(_csv(tmp_path, "v\n" + "\n".join(values) + "\n")) == 101
 
     def test_as_many_numbers_as_texts_are_a_slip_and_fewer_are_codes(self, tmp_path: Path) -> None:
-        with pytest.raises(TableUnreadable, match="1 numbers and 1 texts|mixed types"):
+        with pytest.raises(TableUnreadable, match="mixed types") as caught:
             _csv(tmp_path, "v,w\n1,a\nx,b\n")
+        assert caught.value.received == "1 numbers and 1 texts: 'x' in line 3"
         assert len(_csv(tmp_path, "v,w\n1,a\nx,b\ny,c\n")) == 3
 
     def test_a_semicolon_in_a_name_among_commas_is_a_name(self, tmp_path: Path) -> None:
         assert list(_csv(tmp_path, "a;b,c\n1,2\n").columns) == ["a;b", "c"]
+
+    def test_a_blank_line_is_no_row_and_a_blank_field_is_none(self, tmp_path: Path) -> None:
+        assert len(_csv(tmp_path, "a,b\n1,2\n   \n3,4\n")) == 2
+        assert _csv(tmp_path, "a,b\n1,x\n2, \n")["b"].tolist() == ["x", " "]
+
+    def test_a_long_row_is_shown_in_part(self, tmp_path: Path) -> None:
+        with pytest.raises(TableUnreadable) as caught:
+            _csv(tmp_path, "a,b\n" + "x" * 300 + "\n")
+        received = caught.value.received or ""
+        assert received.startswith("1 fields: xxx")
+        assert received.endswith("x…")
+        assert len(received) == len("1 fields: ") + 80
 
     def test_gaps_are_no_texts(self, tmp_path: Path) -> None:
         frame = _csv(tmp_path, "v,w\n1,a\n,b\nNA,c\n3,d\n")
@@ -72,7 +85,7 @@ class TestMixtures:
         assert "'two' (str, value 2)" in (caught.value.received or "")
 
     def test_ints_and_floats_and_gaps_are_one_type(self, tmp_path: Path) -> None:
-        assert len(_frame(tmp_path, v=pd.Series([1, 2.5, None, True is None], dtype=object).iloc[:3])) == 3
+        assert len(_frame(tmp_path, v=pd.Series([1, 2.5, None], dtype=object))) == 3
         with pytest.raises(TableUnreadable, match="mixed types"):
             _frame(tmp_path, v=pd.Series([1, 2.5, True], dtype=object))
         assert len(_frame(tmp_path, v=pd.Categorical([1, "a"]))) == 2, "a category may name anything"
@@ -277,7 +290,7 @@ class TestForms:
         def prepare(frame: Any) -> Any:
             return frame["colour"]
 
-        with pytest.raises(TableUnreadable, match="prepare of data.csv raised KeyError") as caught:
+        with pytest.raises(TableUnreadable, match="raised KeyError") as caught:
             _csv(tmp_path, "a\n1\n", prepare=prepare)
         assert 'return frame["colour"]' in (caught.value.received or "")
         assert isinstance(caught.value.__cause__, KeyError)
@@ -319,8 +332,9 @@ class TestLines:
         assert len(str(caught.value)) < 300
 
     def test_now_is_a_moment(self) -> None:
-        assert moment(now()) == now()[:0] + moment(now())
-        assert now() <= now()
+        text = now()
+        assert moment(text) == text
+        assert text <= now()
 
     def test_a_torn_line_is_skipped_and_counted_in_each_reading(self, tmp_path: Path) -> None:
         path = tmp_path / "outcomes.jsonl"
