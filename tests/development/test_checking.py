@@ -157,3 +157,88 @@ class TestLabel:
     def test_an_unused_category_is_no_class(self) -> None:
         labels = pd.Categorical(["a", "b"] * 20, categories=["a", "b", "never"])
         assert check_data(_frame(cnt=labels), _project()) == "classification"
+
+
+class TestWhatIsTold:
+    def _error(self, frame: pd.DataFrame, **changes: Any) -> Any:
+        with pytest.raises((ColumnMissing, DataUnfit)) as caught:
+            check_data(frame, _project(**changes))
+        return caught.value
+
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [
+            ("temperature", "mend the name"),
+            ("tmp", "did you mean temp instead of tmp?"),
+            ("City", "city instead of City"),
+        ],
+    )
+    def test_a_name_that_is_nearly_right_is_guessed(self, name: str, said: str) -> None:
+        error = self._error(_frame(), features=[name, "temp", "city"])
+        assert error.received == name
+        assert said in error.next_step
+
+    @pytest.mark.parametrize(("columns", "cut"), [(37, False), (38, True)])
+    def test_a_wide_table_shows_forty_names(self, columns: int, cut: bool) -> None:
+        wide = _frame(**{f"c{number}": 1 for number in range(columns)})
+        error = self._error(wide, features=["zzz"])
+        assert error.allowed.endswith(", ...") is cut
+        assert error.allowed.removesuffix(", ...").count(",") == 39
+
+    def test_groups_of_fair_gates_are_columns_too(self) -> None:
+        assert self._error(_frame(), gates=[fc.fair("sex", "mae", 1.0)]).received == "sex"
+        assert check_data(_frame(sex=["f", "m"] * 20), _project(gates=[fc.fair("sex", "mae", 1.0)])) == "regression"
+        assert check_data(_frame(), _project(gates=[fc.at_most("mae", 1.0), fc.beats()])) == "regression"
+
+    @pytest.mark.parametrize(
+        ("gone", "what", "advice"),
+        [(3, "missing in some rows", "leave rows without"), (N, "missing in every row", "is it the right column?")],
+    )
+    def test_how_much_of_the_label_is_missing(self, gone: int, what: str, advice: str) -> None:
+        labels = np.arange(N, dtype=float)
+        labels[:gone] = np.nan
+        error = self._error(_frame(cnt=labels))
+        assert what in error.what
+        assert error.received == f"{gone} of {N} rows"
+        assert advice in error.next_step
+
+    @pytest.mark.parametrize(
+        ("rare", "what", "shown"),
+        [
+            (1, "a class of the label 'cnt' in one row only", "r0"),
+            (2, "2 classes of the label", "r0, r1"),
+            (5, "5 classes of the label", "r0, r1, r2, r3, r4"),
+            (6, "6 classes of the label", "r0, r1, r2, r3, r4, ..."),
+        ],
+    )
+    def test_classes_of_one_row_are_named(self, rare: int, what: str, shown: str) -> None:
+        labels = [f"r{number}" for number in range(rare)] + ["a", "b"] * N
+        error = self._error(_frame(cnt=labels[:N]), task="classification")
+        assert what in error.what
+        assert error.received == shown
+
+    @pytest.mark.parametrize("task", [None, "classification", "regression"])
+    def test_a_time_is_no_label(self, task: Any) -> None:
+        error = self._error(_frame(cnt=pd.date_range("2020", periods=N)), task=task)
+        assert "does not fit the task" in error.what
+        assert "time" in error.received
+
+    @pytest.mark.parametrize(
+        ("labels", "whole"),
+        [([1.0, 2.0] * 20, True), ([1.0, 2.5] * 20, False), (["a", "b"] * 20, True), ([True, False] * 20, True)],
+    )
+    def test_classes_are_whole(self, labels: Any, whole: bool) -> None:
+        frame = _frame(cnt=labels)
+        if whole:
+            assert check_data(frame, _project(task="classification")) == "classification"
+        else:
+            assert "whole numbers" in self._error(frame, task="classification").allowed
+
+    def test_real_times_are_times(self) -> None:
+        project = _project(data=fc.Table(pd.DataFrame(), time="when"))
+        for times in (pd.date_range("2020", periods=N), pd.date_range("2020", periods=N, tz="UTC")):
+            assert check_data(_frame(when=times), project) == "regression"
+        gappy = pd.Series(pd.date_range("2020", periods=N)).mask(pd.Series(range(N)) < 2)
+        with pytest.raises(DataUnfit, match="does not hold a time in every row") as caught:
+            check_data(_frame(when=gappy), project)
+        assert caught.value.received == "missing in 2 rows"

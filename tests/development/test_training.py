@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import sys
 import warnings
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
@@ -252,3 +256,109 @@ class TestClasses:
         found = training.classes(model, replace(CLASS, classes=(0, 1)))
         assert found == (0, 1)
         assert {type(value) for value in found} == {int}
+
+
+class TestProbabilities:
+    @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=20))
+    def test_shares_come_back_as_they_are(self, first: list[float]) -> None:
+        shares = [[one, 1.0 - one] for one in first]
+        found = training.check_probabilities(shares, len(first), 2)
+        assert found.dtype == np.float64
+        assert found.tolist() == shares
+
+    def test_a_classifier_with_probabilities_is_fine(self) -> None:
+        model = _fit(lambda X, y: LogisticRegression().fit(X, y), CLASSES, CLASS)
+        assert model.predict_proba(X).shape == (60, 2)
+
+    @pytest.mark.parametrize(
+        "row", [(1.5, -0.5), (0.5, 0.501), (np.nan, np.nan), (np.inf, -np.inf), (0.0, 0.0), (-1e-5, 1.00001)]
+    )
+    def test_one_row_that_is_none_is_enough(self, row: tuple[float, float]) -> None:
+        shares = np.full((9, 2), 0.5)
+        shares[4] = row
+        with pytest.raises(PredictionInvalid, match="something else than probabilities"):
+            training.check_probabilities(shares, 9, 2)
+
+    def test_what_rounding_does_is_forgiven(self) -> None:
+        training.check_probabilities([[-1e-7, 1.0 + 1e-7], [0.33333, 0.66666]], 2, 2)
+
+    @pytest.mark.parametrize(
+        ("shape", "said"), [((9,), "9"), ((9, 3), "9 x 3"), ((8, 2), "8 x 2"), ((2, 9), "2 x 9")]
+    )
+    def test_the_shape_is_told(self, shape: tuple[int, ...], said: str) -> None:
+        with pytest.raises(PredictionInvalid, match="rows x classes") as caught:
+            training.check_probabilities(np.full(shape, 0.5), 9, 2)
+        assert (caught.value.received, caught.value.allowed) == (said, "9 x 2")
+
+    def test_a_regression_is_not_asked_for_probabilities(self) -> None:
+        model = Answering(np.zeros, shares=[["none"]])
+        assert _fit(lambda X, y: model) is model
+
+
+class TestWhatIsTold:
+    @pytest.mark.parametrize(("answer", "said"), [(1.0, "a single value"), (np.zeros((3, 2)), "3 x 2"), ([1.0], "1")])
+    def test_the_shape_of_an_answer(self, answer: Any, said: str) -> None:
+        with pytest.raises(PredictionInvalid, match="another shape") as caught:
+            training.check_predictions(answer, 2, "regression")
+        assert (caught.value.received, caught.value.allowed) == (said, "2 values")
+
+    def test_parameters_that_fit_does_not_take(self) -> None:
+        with pytest.raises(FitFailed) as caught:
+            _fit(lambda X, y, depth=3: None, dept=4, seed=1)
+        assert caught.value.received == "dept=4, seed=1"
+        assert caught.value.allowed == "fit(X, y, depth)"
+        with pytest.raises(FitFailed) as none:
+            _fit(lambda X: None)
+        assert none.value.received == "X, y"
+        assert none.value.allowed == "fit(X, y)"
+
+    def test_an_error_in_a_library_tells_the_size_of_the_data(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(FitFailed, match="fit raised KeyError") as caught:
+            _fit(operator.getitem)
+        assert "60 rows, 1 columns" in (caught.value.received or "")
+
+    def test_an_error_while_predicting_tells_the_users_line_or_the_rows(self) -> None:
+        answers: dict[str, Any] = {}
+
+        def broken(n: int) -> Any:
+            return answers["none"]
+
+        with pytest.raises(FitFailed, match="could not predict its own training rows: KeyError") as caught:
+            _fit(lambda X, y: Answering(broken))
+        assert 'return answers["none"]' in (caught.value.received or "")
+        with pytest.raises(FitFailed, match="could not predict") as silent:
+            _fit(functools.partial(_elsewhere))
+        assert silent.value.received == "50 rows"
+
+    def test_a_partial_function_is_the_users_own_too(self) -> None:
+        def fit(X: Any, y: Any, depth: int) -> Any:
+            raise ValueError(depth)
+
+        with pytest.raises(FitFailed, match="ValueError: 3") as caught:
+            _fit(functools.partial(functools.partial(fit), depth=3))
+        assert "raise ValueError(depth)" in (caught.value.received or "")
+
+    def test_plain_classes_stay_as_they_are(self) -> None:
+        model = Answering(lambda n: ["no"] * n)
+        model.classes_ = ["yes", "no"]  # type: ignore[attr-defined]  # as a classifier of the user's own would
+        assert training.classes(model, CLASS) == ("yes", "no")
+
+    @pytest.mark.parametrize("rows", [199, 200, 201])
+    def test_a_trial_is_of_two_hundred_rows_at_most(self, rows: int) -> None:
+        seen: list[int] = []
+
+        def fit(X: Any, y: Any) -> Any:
+            seen.append(len(X))
+            return DummyClassifier().fit(X, y)
+
+        labels = pd.Series(["a", "b"] * rows)[:rows]
+        assert training.trial(fit, pd.DataFrame({"a": range(rows)}), labels, {}, task="classification") is not None
+        assert seen == [min(rows, training.TRIAL_ROWS)]
+
+
+def _elsewhere(X: Any, y: Any) -> Any:
+    """A model whose fault lies in a library: no line of the user's own leads there."""
+    return LinearRegression()

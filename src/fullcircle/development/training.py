@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import warnings
 from collections.abc import Iterator, Mapping
@@ -212,6 +213,8 @@ def _lenient_warnings() -> Iterator[None]:
 
 
 def _folder(function: Any) -> Path:
+    while isinstance(function, functools.partial):
+        function = function.func
     code = getattr(inspect.unwrap(function), "__code__", None)
     return Path(code.co_filename).absolute().parent if code is not None else Path.cwd()
 
