@@ -265,3 +265,51 @@ def test_text_survives_csv_and_json_lines(tmp_path: Path) -> None:
     first = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
     assert first["prediction"] == 60.1
     assert loaded().version == 1
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_a_regression_answers_in_numbers_even_where_nothing_was_answered(tmp_path: Path, rows: int) -> None:
+    young = table(30).assign(age=3).head(rows)
+    batch.score_to_file(SCORER, young, tmp_path / "out.parquet")
+    assert str(pd.read_parquet(tmp_path / "out.parquet")["prediction"].dtype) == "float64"
+
+
+def test_frames_in_another_order_are_refused_in_words(tmp_path: Path) -> None:
+    frame = table(4)
+    with pytest.raises(DataUnfit, match="in the same order") as caught:
+        batch.score_to_file(SCORER, iter([frame, frame[frame.columns[::-1]]]), tmp_path / "out.csv")
+    assert caught.value.received == "another order"
+    with pytest.raises(DataUnfit) as more:
+        batch.score_to_file(SCORER, iter([frame, frame.assign(extra=1)]), tmp_path / "out.csv")
+    assert more.value.received == "extra"
+    assert list(tmp_path.iterdir()) == [], "nothing is left of either"
+
+
+class Heard:
+    """Notes how far it is."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[int, int]] = []
+
+    def step(self, name: str, detail: str = "") -> None:
+        raise AssertionError("a step belongs to the caller")
+
+    def note(self, text: str) -> None:
+        raise AssertionError("nothing to note")
+
+    def advance(self, done: int, total: int) -> None:
+        self.parts.append((done, total))
+
+
+def test_progress_knows_the_end_where_the_source_does() -> None:
+    frame, known, unknown = table(5), Heard(), Heard()
+    list(batch.score(SCORER, frame, chunk=2, progress=known))
+    list(batch.score(SCORER, iter([frame]), chunk=2, progress=unknown))
+    assert known.parts == [(2, 5), (4, 5), (5, 5)]
+    assert unknown.parts == [(2, 2), (4, 4), (5, 5)]
+
+
+def test_rows_of_a_table_keep_their_place(tmp_path: Path) -> None:
+    batch.score_to_file(SCORER, iter([table(4), table(3)]), tmp_path / "out.csv", chunk=2)
+    places = [*read(tmp_path / "out.csv")["row"], *read(tmp_path / "out.quarantine.csv")["row"]]
+    assert sorted(places) == list(range(7))

@@ -146,3 +146,35 @@ def test_what_does_not_speak_the_protocol_is_told(speak: Callable[[bytes], str],
     with pytest.raises(ServerFailed):
         client.predict(url, "m", [GOOD], timeout=5)
     assert not client.ready(url)
+
+
+def test_why_nobody_answers_is_told_with_the_address() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+    why = client.why_not_ready(url)
+    assert "refused" in why
+    assert why.endswith(f"({url})")
+
+
+def test_a_server_that_never_answers_is_given_up(url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ServerFailed, match="nothing answers") as caught:
+            client.models(address, timeout=0.2)
+        assert caught.value.next_step
+        assert not client.ready(address, timeout=0.2)
+    assert client.ready(url)
+    assert client.why_not_ready(url) == ""
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, float("inf")])
+def test_the_column_of_an_infinite_value_is_named(value: float) -> None:
+    with pytest.raises(RequestInvalid, match="infinite") as caught:
+        client.predict("http://127.0.0.1:9", "m", [{**GOOD, "bmi": value}])
+    assert caught.value.received == "column 'bmi'"
+
+
+def test_a_path_in_the_address_is_kept(url: str) -> None:
+    with pytest.raises(RequestInvalid):
+        client.models(f"{url}/elsewhere")
+    assert [one.name for one in client.models(f"{url}/")] == ["coin", "m"]

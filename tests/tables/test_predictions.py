@@ -6,12 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fullcircle.errors import PredictionNotFound, RequestInvalid, WorkspaceUnusable
 from fullcircle.tables.predictions import (
@@ -332,3 +336,42 @@ def test_the_log_needs_nothing_beyond_msgspec() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_id_is_found_as_it_was_given_and_in_no_other_spelling(tmp_path: Path) -> None:
+    with PredictionLog(tmp_path) as log:
+        (done,) = log.append([prediction()])
+    segment, offset = done.id.split("-")
+    assert find(tmp_path, done.id) == done
+    for other in (f"{segment}-0{offset}", f"{segment.upper()}-{offset}x", f" {done.id}", f"{done.id}\n"):
+        with pytest.raises(PredictionNotFound):
+            find(tmp_path, other)
+    # A segment that somebody copied under another name does not answer for the first.
+    (path,) = (tmp_path / MODEL).glob("*.jsonl")
+    path.rename(path.with_name("0123456789abcdef.jsonl"))
+    with pytest.raises(PredictionNotFound):
+        find(tmp_path, f"0123456789abcdef-{offset}")
+
+
+def test_whole_outcomes_leave_no_torn_or_blank_line(tmp_path: Path) -> None:
+    for number in range(3):
+        append_outcomes(tmp_path, MODEL, [Outcome(prediction_id=f"a-{number}", value=number)])
+    append_outcomes(tmp_path, MODEL, [])
+    assert torn_lines(tmp_path, MODEL) == 0
+    assert len((tmp_path / MODEL / "outcomes.jsonl").read_bytes().splitlines()) == 3
+
+
+@given(st.lists(st.lists(st.integers(0, 5), max_size=4), min_size=1, max_size=4))
+@settings(max_examples=25, deadline=None)
+def test_any_segments_are_read_in_order_of_time(segments: list[list[int]]) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        home = Path(temporary) / MODEL
+        home.mkdir()
+        for place, hours in enumerate(segments):
+            rows = [prediction(float(hour), id="x", time=f"2026-01-01T{hour:02d}:00:00Z") for hour in sorted(hours)]
+            lines = [msgspec.json.encode(row) + b"\n" for row in rows]
+            (home / f"{place:016x}.jsonl").write_bytes(b"".join(lines))
+        found = [row.value for row in read(Path(temporary), MODEL)]
+        assert found == sorted(float(hour) for hours in segments for hour in hours)
+        late = read(Path(temporary), MODEL, since="2026-01-01T02:00:00Z", until="2026-01-01T04:00:00Z")
+        assert [row.value for row in late] == [value for value in found if 2 <= float(str(value)) < 4]
