@@ -88,6 +88,8 @@ def reopen(
         with listening(as_json) as progress:
             trained = flow(run_id, settings=settings_of(workspace), progress=progress)
         show(trained, as_json, text.trained)
+        if not trained.report.passed:
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -150,7 +152,7 @@ def promote(
         from fullcircle.cli import text
         from fullcircle.flows.promote import promote as flow
 
-        decision = flow(project, version=version, reason=reason, settings=settings_of(workspace))
+        decision = flow(project, version=version, reason=_told(reason), settings=settings_of(workspace))
         show(decision, as_json, text.decision)
 
 
@@ -167,7 +169,7 @@ def rollback(
         from fullcircle.cli import text
         from fullcircle.flows.promote import rollback as flow
 
-        decision = flow(project, version=version, reason=reason, settings=settings_of(workspace))
+        decision = flow(project, version=version, reason=_told(reason), settings=settings_of(workspace))
         show(decision, as_json, text.decision)
 
 
@@ -360,6 +362,21 @@ def snapshots_prune(
         from fullcircle.flows import snapshots as flow
 
         show(flow.prune(delete=delete, settings=settings_of(workspace)), as_json, text.snapshots)
+
+
+def _told(reason: str) -> str:
+    """A reason that the ledger can hold."""
+    from fullcircle.errors import SettingInvalid
+    from fullcircle.ledger.bodies import LONGEST, is_text
+
+    if len(reason) > LONGEST or not is_text(reason):
+        raise SettingInvalid(
+            "--reason is too long for the ledger, or no valid text",
+            received=f"{len(reason)} characters",
+            allowed=f"at most {LONGEST} characters of valid text",
+            next_step="say it shorter, and name where the rest can be read",
+        )
+    return reason
 
 
 def _pairs(sets: list[str] | None) -> dict[str, str]:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
+from typing import Literal
 
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
+
+Ending = Literal["done", "failed", "stopped"]
+_COLOURS: Mapping[Ending, str] = {"done": "green", "failed": "red", "stopped": "yellow"}
 
 
 class Lines:
@@ -55,15 +60,15 @@ class Live:
         if self._status is not None:
             self._status.update(f"[bold]{escape(self._name)}[/] {escape(self._detail)} {done}/{total}")
 
-    def close(self) -> None:
-        """End the display, so that results can be printed."""
-        self._finish()
+    def close(self, ending: Ending = "done") -> None:
+        """End the display, so that results can be printed. ``ending`` is what became of the running step."""
+        self._finish(ending)
         if self._status is not None:
             self._status.stop()
             self._status = None
 
-    def _finish(self) -> None:
+    def _finish(self, ending: Ending = "done") -> None:
         if self._name:
             seconds = time.perf_counter() - self._since
-            self._console.print(f"[green]done[/] {escape(self._name)} [dim]{seconds:.1f} s[/]")
+            self._console.print(f"[{_COLOURS[ending]}]{ending}[/] {escape(self._name)} [dim]{seconds:.1f} s[/]")
         self._name = ""
