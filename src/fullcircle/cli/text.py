@@ -16,11 +16,11 @@ from fullcircle.types.turn import Deployed, Packaged, Probe, Removed, Snapshot, 
 _COLOURS = {"passed": "green", "promote": "green", "failed": "red", "hold": "yellow", "rollback": "yellow"}
 
 
-def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
-    """A plain table; None is shown as a dash."""
+def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]], *, whole: int = 0) -> Table:
+    """A plain table; None is shown as a dash. The first ``whole`` columns are never broken: they hold ids."""
     made = Table(title=Text(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for column in columns:
-        made.add_column(column, header_style="dim", overflow="fold")
+    for place, column in enumerate(columns):
+        made.add_column(Text(column), header_style="dim", overflow="fold", no_wrap=place < whole)
     for row in rows:
         made.add_row(*(Text("-" if cell is None else str(cell)) for cell in row))
     return made
@@ -178,6 +178,7 @@ def leaderboard(rows: Any) -> RenderableType:
             )
             for row in rows
         ),
+        whole=1,
     )
 
 
@@ -186,7 +187,7 @@ def snapshots(found: tuple[Snapshot, ...]) -> RenderableType:
     if not found:
         return Text("none")
     rows = [(s.digest[:12], s.rows, s.columns, s.created[:16], (s.parent or "")[:12], s.source) for s in found]
-    return table("snapshots", ("digest", "rows", "columns", "created", "grew from", "source"), rows)
+    return table("snapshots", ("digest", "rows", "columns", "created", "grew from", "source"), rows, whole=1)
 
 
 def difference(found: Any) -> RenderableType:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -43,6 +44,18 @@ def born(pid: int) -> str:
     except OSError:
         return ""
     return "" if fields[0] in "ZX" else f"{boot} {fields[19]}"
+
+
+def can_listen(host: str, port: int) -> bool:
+    """Whether a server could listen there now; 0 is any free port. Whoever listens has the last word."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return port == 0
+    return True
 
 
 def end(pid: int, since: str, *, patience: float) -> bool:

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Never
 
-from fullcircle.errors import FullcircleError, ServerFailed, VersionNotFound
+from fullcircle.deployment import process
+from fullcircle.errors import FullcircleError, PortInUse, ServerFailed, VersionNotFound, WorkspaceUnusable
 from fullcircle.flows import versions
 from fullcircle.flows.reconcile import reconcile, write_served
 from fullcircle.flows.session import Session, opened
@@ -26,16 +27,29 @@ def serve(*, settings: Settings | None = None, progress: Progress | None = None)
     """Serve until interrupted. Champions that another member of the team promotes are picked up within seconds.
 
     The server runs with this Python; each bundle must answer its golden rows with the same bits in it first.
-    Ends by Ctrl-C or SIGTERM, after what is being answered. Raises ServerFailed.
+    Ends by Ctrl-C or SIGTERM, after what is being answered. Raises PortInUse and ServerFailed.
     """
     with opened(settings, progress, create=False) as session:
         reconcile(session)
+        if not session.workspace.writable:
+            raise WorkspaceUnusable(
+                "every prediction is logged in the workspace, and this one may only be read",
+                received=str(session.workspace.root),
+                next_step="make it writable, or name another folder with --workspace",
+            )
         if not session.workspace.ledger.state().champions:
             raise VersionNotFound(
                 "there is no champion to serve yet", next_step="run a project first: fullcircle run PROJECT"
             )
         for model, champion in session.workspace.ledger.state().champions.items():
             versions.bundle(session, model, champion)  # what is damaged is refused before anything is served
+        host, port = session.settings["host"], session.settings.port
+        if not process.can_listen(host, port):
+            raise PortInUse(
+                "another program listens on this port",
+                received=f"{host}:{port}",
+                next_step="choose another port with --port, or --port 0 for any free one",
+            )
         with _terminated_is_interrupted():
             code = _followed(session, _arguments(session))
         if code not in (0, -2, -15):

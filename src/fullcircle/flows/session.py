@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import errno
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +14,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from fullcircle.development.loading import LoadedProject, load
+from fullcircle.errors import FullcircleError, WorkspaceUnusable
 from fullcircle.exploration.tracking import Tracking
+from fullcircle.ledger.state import State
 from fullcircle.ledger.workspace import Workspace
 from fullcircle.settings import Settings
 from fullcircle.settings import load as load_settings
@@ -35,9 +39,12 @@ class Session:
         """MLflow, imported when first asked for (that takes a second or two)."""
         return Tracking(self.workspace.mlflow_uri, self.workspace.artifacts)
 
-    def record(self, kind: str, **body: Any) -> int:
-        """Append a fact; fields that are None are left out. Returns its number."""
-        return self.workspace.ledger.append(kind, {k: v for k, v in body.items() if v is not None}).seq
+    def record(self, kind: str, *, guard: Callable[[State], None] | None = None, **body: Any) -> int:
+        """Append a fact; fields that are None are left out. Returns its number.
+
+        ``guard`` looks at the state within the same transaction and may raise StateConflict.
+        """
+        return self.workspace.ledger.append(kind, {k: v for k, v in body.items() if v is not None}, guard=guard).seq
 
     def keep(self, noun: object) -> str:
         """Store a noun as JSON in the blob store and return its digest."""
@@ -67,7 +74,23 @@ def opened(
     with Workspace.open(settings, create=create or bool(settings["ledger"])) as workspace:
         if verify:
             workspace.ledger.state()
-        yield Session(settings, workspace, progress or Silent())
+        try:
+            yield Session(settings, workspace, progress or Silent())
+        except OSError as error:
+            if isinstance(error, FullcircleError) or not _of_workspace(error, workspace):
+                raise
+            raise WorkspaceUnusable(
+                f"the workspace cannot be used: {error.strerror}",
+                received=str(error.filename or workspace.root),
+                next_step="make it writable and see that there is space, or name another folder with --workspace",
+            ) from error
+
+
+def _of_workspace(error: OSError, workspace: Workspace) -> bool:
+    """Whether a file of the workspace could not be read or written, or its disk is full."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return True
+    return isinstance(error.filename, str | os.PathLike) and Path(error.filename).is_relative_to(workspace.root)
 
 
 def model_name(session: Session, project: str | Path | LoadedProject) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -153,7 +152,8 @@ def _locked(service: Service) -> Iterator[None]:
 
 
 def _start(service: Service) -> _Note:
-    _check_port(service)
+    if not process.can_listen(service.host, service.port):
+        raise _port_in_use(service)  # before a process is started for nothing; the server itself has the last word
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
     environment |= dict.fromkeys(_ONE_THREAD, "1")
     arguments = _arguments(service)
@@ -187,19 +187,6 @@ def _no_python(service: Service, why: str) -> ServerFailed:
         received=service.python,
         next_step="package the version again: its environment is rebuilt",
     )
-
-
-def _check_port(service: Service) -> None:
-    """Say that the port is taken before a process is started for nothing. The server itself has the last word."""
-    family = socket.AF_INET6 if ":" in service.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((service.host, service.port))
-        except OSError as error:
-            if service.port == 0:
-                return
-            raise _port_in_use(service) from error
 
 
 def _listening(service: Service, note: _Note) -> str:
