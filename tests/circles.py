@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from fullcircle.settings import Settings
 from fullcircle.settings import load as load_settings
@@ -88,3 +91,15 @@ def settings(folder: Path, **flags: str) -> Settings:
         "port": "0",
     }
     return load_settings({**values, **flags}, folder=folder)
+
+
+@contextmanager
+def surroundings(factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One folder of environments for all workspaces: building one takes seconds, and they are all alike."""
+    folder = factory.getbasetemp() / "environments"
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FULLCIRCLE_ENVIRONMENTS", str(folder))
+        for name in ("FULLCIRCLE_WORKSPACE", "MLFLOW_TRACKING_URI", "FULLCIRCLE_MLFLOW"):
+            patch.delenv(name, raising=False)
+        yield

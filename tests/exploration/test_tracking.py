@@ -359,7 +359,7 @@ load_mlflow()
 import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store
 
 uri = sys.argv[1]
-for wait in (0.05, 0.15, 0.3, 0.45, 0.6, 0.8):
+for wait in (0.15, 0.4, 0.7):
     for path in Path(uri.removeprefix("sqlite:///")).parent.glob("new.db*"):
         path.unlink()
     child = os.fork()

@@ -12,11 +12,7 @@ from fullcircle.flows.run import run
 
 @pytest.fixture(scope="session", autouse=True)
 def environments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One folder of environments for all workspaces: building one takes seconds, and they are all alike."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FULLCIRCLE_ENVIRONMENTS", str(tmp_path_factory.mktemp("environments")))
-        for name in ("FULLCIRCLE_WORKSPACE", "MLFLOW_TRACKING_URI", "FULLCIRCLE_MLFLOW"):
-            patch.delenv(name, raising=False)
+    with circles.surroundings(tmp_path_factory):
         yield
 
 
