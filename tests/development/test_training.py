@@ -181,7 +181,7 @@ class TestPredictions:
         assert training.check_predictions(["a", "b"], 2, "classification").tolist() == ["a", "b"]
         assert training.check_predictions([0, 1], 2, "classification").tolist() == [0, 1]
 
-    @pytest.mark.parametrize("values", [["a", None], [1.0, float("nan")]])
+    @pytest.mark.parametrize("values", [["a", None], [1.0, float("nan")], ["a", pd.NA]])
     def test_a_missing_class_is_refused(self, values: Any) -> None:
         with pytest.raises(PredictionInvalid, match="1 of 2 rows"):
             training.check_predictions(np.array(values, dtype=object), 2, "classification")

@@ -150,6 +150,7 @@ class TestChampion:
         (np.array([1, "NaT"], dtype="timedelta64[s]"), [False, True]),
         (np.array([[1.0, np.nan], [np.nan, 1.0]]), [[False, True], [True, False]]),
         (np.array([[None, "a"]], dtype=object), [[True, False]]),
+        (np.array([pd.NA, pd.NaT, "<NA>"], dtype=object), [True, True, False]),
     ],
 )
 def test_what_counts_as_absent(values: Any, gone: list[Any]) -> None:

@@ -99,7 +99,9 @@ class _JsonLines:
     def write(self, frame: pd.DataFrame) -> None:
         import msgspec
 
-        columns = [[_plain(value) for value in frame[name].astype(object)] for name in frame.columns]
+        # By way of notna, because pandas' NA is neither true nor false when it is compared.
+        present = [frame[name].astype(object).where(frame[name].notna(), None) for name in frame.columns]
+        columns = [[_plain(value) for value in column] for column in present]
         names = [str(name) for name in frame.columns]
         rows = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
         self._file.writelines(msgspec.json.encode(row) + b"\n" for row in rows)
@@ -177,7 +179,7 @@ def _plain_field(field: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    if value is None or value != value:  # NaN and NaT are not equal to themselves
+    if value is None:
         return None
     if hasattr(value, "isoformat"):
         return value.isoformat()

@@ -96,7 +96,8 @@ def check_predictions(values: Any, n: int, task: str) -> Any:
         if wrong:
             raise _invalid("predict answered with NaN or infinity", f"{wrong} of {n} rows", "finite numbers")
         return numbers
-    absent = sum(value is None or value != value for value in array.tolist())
+    # pandas' NA is neither true nor false when it is compared.
+    absent = sum(value is None or type(value).__name__ == "NAType" or value != value for value in array.tolist())
     if absent:
         raise _invalid("predict answered with NaN or None", f"{absent} of {n} rows", "a class for each row")
     return array

@@ -131,9 +131,14 @@ def absent(values: Array) -> Array:
     if array.dtype.kind in "mM":
         return np.asarray(np.isnat(array))
     if array.dtype.kind == "O":
-        gone = [value is None or value != value for value in array.ravel().tolist()]
+        gone = [_gone(value) for value in array.ravel().tolist()]
         return np.array(gone, dtype=bool).reshape(array.shape)
     return np.zeros(array.shape, dtype=bool)
+
+
+def _gone(value: object) -> bool:
+    """None, NaN, NaT, or pandas' NA, which is neither true nor false when it is compared."""
+    return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
 
 def missing(values: Array) -> int:
