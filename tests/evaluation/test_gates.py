@@ -234,8 +234,8 @@ def test_an_unknown_figure_says_why_where_that_is_known() -> None:
 
 @given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))
 def test_at_most_and_at_least_are_the_two_sides_of_one_line(value: float, limit: float) -> None:
-    measure = Measure(name="bias", value=value, n=100)
-    most, least = _one(at_most("bias", limit), measure), _one(at_least("bias", limit), measure)
+    measure = Measure(name="margin", value=value, n=100)
+    most, least = _one(at_most("margin", limit), measure), _one(at_least("margin", limit), measure)
     assert most.passed is (value <= limit)
     assert least.passed is (value >= limit)
     assert (most.passed and least.passed) is (value == limit)
