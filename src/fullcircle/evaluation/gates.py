@@ -93,7 +93,11 @@ def _decide(gate: Gate, report: Report, has_champion: bool) -> GateVerdict:
     doubt = _doubt(name, measure, report, counts_rows=gate.kind not in ("latency", "size"))
     if doubt or measure is None or measure.value is None:
         return GateVerdict(gate=gate.text, passed=False, reason=doubt)
-    if gate.kind in ("at_least", "worth"):
+    named = metrics.METRICS.get(gate.metric)
+    if gate.kind == "at_most" and named is not None and named.better == "zero":
+        # Too low is as far from zero as too high.
+        passed, bound = abs(measure.value) <= gate.limit, "from zero at most"
+    elif gate.kind in ("at_least", "worth"):
         passed, bound = measure.value >= gate.limit, "at least"
     else:
         passed, bound = measure.value <= gate.limit, "at most"

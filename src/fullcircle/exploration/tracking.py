@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -133,15 +134,20 @@ class Tracking:
         """Mark a version that no fact knows. It is not deleted: its number must never be given again."""
         self._mark(model, version, {STATUS: "abandoned"})
 
-    def pending(self, model: str) -> tuple[int, ...]:
-        """The versions that were begun and neither confirmed nor abandoned, in order."""
+    def pending(self, model: str, *, older_than: float = 0.0) -> tuple[int, ...]:
+        """The versions begun at least so many seconds ago and neither confirmed nor abandoned, in order."""
         _, client = self._open()
+        latest = (time.time() - older_than) * 1000
         versions: list[int] = []
         with speaking(self.uri):
             token = None
             while True:
                 page = client.search_model_versions(f"name = '{model}'", max_results=_PAGE, page_token=token)
-                versions += [int(each.version) for each in page if each.tags.get(STATUS) == "pending"]
+                versions += [
+                    int(each.version)
+                    for each in page
+                    if each.tags.get(STATUS) == "pending" and each.creation_timestamp <= latest
+                ]
                 token = page.token
                 if not token:
                     return tuple(sorted(versions))

@@ -14,6 +14,7 @@ from fullcircle.flows.session import Session
 from fullcircle.packaging.loading import restore
 from fullcircle.runtimes.runtime import SavedModel
 from fullcircle.runtimes.scorer import Scorer
+from fullcircle.tables.keys import row_keys
 from fullcircle.types.contract import Contract
 
 
@@ -96,6 +97,15 @@ def rows(session: Session, draft: Draft) -> tuple[Any, Any]:
 
     test = np.frombuffer(session.workspace.blobs.get(draft.test), dtype="uint8").astype(bool)
     return data.frame_of(session, draft.snapshot), test
+
+
+def learned(session: Session, draft: Draft, frame: Any) -> Any:
+    """Which rows of ``frame`` the model of a draft was trained on, by their content in the columns both have."""
+    import numpy as np
+
+    base, test = rows(session, draft)
+    common = [name for name in base.columns if name in frame.columns]
+    return np.isin(row_keys(frame[common]), row_keys(base[~test][common]))
 
 
 def source_files(session: Session, draft: Draft) -> dict[str, bytes]:

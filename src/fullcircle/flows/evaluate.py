@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fullcircle.development.loading import LoadedProject
 from fullcircle.evaluation.check import Subject
 from fullcircle.evaluation.evaluate import evaluate as run_checks
-from fullcircle.evaluation.metrics import main_metric, measure, trivial
+from fullcircle.evaluation.metrics import Metric, measure, trivial
 from fullcircle.flows import drafts, versions
 from fullcircle.flows.material import Material
 from fullcircle.flows.session import Session, loaded, opened
@@ -47,6 +47,19 @@ def evaluate(
         return report
 
 
+@dataclass(frozen=True)
+class Rival:
+    """The champion, and which rows of the frame it was trained on: on those it proves nothing."""
+
+    scorer: Scorer
+    learned: Any
+
+
+def _rival_of(session: Session, model: str, champion: int, frame: Any) -> Rival:
+    draft = drafts.of_run(session, versions.find(session, model, champion).run)
+    return Rival(versions.scorer(session, model, champion), drafts.learned(session, draft, frame))
+
+
 def report_on(
     session: Session, source: LoadedProject, draft: drafts.Draft, frame: Any, test: Any
 ) -> tuple[Report, str, int | None]:
@@ -57,7 +70,7 @@ def report_on(
     from threadpoolctl import threadpool_limits
 
     champion = session.workspace.ledger.state().champions.get(draft.model)
-    rival = None if champion is None else versions.scorer(session, draft.model, champion)
+    rival = None if champion is None else _rival_of(session, draft.model, champion, frame)
     # Checks ask for many small batches, on which threads lose more time waiting for each other than they save.
     with source.active(), threadpool_limits(limits=1):
         subject = subject_of(
@@ -70,6 +83,9 @@ def report_on(
             len(session.workspace.blobs.get(draft.model_blob)),
         )
         report = run_checks(subject, source.project.gates, has_champion=champion is not None)
+    if rival is not None and (known := int(rival.learned[test].sum())):
+        text = f"the champion was trained on {known} of {int(test.sum())} test rows; it is not compared on them"
+        report = replace(report, notes=(*report.notes, text))
     refused = int(test.sum()) - len(subject.actual)
     if refused:
         text = f"{refused} of {int(test.sum())} test rows were rejected by the contract and are not in the figures"
@@ -78,7 +94,7 @@ def report_on(
 
 
 def subject_of(
-    source: LoadedProject, contract: Any, scorer: Scorer, frame: Any, test: Any, rival: Scorer | None, size: int
+    source: LoadedProject, contract: Any, scorer: Scorer, frame: Any, test: Any, rival: Rival | None, size: int
 ) -> Subject:
     """What the checks look at: truths and answers on the test rows, and ways to ask for more."""
     project = source.project
@@ -92,7 +108,9 @@ def subject_of(
         frame[~test][project.label].to_numpy(), len(rows), task=task, classes=contract.classes
     )
     probabilities = scorer.probabilities(predictions)
-    champion, champion_probabilities = _rival(rival, rows, contract.classes)
+    champion, champion_probabilities = None, None
+    if rival is not None:
+        champion, champion_probabilities = _answers(rival, rows, rival.learned[test][answered], contract.classes)
     return Subject(
         model=project.name,
         task=task,
@@ -116,32 +134,33 @@ def subject_of(
     )
 
 
-def _rival(rival: Scorer | None, rows: Any, classes: tuple[Value, ...]) -> tuple[Any, Any]:
-    """The champion's answers, with its probabilities in the order of these classes."""
+def _answers(rival: Rival, rows: Any, learned: Any, classes: tuple[Value, ...]) -> tuple[Any, Any]:
+    """The champion's answers, with its probabilities in the order of these classes; none on rows it has learned."""
     import numpy as np
 
-    if rival is None:
-        return None, None
-    found = rival.score(rows_of(rows, rival.contract))
-    probabilities = rival.probabilities(found)
+    scorer = rival.scorer
+    found = scorer.score(rows_of(rows, scorer.contract))
+    pairs = zip(found, learned, strict=True)
+    found = tuple(replace(one, value=None, probabilities=None) if known else one for one, known in pairs)
+    probabilities = scorer.probabilities(found)
     if probabilities is None or not classes:
-        return rival.values(found), None
-    known = {value: place for place, value in enumerate(rival.contract.classes)}
-    columns = [probabilities[:, known[value]] if value in known else np.zeros(len(found)) for value in classes]
-    return rival.values(found), np.column_stack(columns)
+        return scorer.values(found), None
+    places = {value: place for place, value in enumerate(scorer.contract.classes)}
+    columns = [probabilities[:, places[value]] if value in places else np.zeros(len(found)) for value in classes]
+    return scorer.values(found), np.column_stack(columns)
 
 
 def _asking(scorer: Scorer) -> Callable[[Any], Any]:
     return scorer.predict_proba
 
 
-def measured(source: LoadedProject, material: Material, model: Any, mask: Any) -> Measure:
-    """The main metric, with its interval, of a model in memory on the masked rows."""
+def measured(source: LoadedProject, material: Material, model: Any, mask: Any, metric: Metric) -> Measure:
+    """A metric, with its interval, of a model in memory on the masked rows."""
     project = source.project
     X, y = material.part(mask, project.label)
     probabilities = model.predict_proba(X) if hasattr(model, "predict_proba") else None
     return measure(
-        main_metric(material.task, project.gates, probabilities=probabilities is not None),
+        metric,
         y.to_numpy(),
         model.predict(X),
         probabilities,

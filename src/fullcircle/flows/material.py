@@ -38,9 +38,13 @@ class Material:
 
 
 def prepare(
-    session: Session, source: LoadedProject, snapshot: Snapshot | None, keep_training: frozenset[Any]
+    session: Session,
+    source: LoadedProject,
+    snapshot: Snapshot | None,
+    keep_training: frozenset[Any],
+    test: Any = None,
 ) -> Material:
-    """Read, check and keep the data, split it, and learn the contract from the training part."""
+    """Read, check and keep the data, split it (unless ``test`` marks the rows), and learn the contract."""
     project = source.project
     session.progress.step("snapshot", "reading the data")
     if snapshot is None:
@@ -53,15 +57,16 @@ def prepare(
     classes = frame[project.label].nunique() if task == "classification" else None
     gates.refuse_unknown(project.gates, task=task, columns=list(frame.columns), classes=classes)
     session.progress.note(f"{snapshot.rows} rows, {snapshot.columns} columns, snapshot {snapshot.digest[:12]}")
-    test = splitting.split(
-        frame,
-        label=project.label,
-        task=task,
-        time=project.data.time,
-        share=project.test,
-        seed=project.seed,
-        keep_training=keep_training,
-    )
+    if test is None:
+        test = splitting.split(
+            frame,
+            label=project.label,
+            task=task,
+            time=project.data.time,
+            share=project.test,
+            seed=project.seed,
+            keep_training=keep_training,
+        )
     contract = contracts.learn(
         frame[~test], features=project.features, label=project.label, task=task, inputs=project.inputs
     )

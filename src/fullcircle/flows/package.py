@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fullcircle.development.loading import LoadedProject
-from fullcircle.errors import GateFailed
+from fullcircle.errors import GateFailed, StateConflict
 from fullcircle.flows import drafts
+from fullcircle.flows.reconcile import reconcile, registering
 from fullcircle.flows.session import Session, loaded, opened
+from fullcircle.ledger.state import State
 from fullcircle.monitoring.profiles import profile as profile_of
 from fullcircle.packaging import bundle as bundles
 from fullcircle.packaging import lock as locks
@@ -40,6 +42,7 @@ def package(
     """
     source = loaded(project)
     with opened(settings, progress) as session:
+        reconcile(session)
         draft = drafts.of_run(session, run) if run else drafts.latest(session, source.project.name)
         digest, report = latest_report(session, draft.run)
         if not report.passed:
@@ -75,18 +78,20 @@ def package_in(session: Session, draft: drafts.Draft, report_digest: str, report
     session.record("bundle.proven", model=draft.model, bundle=blob, proof=proof_digest, same_bits=proof.same_bits)
     session.progress.step("register", "in MLflow and in the ledger")
     session.tracking.log_artifact(draft.run, "bundle/bundle.zip", packed)
-    version = session.tracking.register(draft.model, draft.run, blob, {"fullcircle.bundle": blob})
-    seq = session.record(
-        "version.registered",
-        model=draft.model,
-        version=version,
-        run=draft.run,
-        bundle=blob,
-        report=report_digest,
-        snapshot=draft.snapshot,
-        proof=proof_digest,
-    )
-    session.tracking.confirm(draft.model, version, seq)
+    with registering(session, timeout=60.0):
+        version = session.tracking.register(draft.model, draft.run, blob, {"fullcircle.bundle": blob})
+        seq = session.record(
+            "version.registered",
+            guard=_unknown(draft.model, version),
+            model=draft.model,
+            version=version,
+            run=draft.run,
+            bundle=blob,
+            report=report_digest,
+            snapshot=draft.snapshot,
+            proof=proof_digest,
+        )
+        session.tracking.confirm(draft.model, version, seq)
     return Packaged(
         model=draft.model,
         version=version,
@@ -96,6 +101,18 @@ def package_in(session: Session, draft: drafts.Draft, report_digest: str, report
         files=bundle.manifest.files,
         proof=proof,
     )
+
+
+def _unknown(model: str, version: int) -> Callable[[State], None]:
+    def guard(state: State) -> None:
+        if version in state.versions.get(model, {}):
+            raise StateConflict(
+                f"MLflow gave {model} the version number {version}, which the ledger knows already",
+                received=f"version {version}",
+                next_step="use the MLflow that this ledger was made with: see the setting mlflow in docs/settings.md",
+            )
+
+    return guard
 
 
 def build(session: Session, draft: drafts.Draft, report: Report) -> bundles.Bundle:

@@ -69,12 +69,16 @@ def promote_in(session: Session, model: str, version: int, reason: str) -> Decis
                 next_step="evaluate again: train and package the project once more",
             )
 
-    fact = session.workspace.ledger.append(
+    seq = session.record(
         "version.promoted",
-        _body(model=model, version=version, previous=previous, reason=reason, report=found.report),
         guard=guard,
+        model=model,
+        version=version,
+        previous=previous,
+        reason=reason,
+        report=found.report,
     )
-    session.tracking.set_champion(model, version, fact.seq)
+    session.tracking.set_champion(model, version, seq)
     write_served(session)
     return decide(
         session,
@@ -118,23 +122,33 @@ def _roll_back(session: Session, model: str, now: int, target: int, reason: str)
             )
 
     versions.bundle(session, model, target)  # an unreadable bundle must not become champion
-    fact = session.workspace.ledger.append(
-        "version.rolled_back", _body(model=model, version=target, previous=now, reason=reason), guard=guard
-    )
-    session.tracking.set_champion(model, target, fact.seq)
+    seq = session.record("version.rolled_back", guard=guard, model=model, version=target, previous=now, reason=reason)
+    session.tracking.set_champion(model, target, seq)
     write_served(session)
     return decide(session, Decision(action="rollback", model=model, version=target, previous=now, reason=reason))
 
 
-def decide(session: Session, decision: Decision, *, report: str | None = None, window: str | None = None) -> Decision:
-    """Write a decision into the ledger and hand it back."""
+def failed_gates(report: Report) -> str:
+    """The gates that said no, by their declared texts: what they found may quote the data, and no fact may."""
+    return ", ".join(gate.gate for gate in report.gates if not gate.passed)
+
+
+def decide(
+    session: Session,
+    decision: Decision,
+    *,
+    report: str | None = None,
+    window: str | None = None,
+    told: str | None = None,
+) -> Decision:
+    """Write a decision into the ledger and hand it back. ``told`` is the reason as the fact may hold it."""
     session.record(
         "decision.taken",
         model=decision.model,
         action=decision.action,
         version=decision.version,
         previous=decision.previous,
-        reason=decision.reason[:500],
+        reason=(decision.reason if told is None else told)[:500],
         report=report,
         window=window,
     )
@@ -148,7 +162,3 @@ def judged_against(session: Session, report: str) -> int | None:
             champion = fact.body.get("champion")
             return None if champion is None else int(champion)
     return None
-
-
-def _body(**values: object) -> dict[str, object]:
-    return {key: value for key, value in values.items() if value is not None}

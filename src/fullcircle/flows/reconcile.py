@@ -11,22 +11,34 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fullcircle.errors import TrackingUnavailable, VersionNotFound, WorkspaceBusy
 from fullcircle.flows.session import Session
+from fullcircle.ledger.folder import locked
+
+SHARED_AGE = 600.0  # seconds after which a pending version in a shared MLflow counts as unfinished
 
 
 def reconcile(session: Session) -> tuple[str, ...]:
     """Catch up what a crash left behind. Returns one sentence per thing found."""
     state = session.workspace.ledger.state()
-    found: list[str] = []
+    found = _deleted(session)
     # A registration that was cut short left a version in MLflow, and only its proof in the ledger.
     proven = {str(fact.body["model"]) for fact in session.workspace.ledger.facts("bundle.proven")}
     for model in sorted(proven | set(state.versions)):
-        found += _versions(session, model)
-        if model in state.champions:
-            found += _alias(session, model)
+        try:
+            found += _versions(session, model)
+            if model in state.champions:
+                found += _alias(session, model)
+        except (TrackingUnavailable, VersionNotFound) as error:
+            found.append(
+                f"MLflow at {_without_password(session.workspace.mlflow_uri)} does not agree with the ledger on "
+                f"{model}: {error.what}. The ledger decides; is this the MLflow it was made with (setting mlflow)?"
+            )
     write_served(session, mend=True)
     session.notes.extend(found)
     for text in found:
@@ -35,9 +47,26 @@ def reconcile(session: Session) -> tuple[str, ...]:
 
 
 def _versions(session: Session, model: str) -> list[str]:
+    try:
+        with registering(session, timeout=0.0):
+            return _unfinished(session, model)
+    except WorkspaceBusy:
+        return []  # another process registers a version at this moment; it is not unfinished
+
+
+@contextmanager
+def registering(session: Session, *, timeout: float) -> Iterator[None]:
+    """While a version is between MLflow's pending and its confirmation, no other process may call it unfinished."""
+    with locked(session.workspace.root / "registering.lock", timeout):
+        yield
+
+
+def _unfinished(session: Session, model: str) -> list[str]:
+    # In a shared MLflow another member may be at work, whom our lock does not hold back.
+    age = SHARED_AGE if session.settings["mlflow"] else 0.0
     known = session.workspace.ledger.state().versions.get(model, {})
     found = []
-    for version in session.tracking.pending(model):
+    for version in session.tracking.pending(model, older_than=age):
         if version in known:
             session.tracking.confirm(model, version, known[version].seq)
             text = f"{model} version {version} was registered and is now confirmed in MLflow"
@@ -71,6 +100,11 @@ def write_served(session: Session, *, mend: bool = False) -> Path:
 
     With ``mend`` a bundle that was altered since is written again from the blob store.
     """
+    with locked(session.workspace.root / "served.lock", 60.0):  # an older state must not overwrite a newer one
+        return _write_served(session, mend)
+
+
+def _write_served(session: Session, mend: bool) -> Path:
     state = session.workspace.ledger.state()
     models: dict[str, Any] = {}
     for model, version in state.champions.items():
@@ -84,6 +118,19 @@ def write_served(session: Session, *, mend: bool = False) -> Path:
     if not served.exists() or served.read_bytes() != content:
         _replace(served, content)
     return served
+
+
+def _deleted(session: Session) -> list[str]:
+    """A deletion is recorded before it is done, so one that was cut short is finished here."""
+    left = [digest for digest in session.workspace.ledger.state().deleted if session.workspace.blobs.exists(digest)]
+    for digest in left:
+        session.workspace.blobs.delete(digest)
+    return [f"the blob {digest[:12]} was to be deleted and is now gone" for digest in left]
+
+
+def _without_password(uri: str) -> str:
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -29,6 +29,7 @@ def reopen(run: str, *, settings: Settings | None = None, progress: Progress | N
             session,
             source,
             snapshot=data.find(session, draft.snapshot),
+            test=drafts.rows(session, draft)[1],
             tags={"fullcircle.reopened_from": draft.run},
         )
 

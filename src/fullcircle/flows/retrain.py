@@ -10,13 +10,15 @@ from typing import Any
 from fullcircle.development.loading import LoadedProject
 from fullcircle.flows import data, drafts, versions
 from fullcircle.flows.package import package_in
-from fullcircle.flows.promote import decide, promote_in
+from fullcircle.flows.promote import decide, failed_gates, promote_in
 from fullcircle.flows.reconcile import reconcile
 from fullcircle.flows.session import Session, loaded, opened
 from fullcircle.flows.train import train_in, training_keys
+from fullcircle.monitoring import quality
 from fullcircle.settings import Settings
 from fullcircle.tables import predictions as log
 from fullcircle.tables import snapshots
+from fullcircle.types.contract import Contract
 from fullcircle.types.durations import duration
 from fullcircle.types.monitoring import Decision
 from fullcircle.types.prediction import Prediction
@@ -51,12 +53,21 @@ def retrain_in(session: Session, source: LoadedProject, trigger: str) -> Retrain
     if waiting:
         return _held(session, model, champion, f"{trigger}; {waiting}")
     draft = drafts.of_run(session, versions.find(session, model, champion).run)
+    unlogged = _private(project, draft.contract)
+    if unlogged:
+        reason = (
+            f"{trigger}; held: {unlogged} private, so the log holds no values of it to learn from; "
+            "train on data of your own instead: fullcircle run PROJECT"
+        )
+        return _held(session, model, champion, reason)
     base = data.frame_of(session, draft.snapshot)
-    clean, quarantined = new_rows(session, project, base)
-    if not len(clean):
+    clean, quarantined, unusable = new_rows(session, project, draft.contract, base)
+    changed = (source.code, dict(project.params)) != (draft.code_version, dict(draft.params))
+    if not len(clean) and not changed:
         reason = (
             f"{trigger}; held: there are no new labelled rows to learn from "
-            f"({quarantined} were quarantined because the contract flagged, filled or rejected them)"
+            f"({quarantined} were quarantined because the contract flagged, filled or rejected them"
+            + (f", and {unusable} have a label that is no answer of this model)" if unusable else ")")
         )
         return _held(session, model, champion, reason, quarantined=quarantined)
     import pandas as pd
@@ -82,7 +93,8 @@ def _decide(
     failed = [f"{gate.gate}: {gate.reason}" for gate in trained.report.gates if not gate.passed]
     if failed or not trained.report.passed:
         reason = f"{learned}; held by its gates: {'; '.join(failed) or 'the project declares none'}"
-        return _held(session, model, champion, reason, trained=trained, new=new, quarantined=quarantined)
+        told = f"{learned}; held by its gates: {failed_gates(trained.report) or 'the project declares none'}"
+        return _held(session, model, champion, reason, trained=trained, new=new, quarantined=quarantined, told=told)
     draft = drafts.of_run(session, trained.run)
     packaged = package_in(session, draft, trained.report_digest, trained.report)
     if project.retrain.approve == "hand":
@@ -115,8 +127,9 @@ def _held(
     trained: Trained | None = None,
     new: int = 0,
     quarantined: int = 0,
+    told: str | None = None,
 ) -> Retrained:
-    decision = decide(session, Decision(action="hold", model=model, version=champion, reason=reason))
+    decision = decide(session, Decision(action="hold", model=model, version=champion, reason=reason), told=told)
     return Retrained(model=model, decision=decision, trained=trained, new_rows=new, quarantined=quarantined)
 
 
@@ -136,10 +149,20 @@ def _hours(age: Any) -> str:
     return f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"
 
 
-def new_rows(session: Session, project: Project, base: Any) -> tuple[Any, int]:
+def _private(project: Project, contract: Contract) -> str:
+    """The features that the champion's contract or the project now keeps out of the log, with a verb; or nothing."""
+    declared = {name for name, given in project.inputs.columns.items() if given.get("private")}
+    declared |= {column.name for column in contract.columns if column.private}
+    names = [name for name in project.features if name in declared]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more} {'is' if len(names) == 1 else 'are'}" if names else ""
+
+
+def new_rows(session: Session, project: Project, contract: Contract, base: Any) -> tuple[Any, int, int]:
     """Labelled predictions as rows like those of ``base``, without those already in it.
 
-    Returns them with the number of labelled rows that were quarantined.
+    Returns them with the number of labelled rows that were quarantined, and that of labels that no model of
+    ``contract`` could have answered: a line of the log may come from anywhere.
     """
     outcomes = log.read_outcomes(session.workspace.predictions, project.name)
     labelled: list[tuple[Prediction, Any]] = [
@@ -147,7 +170,8 @@ def new_rows(session: Session, project: Project, base: Any) -> tuple[Any, int]:
         for prediction in log.read(session.workspace.predictions, project.name)
         if prediction.id in outcomes
     ]
-    clean = [pair for pair in labelled if pair[0].verdict.status == "ok"]
+    usable = [pair for pair in labelled if quality.fits(pair[1], contract)]
+    clean = [pair for pair in usable if pair[0].verdict.status == "ok"]
     frame = _as_rows(clean, project.label, base)
     known = set(snapshots.row_keys(base[frame.columns]).tolist())
     keys = snapshots.row_keys(frame).tolist() if len(frame) else []
@@ -155,7 +179,7 @@ def new_rows(session: Session, project: Project, base: Any) -> tuple[Any, int]:
     for key in keys:
         fresh.append(key not in seen)
         seen.add(key)
-    return frame[fresh].reset_index(drop=True), len(labelled) - len(clean)
+    return frame[fresh].reset_index(drop=True), len(usable) - len(clean), len(labelled) - len(usable)
 
 
 def _as_rows(labelled: Iterable[tuple[Prediction, Any]], label: str, base: Any) -> Any:
@@ -170,6 +194,13 @@ def _as_rows(labelled: Iterable[tuple[Prediction, Any]], label: str, base: Any) 
             frame[name] = pd.to_datetime(frame[name]).astype(base[name].dtype)
         elif frame[name].isna().any() and str(base[name].dtype).startswith(("int", "bool")):
             continue
+        elif str(base[name].dtype).startswith("int") and any(not _whole(value) for value in frame[name]):
+            frame[name] = frame[name].astype("float64")
         else:
             frame[name] = frame[name].astype(base[name].dtype)
     return frame if columns else frame.iloc[0:0]
+
+
+def _whole(value: Any) -> bool:
+    """Whether a column of integers can hold the value as it is."""
+    return isinstance(value, str | bool) or (-(2**63) <= value < 2**63 and value == int(value))

@@ -14,7 +14,7 @@ from fullcircle.flows import data, drafts, probes, traffic, versions
 from fullcircle.flows.deploy import deploy_in, process_of, remove_in
 from fullcircle.flows.monitor import FEWEST_ROWS, watch_in
 from fullcircle.flows.package import package_in
-from fullcircle.flows.promote import decide, judged_against, promote_in
+from fullcircle.flows.promote import decide, failed_gates, judged_against, promote_in
 from fullcircle.flows.reconcile import reconcile
 from fullcircle.flows.retrain import retrain_in
 from fullcircle.flows.session import Session, loaded, opened, with_params
@@ -101,7 +101,8 @@ def _make(session: Session, source: LoadedProject) -> _Turning:
         reason = f"held by its gates: {'; '.join(failed)}" if failed else "held: the project declares no gates"
         champion = session.workspace.ledger.state().champions.get(model)
         held = Decision(action="hold", model=model, version=champion, reason=reason)
-        return _Turning(trained, decide(session, held, report=trained.report_digest))
+        told = f"held by its gates: {failed_gates(trained.report)}" if failed else reason
+        return _Turning(trained, decide(session, held, report=trained.report_digest, told=told))
     packaged = package_in(session, drafts.of_run(session, trained.run), trained.report_digest, trained.report)
     session.progress.step("promote", f"version {packaged.version}")
     decision = promote_in(session, model, packaged.version, "all gates passed")
@@ -155,7 +156,8 @@ def _taken_up(session: Session, model: str, number: int, draft: drafts.Draft) ->
         proof=session.recall(found.proof, Proof),
     )
     champion = state.champions.get(model)
-    never_promoted = number not in state.history.get(model, ())
+    # What was rolled back was champion once, and is not promoted again by itself.
+    never_promoted = number not in state.promoted.get(model, ())
     if never_promoted and judged_against(session, found.report) == champion:
         session.progress.step("promote", f"version {number}, made by an interrupted run")
         return _Turning(trained, promote_in(session, model, number, "all gates passed"), packaged)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fullcircle.deployment import client
-from fullcircle.errors import ProofFailed
+from fullcircle.errors import ProofFailed, StateConflict
 from fullcircle.flows.session import Session
 from fullcircle.runtimes.contracts import rows_of
 from fullcircle.runtimes.scorer import Scorer
@@ -40,7 +40,7 @@ def play(session: Session, project: Project, contract: Contract, url: str, frame
     known = _known_labels(project, frame)
     outcomes = [
         Outcome(prediction_id=identity, value=_plain(value))
-        for identity, value, due in zip(ids, frame[project.label].tolist(), known, strict=True)
+        for identity, value, due in zip(ids, _labels(frame, project.label), known, strict=True)
         if due
     ]
     client.outcomes(url, project.name, outcomes)
@@ -55,6 +55,13 @@ def compared(deployed: Deployed, scorer: Scorer, rows: Sequence[Mapping[str, Any
     Raises ProofFailed where they differ by more than rounding, or in a verdict: then nothing here can be trusted.
     """
     largest = deployed.largest_difference
+    if {prediction.version for prediction in sent.predictions} - {scorer.version}:
+        raise StateConflict(
+            "the champion changed while this window was played",
+            received=", ".join(sorted({f"version {prediction.version}" for prediction in sent.predictions})),
+            allowed=f"version {scorer.version}",
+            next_step="run again",
+        )
     for online, batch in zip(sent.predictions, scorer.score(rows), strict=True):
         if isinstance(online.value, float) and isinstance(batch.value, float):
             difference = abs(online.value - batch.value)
@@ -73,12 +80,19 @@ def compared(deployed: Deployed, scorer: Scorer, rows: Sequence[Mapping[str, Any
 
 def _known_labels(project: Project, frame: Any) -> Sequence[bool]:
     """Which rows' labels have come by the time of the latest row."""
+    if project.label not in frame.columns:
+        return [False] * len(frame)
     present = frame[project.label].notna()
     time = project.data.time
     if not time or time not in frame.columns:
         return list(present)
     latest = frame[time].max() - duration(project.label_delay)
     return list(present & (frame[time] <= latest))
+
+
+def _labels(frame: Any, label: str) -> list[Any]:
+    """The labels of rows that arrive; unknown where the table does not have them."""
+    return list(frame[label].tolist()) if label in frame.columns else [None] * len(frame)
 
 
 def _logged(session: Session, model: str, ids: list[str]) -> tuple[Prediction, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +14,16 @@ from fullcircle import registry
 from fullcircle.development import training
 from fullcircle.development.loading import LoadedProject
 from fullcircle.errors import ModelRefused
-from fullcircle.evaluation.metrics import main_metric
+from fullcircle.evaluation.metrics import Metric, main_metric
 from fullcircle.flows import drafts
 from fullcircle.flows.evaluate import measured, report_on
 from fullcircle.flows.material import Material, prepare
 from fullcircle.flows.session import Session, loaded, opened, with_params
 from fullcircle.settings import Settings
-from fullcircle.tables import snapshots, splitting
+from fullcircle.tables import splitting
+from fullcircle.tables.keys import row_keys
 from fullcircle.types.progress import Progress
+from fullcircle.types.project import Fit
 from fullcircle.types.turn import Candidate, Snapshot, Trained
 
 
@@ -46,29 +49,34 @@ def train_in(
     *,
     snapshot: Snapshot | None = None,
     keep_training: frozenset[Any] = frozenset(),
+    test: Any = None,
     tags: Mapping[str, str] | None = None,
 ) -> Trained:
-    """Train within an open session, on a given snapshot or a new one of the project's data."""
-    material = prepare(session, source, snapshot, keep_training)
-    runtime_name = try_types(session, source, material)
-    candidates = try_candidates(session, source, material, tags or {})
-    return _final_run(session, source, material, runtime_name, candidates, dict(tags or {}))
+    """Train within an open session, on a given snapshot or a new one of the project's data.
+
+    ``test`` marks the test rows of that snapshot; otherwise it is split anew.
+    """
+    material = prepare(session, source, snapshot, keep_training, test)
+    probable = try_types(session, source, material)
+    candidates = try_candidates(session, source, material, probable, tags or {})
+    return _final_run(session, source, material, candidates, dict(tags or {}))
 
 
-def try_types(session: Session, source: LoadedProject, material: Material) -> str:
+def try_types(session: Session, source: LoadedProject, material: Material) -> bool:
     """Fit each candidate on a few rows and refuse types that may not be packaged, before the real training.
 
-    Returns the name of the runtime that will save the model.
+    Returns whether all of them give probabilities, as far as these rows could tell.
     """
     session.progress.step("fit", "trying fit on a few rows")
     X, y = material.part(~material.test, source.project.label)
-    name = ""
+    probable = True
     with source.active():
         for fit in source.project.fits.values():
             model = training.trial(fit, X, y, source.project.params, task=material.task, seed=source.project.seed)
             if model is not None:
-                name = runtime_for(model, source.folder)
-    return name
+                runtime_for(model, source.folder)
+                probable = probable and hasattr(model, "predict_proba")
+    return probable
 
 
 def runtime_for(model: object, folder: Path) -> str:
@@ -87,9 +95,12 @@ def runtime_for(model: object, folder: Path) -> str:
 
 
 def try_candidates(
-    session: Session, source: LoadedProject, material: Material, tags: Mapping[str, str]
+    session: Session, source: LoadedProject, material: Material, probable: bool, tags: Mapping[str, str]
 ) -> tuple[Candidate, ...]:
-    """Compare several candidates on a validation part of the training rows, each in a run of its own."""
+    """Compare several candidates on a validation part of the training rows, each in a run of its own.
+
+    One metric for all: where one gives no probabilities, none is measured by them.
+    """
     project = source.project
     if len(project.fits) < 2:
         return ()
@@ -103,18 +114,24 @@ def try_candidates(
     )
     validation = material.test.copy()
     validation[~material.test] = inner
+    metric = main_metric(material.task, project.gates, probabilities=probable)
     tried = []
     for number, (name, fit) in enumerate(project.fits.items()):
         session.progress.advance(number, len(project.fits))
-        tried.append(_one_candidate(session, source, material, validation, name, fit, tags))
-    metric = main_metric(material.task, project.gates)
-    usable = [candidate for candidate in tried if candidate.value is not None]
-    best = (max if metric.greater_is_better else min)(usable or tried, key=lambda c: c.value or 0.0)
+        tried.append(_one_candidate(session, source, material, validation, name, fit, metric, tags))
+    best = max(tried, key=lambda candidate: -math.inf if candidate.value is None else metric.merit(candidate.value))
     return tuple(replace(candidate, chosen=candidate is best) for candidate in tried)
 
 
 def _one_candidate(
-    session: Session, source: LoadedProject, material: Material, validation: Any, name: str, fit: Any, tags: Any
+    session: Session,
+    source: LoadedProject,
+    material: Material,
+    validation: Any,
+    name: str,
+    fit: Fit,
+    metric: Metric,
+    tags: Mapping[str, str],
 ) -> Candidate:
     project = source.project
     training_rows = ~material.test & ~validation
@@ -128,7 +145,7 @@ def _one_candidate(
         with source.active():
             X, y = material.part(training_rows, project.label)
             model = training.fit(fit, X, y, project.params, contract=material.contract, task=material.task)
-            measure = measured(source, material, model, validation)
+            measure = measured(source, material, model, validation, metric)
         run.log_metrics(
             {measure.name: measure.value, f"{measure.name}_low": measure.low, f"{measure.name}_high": measure.high}
         )
@@ -150,13 +167,11 @@ def _final_run(
     session: Session,
     source: LoadedProject,
     material: Material,
-    runtime_name: str,
     candidates: tuple[Candidate, ...],
     tags: dict[str, str],
 ) -> Trained:
     project = source.project
     chosen = next((c.name for c in candidates if c.chosen), next(iter(project.fits)))
-    metric = main_metric(material.task, project.gates)
     session.progress.step("fit", chosen)
     with session.tracking.run(
         project.name,
@@ -172,6 +187,7 @@ def _final_run(
             )
             runtime_name = runtime_for(model, source.folder)
             saved = registry.find("runtimes", runtime_name)().save(model, source.folder)
+        metric = main_metric(material.task, project.gates, probabilities=hasattr(model, "predict_proba"))
         draft = _draft(session, source, material, run.id, chosen, runtime_name, saved, model, metric.name)
         session.progress.step("evaluate", "checks on the test rows")
         report, report_digest, champion = report_on(session, source, draft, material.frame, material.test)
@@ -180,6 +196,15 @@ def _final_run(
         run.set_tags({"fullcircle.metric": metric.name, "fullcircle.passed": str(report.passed).lower()})
         digest = drafts.keep(session, draft)
     found = report.measure(metric.name)
+    # The run's own fact comes last: a run that is known has a report.
+    session.record(
+        "report.recorded",
+        model=project.name,
+        run=run.id,
+        report=report_digest,
+        passed=report.passed,
+        champion=champion,
+    )
     session.record(
         "run.finished",
         model=project.name,
@@ -190,14 +215,6 @@ def _final_run(
         metric=metric.name,
         value=found.value if found and found.usable else None,
         draft=digest,
-    )
-    session.record(
-        "report.recorded",
-        model=project.name,
-        run=run.id,
-        report=report_digest,
-        passed=report.passed,
-        champion=champion,
     )
     return Trained(
         model=project.name,
@@ -268,4 +285,4 @@ def _metrics(report: Any) -> dict[str, float]:
 def training_keys(session: Session, draft: drafts.Draft) -> frozenset[Any]:
     """The content keys of the rows a model was trained on: they must never become test rows."""
     frame, test = drafts.rows(session, draft)
-    return frozenset(snapshots.row_keys(frame[~test]).tolist())
+    return frozenset(row_keys(frame[~test]).tolist())

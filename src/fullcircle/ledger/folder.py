@@ -82,7 +82,10 @@ def write_marker(root: Path, id: str) -> None:
 
 @contextmanager
 def locked(path: Path, timeout: float) -> Iterator[None]:
-    """Only one process makes a workspace at a time. The lock goes when its holder ends, however it ends."""
+    """Only one process at a time does what the file ``path`` stands for. The lock goes when its holder ends.
+
+    Raises WorkspaceBusy after ``timeout`` seconds.
+    """
     deadline = time.monotonic() + timeout
     with path.open("a") as file:
         while True:
@@ -92,7 +95,7 @@ def locked(path: Path, timeout: float) -> Iterator[None]:
             except BlockingIOError as error:
                 if time.monotonic() > deadline:
                     raise WorkspaceBusy(
-                        "another process is making this workspace",
+                        "another process is at work on this part of the workspace",
                         received=str(path),
                         next_step="wait for it to end, then repeat",
                     ) from error

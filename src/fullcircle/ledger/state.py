@@ -41,10 +41,10 @@ class State:
     """What holds after the fact ``seq`` (0: before the first).
 
     ``history`` is the way back per model: its champions, oldest first, the present one last; a rollback to an
-    earlier champion drops those after it. ``promotions`` is the seq of the fact that made the present champion.
-    ``runs`` (by run id, in order of finishing) and ``deployments`` (by model, running ones only) are the bodies
-    of their facts, ``decisions`` and ``windows`` the facts themselves in order. ``deleted`` holds the digests of
-    blobs that were deleted and not stored again since.
+    earlier champion drops those after it. ``promoted`` are all versions that were ever champion, ``promotions`` is
+    the seq of the fact that made the present champion. ``runs`` (by run id, in order of finishing) and
+    ``deployments`` (by model, running ones only) are the bodies of their facts, ``decisions`` and ``windows`` the
+    facts themselves in order. ``deleted`` holds the digests of blobs that were deleted and not stored again since.
     """
 
     seq: int = 0
@@ -52,6 +52,7 @@ class State:
     champions: Mapping[str, int] = field(default_factory=dict)
     history: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     promotions: Mapping[str, int] = field(default_factory=dict)
+    promoted: Mapping[str, frozenset[int]] = field(default_factory=dict)
     snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
     runs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     deployments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -76,6 +77,7 @@ class Folding:
         self._versions: dict[str, dict[int, VersionState]] = {}
         self._history: dict[str, list[int]] = {}
         self._promotions: dict[str, int] = {}
+        self._promoted: dict[str, set[int]] = {}
         self._snapshots: dict[str, Snapshot] = {}
         self._runs: dict[str, Mapping[str, Any]] = {}
         self._deployments: dict[str, Mapping[str, Any]] = {}
@@ -119,6 +121,7 @@ class Folding:
             champions=MappingProxyType({model: numbers[-1] for model, numbers in self._history.items()}),
             history=MappingProxyType({model: tuple(numbers) for model, numbers in self._history.items()}),
             promotions=MappingProxyType(dict(self._promotions)),
+            promoted=MappingProxyType({model: frozenset(numbers) for model, numbers in self._promoted.items()}),
             snapshots=MappingProxyType(dict(self._snapshots)),
             runs=MappingProxyType(dict(self._runs)),
             deployments=MappingProxyType(dict(self._deployments)),
@@ -142,8 +145,10 @@ class Folding:
     def _version(self, fact: Fact) -> None:
         body = fact.body
         parts = {name: str(body.get(name) or "") for name in ("run", "bundle", "report", "snapshot", "proof")}
-        self._versions.setdefault(body["model"], {})[body["version"]] = VersionState(
-            model=body["model"], version=body["version"], seq=fact.seq, time=fact.time, **parts
+        # The first fact about a number holds: what is champion under it must never become another bundle.
+        self._versions.setdefault(body["model"], {}).setdefault(
+            body["version"],
+            VersionState(model=body["model"], version=body["version"], seq=fact.seq, time=fact.time, **parts),
         )
 
     def _champion(self, fact: Fact) -> None:
@@ -155,3 +160,4 @@ class Folding:
         elif not numbers or numbers[-1] != version:
             numbers.append(version)
         self._promotions[model] = fact.seq
+        self._promoted.setdefault(model, set()).add(version)
