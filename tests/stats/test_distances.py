@@ -137,7 +137,7 @@ def test_merging_goes_in_order() -> None:
     assert merge_sparse(table).tolist() == [[6.0, 51.0], [6.0, 51.0]]
 
 
-@pytest.mark.parametrize(("window", "reference"), [([0, 0], [5, 5]), ([3], [4]), ([1, 1], [1, 1]), ([0], [0])])
+@pytest.mark.parametrize(("window", "reference"), [([0, 0], [5, 5]), ([3], [4]), ([0], [0])])
 def test_nothing_to_compare_is_no_evidence(window: list[int], reference: list[int]) -> None:
     assert g_test(window, reference) == (0.0, 0, 1.0)
 
@@ -156,7 +156,8 @@ def test_a_bin_that_expects_exactly_five_stays_a_bin() -> None:
     assert merge_sparse(np.array([[6.0, 4.0], [4.0, 6.0]])).shape == (2, 2)
     assert merge_sparse(np.array([[6.0, 4.0], [4.0, 5.0]])).shape == (2, 1)
     assert g_test([6, 4], [4, 6]).degrees == 1
-    assert g_test([6, 4], [4, 5]) == (0.0, 0, 1.0)
+    assert g_test([6, 4], [4, 5]).p == pytest.approx(0.656, abs=0.001), "exact: the approximation says 0.49"
+    assert g_test([1, 1], [1, 1]).p == 1.0
 
 
 @given(tables, tables)
@@ -171,3 +172,30 @@ def test_a_larger_change_of_the_same_rows_is_no_less_evidence(
         assert large.statistic > small.statistic
         assert large.p <= small.p
     assert g_test(other[0], other[1]) == g_test(np.array(other[0]), tuple(other[1])), "whatever holds the counts"
+
+
+def test_a_window_of_another_category_is_found_however_few_its_rows_beside_the_reference() -> None:
+    """100 rows that share no bin with 3000: the rule of five would merge all bins, and find nothing to test."""
+    found = g_test([0, 100], [3000, 0])
+    assert found.degrees == 1
+    assert found.p < 1e-100
+    assert g_test([0, 40, 0], [595, 0, 5]).p < 1e-50
+    assert g_test([40, 0], [600, 0]) == (0.0, 0, 1.0), "one bin and nothing else"
+
+
+@pytest.mark.parametrize(("window", "reference"), [([38, 2], [598, 2]), ([2, 8], [90, 10]), ([1, 1], [40, 0])])
+def test_where_bins_are_too_sparse_the_chance_is_fishers(window: list[int], reference: list[int]) -> None:
+    from scipy.stats import fisher_exact
+
+    assert merge_sparse(np.array([window, reference], dtype=float)).shape == (2, 1)
+    assert g_test(window, reference).p == pytest.approx(fisher_exact([window, reference]).pvalue, rel=1e-9)
+
+
+def test_the_exact_test_holds_the_level_too() -> None:
+    generator = np.random.default_rng(9)
+    drawn = [
+        g_test(generator.multinomial(40, p), generator.multinomial(600, p)).p
+        for p in ([0.99, 0.005, 0.005], [0.97, 0.01, 0.02])
+        for _ in range(1500)
+    ]
+    assert np.mean(np.array(drawn) <= 0.05) <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / len(drawn))

@@ -69,13 +69,18 @@ def g_test(window_counts: ArrayLike, reference_counts: ArrayLike) -> GTest:
     The reference is a sample too, so its noise counts. Neighbouring bins are merged, in order, until each
     merged bin is expected to hold at least 5 rows of either sample; the merging looks at the pooled counts
     only, so it does not bend the level. The statistic is divided by Williams' correction (Sokal & Rohlf 1995,
-    box 17.8). With nothing to compare (an empty sample, one bin) p is 1.
+    box 17.8). Where all bins merge into one although more are occupied (a reference of one category, a window of
+    another, and few rows), p is that of Fisher's exact test of the fullest bin against the others. With nothing to
+    compare (an empty sample, one occupied bin) p is 1.
     """
-    table = merge_sparse(np.stack(_pair(window_counts, reference_counts)))
+    counted = np.stack(_pair(window_counts, reference_counts))
+    table = merge_sparse(counted)
     rows, columns, total = table.sum(axis=1), table.sum(axis=0), float(table.sum())
     degrees = table.shape[1] - 1
-    if degrees < 1 or not rows.all():
+    if not rows.all() or np.count_nonzero(counted.sum(axis=0)) < 2:
         return GTest(0.0, 0, 1.0)
+    if degrees < 1:
+        return _exact(counted)
     from scipy.special import chdtrc
 
     expected = np.outer(rows, columns) / total
@@ -83,6 +88,30 @@ def g_test(window_counts: ArrayLike, reference_counts: ArrayLike) -> GTest:
     spread = (total * np.sum(1 / rows) - 1) * (total * np.sum(1 / columns) - 1)
     statistic = max(0.0, raw) / (1 + float(spread) / (6 * total * degrees))
     return GTest(statistic, degrees, float(chdtrc(degrees, statistic)))
+
+
+def _exact(table: NDArray[np.float64]) -> GTest:
+    """Fisher's exact test, two-sided: the bin that is fullest in both samples together, against all others.
+
+    Which bin that is follows from the pooled counts, on which the test is conditional: the level holds.
+    """
+    from scipy.special import gammaln
+
+    fullest = int(table.sum(axis=0).argmax())
+    inside = table[:, fullest]
+    pair = np.stack([inside, table.sum(axis=1) - inside], axis=1)
+    n, full, total = float(pair[0].sum()), float(inside.sum()), float(table.sum())
+    possible = np.arange(max(0.0, n + full - total), min(n, full) + 1)
+
+    def ways(of: float, some: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(gammaln(of + 1) - gammaln(some + 1) - gammaln(of - some + 1), dtype=np.float64)
+
+    chances = np.exp(ways(full, possible) + ways(total - full, n - possible) - ways(total, np.array([n])))
+    own = chances[np.abs(possible - inside[0]).argmin()]
+    p = float(chances[chances <= own * (1 + 1e-7)].sum())
+    expected = np.outer(pair.sum(axis=1), pair.sum(axis=0)) / total
+    raw = 2 * float(sum(_relative_entropy(seen, hoped) for seen, hoped in zip(pair, expected, strict=True)))
+    return GTest(max(0.0, raw), 1, min(1.0, p))
 
 
 def merge_sparse(table: NDArray[np.float64]) -> NDArray[np.float64]:
