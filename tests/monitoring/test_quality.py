@@ -78,7 +78,7 @@ class TestJoin:
         assert len(found.actual) == int(counts)
         assert found.unusable == int(not counts)
 
-    @pytest.mark.parametrize("label", [math.nan, math.inf, -math.inf])
+    @pytest.mark.parametrize("label", [math.nan, math.inf, -math.inf, 10**400, -(10**400), 2**1024])
     def test_a_quantity_is_finite(self, label: float) -> None:
         assert join(_logged([1.0]), _labels([label]), NUMBERS).unusable == 1
 

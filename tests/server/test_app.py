@@ -303,6 +303,19 @@ def test_outcomes_are_reported_one_by_one(tmp_path: Path) -> None:
     assert {number: one.value for number, one in outcomes.items()} == {mine: 71.5}
 
 
+@pytest.mark.parametrize("label", ["1" * 400, "-" + "1" * 400, str(2**1024)])
+def test_a_label_that_no_float_can_hold_is_rejected(tmp_path: Path, label: str) -> None:
+    """Once written it would stop monitoring and retraining for good."""
+    target = app(tmp_path)
+    (number,) = (one["id"] for one in post(target, "/predict/m", {"rows": [GOOD]}).json["predictions"])
+    body = f'{{"model": "m", "outcomes": [{{"id": "{number}", "value": {label}}}]}}'
+    found = call(target, "POST", "/outcomes", body.encode())
+    assert found.status in (400, 422)
+    assert log.read_outcomes(tmp_path, "m") == {}
+    largest = int(1.7976931348623157e308)
+    assert post(target, "/outcomes", {"model": "m", "outcomes": [{"id": number, "value": largest}]}).status == 200
+
+
 def test_outcomes_of_a_classifier_are_its_classes(tmp_path: Path) -> None:
     target = app(tmp_path, loaded(scorer=Scorer(classes(), Coin())))
     (number,) = (one["id"] for one in post(target, "/predict/m", {"rows": [GOOD]}).json["predictions"])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fullcircle.runtimes.values import is_quantity
 from fullcircle.stats import intervals
 from fullcircle.types.contract import Contract, Value
 from fullcircle.types.monitoring import Profile
@@ -54,7 +55,7 @@ def join(predictions: Sequence[Prediction], outcomes: Mapping[str, Outcome], con
         outcome = outcomes.get(prediction.id) if prediction.id and prediction.value is not None else None
         if outcome is None or outcome.value is None:
             continue
-        if _fits(outcome.value, contract):
+        if fits(outcome.value, contract):
             pairs.append((prediction, outcome.value))
         else:
             unusable += 1
@@ -151,9 +152,10 @@ def _worse(window: Measure, reference: Measure, greater_is_better: bool) -> bool
     return window.low is not None and reference.high is not None and window.low > reference.high
 
 
-def _fits(label: Value, contract: Contract) -> bool:
+def fits(label: Value, contract: Contract) -> bool:
+    """Whether a label is of the kind that the model answers; one in the log may come from anywhere."""
     if contract.task == "regression":
-        return isinstance(label, int | float) and not isinstance(label, bool) and math.isfinite(label)
+        return is_quantity(label)
     return any(type(label) is type(known) for known in contract.classes)
 
 

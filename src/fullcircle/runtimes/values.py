@@ -8,6 +8,7 @@ Python values they stand for.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Literal
@@ -102,6 +103,13 @@ def category_name(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value)
+
+
+def is_quantity(value: object) -> bool:
+    """Whether a value can be the label of a regression: an int or float (no bool) that a 64-bit float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max  # exact for whole numbers of any length, and false for NaN
 
 
 def loggable(value: object) -> Value:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from fullcircle.errors import FullcircleError, RequestInvalid
+from fullcircle.runtimes.values import is_quantity
 from fullcircle.types.contract import Contract, Problem, Value
 from fullcircle.types.prediction import Prediction
 
@@ -74,7 +75,7 @@ def unfit(value: Any, contract: Contract) -> str:
     if contract.task == "classification":
         fits = any(type(value) is type(known) and value == known for known in contract.classes)
         return "" if fits else "the value is not one of the model's classes"
-    return "" if type(value) in (int, float) else "the value is not a number"
+    return "" if is_quantity(value) else "the value is not a finite number"
 
 
 def predictions(model: str, version: int, found: Sequence[Prediction]) -> tuple[int, Predictions]:
