@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fullcircle.errors import DataUnfit
-from fullcircle.monitoring.profiles import PREDICTION, arrived, counts, merge, profile
-from fullcircle.types.contract import Problem, Verdict
+from fullcircle.monitoring.profiles import PREDICTION, VERDICT, arrived, counts, merge, profile
+from fullcircle.types.contract import STATUSES, Problem, Verdict
 from fullcircle.types.monitoring import Profile
-from monitoring.monitoring_rows import CONTRACT, answers, patients, predictions, values_of
+from monitoring.monitoring_rows import CONTRACT, answers, patients, predictions, statuses_of, values_of
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def reference(frame: pd.DataFrame) -> Profile:
 
 
 def test_every_input_and_the_prediction_are_features(reference: Profile) -> None:
-    assert [feature.name for feature in reference.features] == [*CONTRACT.names, PREDICTION]
+    assert [feature.name for feature in reference.features] == [*CONTRACT.names, VERDICT, PREDICTION]
     assert reference.rows == 400
     assert (reference.metric, reference.metric_value) == ("mae", 44.0)
     for feature in reference.features:
@@ -52,7 +52,12 @@ def test_bins_fit_the_kind(reference: Profile, frame: pd.DataFrame) -> None:
 
 def test_the_reference_counts_like_a_window_of_the_same_rows(reference: Profile, frame: pd.DataFrame) -> None:
     logged = predictions(frame)
-    found = counts(reference, [arrived(each.inputs or {}, each.verdict) for each in logged], values_of(logged))
+    found = counts(
+        reference,
+        [arrived(each.inputs or {}, each.verdict) for each in logged],
+        values_of(logged),
+        statuses_of(logged),
+    )
     assert found == {feature.name: feature.counts for feature in reference.features}
 
 
@@ -75,7 +80,43 @@ def test_what_the_contract_mended_counts_as_it_arrived(frame: pd.DataFrame) -> N
 def test_rejected_rows_are_not_counted(frame: pd.DataFrame) -> None:
     gone = [None if number < 150 else answer for number, answer in enumerate(answers(frame))]
     found = profile(frame, gone, CONTRACT)
-    assert {sum(feature.counts) for feature in found.features} == {250}
+    totals = {feature.name: sum(feature.counts) for feature in found.features}
+    assert totals.pop(VERDICT) == 400
+    assert set(totals.values()) == {250}
+
+
+def test_verdicts_are_counted_over_all_rows(frame: pd.DataFrame) -> None:
+    """A row without an answer was rejected: by the contract, or by the model after the contract let it pass."""
+    broken = frame.copy()
+    broken.loc[:99, "bmi"] = np.nan
+    broken["children"] = broken["children"].astype(object)
+    broken.loc[100:109, "children"] = "many"
+    given = [None if 100 <= place < 115 else answer for place, answer in enumerate(answers(broken))]
+    found = profile(broken, given, CONTRACT).features[-2]
+    assert (found.name, found.kind, found.categories) == (VERDICT, "category", STATUSES)
+    assert found.counts == (285, 100, 0, 0, 15, 0, 0)
+    window = counts(profile(frame, answers(frame), CONTRACT), [], [], ["rejected"] * 7)
+    assert window[VERDICT] == (0, 0, 0, 0, 7, 0, 0)
+
+
+def test_a_private_column_is_in_no_profile(frame: pd.DataFrame) -> None:
+    """Its values are not in the log, so every window would look as if all of them had gone missing."""
+    private = replace(CONTRACT, columns=(replace(CONTRACT.columns[0], private=True), *CONTRACT.columns[1:]))
+    found = profile(frame, answers(frame), private)
+    assert [feature.name for feature in found.features] == [*CONTRACT.names[1:], VERDICT, PREDICTION]
+    assert "bmi" not in counts(found, [{"children": 2}], [100.0], ["ok"])
+
+
+def test_inputs_called_verdict_and_prediction_keep_their_names(frame: pd.DataFrame) -> None:
+    renamed = frame.rename(columns={"bmi": VERDICT, "children": PREDICTION})
+    columns = (
+        replace(CONTRACT.columns[0], name=VERDICT),
+        replace(CONTRACT.columns[1], name=PREDICTION),
+        *CONTRACT.columns[2:],
+    )
+    names = [each.name for each in profile(renamed, answers(frame), replace(CONTRACT, columns=columns)).features]
+    assert names[:2] == [VERDICT, PREDICTION]
+    assert len(set(names)) == len(names) == 7
 
 
 def test_classes_are_the_bins_of_a_classifier(frame: pd.DataFrame) -> None:
@@ -115,8 +156,10 @@ def test_two_lots_add_up_to_the_whole(reference: Profile, cut: int, seed: int) -
     logged = predictions(patients(np.random.default_rng(seed), 120))
     inputs = [arrived(each.inputs or {}, each.verdict) for each in logged]
     answered = values_of(logged)
-    parts = [counts(reference, inputs[part], answered[part]) for part in (slice(None, cut), slice(cut, None))]
-    assert merge(*parts) == merge(*reversed(parts)) == counts(reference, inputs, answered)
+    statuses = statuses_of(logged)
+    cuts = (slice(None, cut), slice(cut, None))
+    parts = [counts(reference, inputs[part], answered[part], statuses[part]) for part in cuts]
+    assert merge(*parts) == merge(*reversed(parts)) == counts(reference, inputs, answered, statuses)
 
 
 def test_counts_in_other_bins_do_not_add() -> None:
@@ -127,13 +170,13 @@ def test_counts_in_other_bins_do_not_add() -> None:
 
 
 def test_an_empty_window_counts_nothing(reference: Profile) -> None:
-    found = counts(reference, [], [])
+    found = counts(reference, [], [], [])
     assert all(sum(values) == 0 for values in found.values())
     assert merge(found, found) == found
 
 
 def test_a_vanished_feature_counts_as_missing(reference: Profile) -> None:
-    found = counts(reference, [{"children": 2}] * 5, [100.0] * 5)
+    found = counts(reference, [{"children": 2}] * 5, [100.0] * 5, ["ok"] * 5)
     assert found["bmi"][-1] == 5
     assert found["smoker"][-1] == 5
 
@@ -144,7 +187,7 @@ def test_rows_of_the_fallback_have_an_answer_and_no_inputs(frame: pd.DataFrame) 
     broken.loc[:59, "bmi"] = np.nan
     found = profile(broken, answers(broken), replace(CONTRACT, columns=columns))
     totals = {feature.name: sum(feature.counts) for feature in found.features}
-    assert totals.pop(PREDICTION) == 400
+    assert totals.pop(PREDICTION) == totals.pop(VERDICT) == 400
     assert set(totals.values()) == {340}
 
 
@@ -163,7 +206,7 @@ def test_the_answer_of_a_regression_is_a_number_with_ten_bins(reference: Profile
 
 
 def test_what_was_not_answered_is_no_missing_answer(reference: Profile) -> None:
-    found = counts(reference, [], [100.0, None, 200.0, None])
+    found = counts(reference, [], [100.0, None, 200.0, None], [])
     assert sum(found[PREDICTION]) == 2
     assert found[PREDICTION][-1] == 0
 
@@ -176,7 +219,7 @@ def test_a_mended_value_counts_as_it_arrived(reference: Profile, reason: Any, no
     row = arrived({"sex": "f", "bmi": 30.0}, Verdict(status="imputed", problems=(problem,)))
     assert row["bmi"] == 30.0
     place = {None: -1, "a stranger": -2, "as it was": 0}[now]
-    assert counts(reference, [row], [])["sex"][place] == 1
+    assert counts(reference, [row], [], [])["sex"][place] == 1
 
 
 def test_a_problem_of_a_column_that_is_not_there_adds_none() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -81,20 +82,22 @@ def test_a_window_of_the_same_patients_is_quiet(reference: Profile) -> None:
     drift = _finding(window, "drift")
     assert drift.severity == "good"
     assert "No feature differs" in drift.text
-    assert "1 per year over 6 features" in drift.text
+    assert "1 per year over 7 features" in drift.text
     assert (window.name, window.model, window.version, window.rows) == ("week 45", "patients", 3, 300)
     assert (window.since, window.until) == ("2026-11-01T12:00:00.000000Z", "2026-11-28T12:00:00.000000Z")
 
 
 def test_the_wrong_unit_is_found_and_named(reference: Profile) -> None:
-    """bmi times ten: the answers move with it, nothing else does."""
+    """bmi times ten: the answers move with it, and the verdicts because it is outside its range."""
     frame = _window()
     frame["bmi"] *= 10
     window = _watch(predictions(frame), reference)
-    assert {alarm.feature for alarm in window.alarms} == {"bmi", "prediction"}
+    assert {alarm.feature for alarm in window.alarms} == {"bmi", "verdict", "prediction"}
     drift = _finding(window, "drift")
     assert drift.severity == "warning"
-    assert "bmi: 100 % of the rows are above" in drift.text
+    assert ". bmi: 100 % of the rows are above" in drift.text, "the cause is told first"
+    assert "verdict: 100 % of the rows are flagged" in drift.text
+    assert drift.charts[1].title == "bmi: window and reference"
     measured = {measure.group: measure for measure in drift.measures}
     assert measured["bmi"].value is not None
     assert measured["bmi"].value > 0.7
@@ -102,7 +105,7 @@ def test_the_wrong_unit_is_found_and_named(reference: Profile) -> None:
     assert measured["children"].value < 0.02
     table = {row["feature"]: row for row in drift.table}
     assert table["bmi"]["alarm"] is True
-    assert table["bmi"]["p"] <= table["bmi"]["alpha"] == level(YEARLY, 6)
+    assert table["bmi"]["p"] <= table["bmi"]["alpha"] == level(YEARLY, 7)
     assert table["sex"]["alarm"] is False
     # All of these are outside the contract's range, and the verdicts say so.
     assert dict(window.verdicts) == {"flagged": 300}
@@ -182,6 +185,32 @@ def test_real_windows_are_quiet_at_the_budget_and_bmi_times_ten_never_is() -> No
     assert false_alarms < 5
 
 
+def test_a_private_column_is_not_watched_and_that_is_said(reference: Profile) -> None:
+    """The server keeps its values out of the log; that they are not there is no alarm."""
+    private = replace(CONTRACT, columns=(*CONTRACT.columns[:2], replace(CONTRACT.columns[2], private=True)))
+    known = patients(np.random.default_rng(7), 600)
+    logged = [
+        replace(each, inputs={name: value for name, value in (each.inputs or {}).items() if name != "sex"})
+        for each in predictions(_window(), private)
+    ]
+    window = watch(
+        logged,
+        {},
+        profile=profile(known, answers(known), private),
+        contract=private,
+        monitor=YEARLY,
+        metric=None,
+        name="w",
+        model="m",
+        version=1,
+    )
+    assert window.alarms == ()
+    drift = _finding(window, "drift")
+    assert drift.text.endswith(" Not watched, because private: sex.")
+    assert {row["feature"] for row in drift.table} == {"bmi", "children", "verdict", "prediction"}
+    assert "Not watched" not in _finding(_watch(predictions(_window()), reference), "drift").text
+
+
 def test_rejected_rows_count_in_the_verdicts_only(reference: Profile) -> None:
     frame = _window()
     frame["children"] = frame["children"].astype(object)
@@ -192,7 +221,9 @@ def test_rejected_rows_count_in_the_verdicts_only(reference: Profile) -> None:
     assert window.rows == 300
     assert window.labelled == 250
     drift = _finding(window, "drift")
-    assert {measure.n for measure in drift.measures} == {250}
+    measured = {measure.group: measure.n for measure in drift.measures}
+    assert measured.pop("verdict") == 300
+    assert set(measured.values()) == {250}
     assert "children (wrong_type: 50)" in _finding(window, "verdicts").text
 
 
@@ -202,11 +233,16 @@ def test_an_empty_window_says_that_it_cannot_tell(reference: Profile) -> None:
     assert "nothing to compare" in _finding(window, "drift").text
 
 
-def test_a_window_of_rejections_is_a_warning(reference: Profile) -> None:
+def test_a_window_of_rejections_is_an_alarm(reference: Profile) -> None:
+    """A broken feed: nothing is answered, so there is nothing else that could move."""
     logged = [Prediction(value=None, verdict=Verdict(status="rejected"), id=f"r-{n}") for n in range(40)]
     window = _watch(logged, reference)
-    assert window.alarms == ()
-    assert _finding(window, "drift").severity == "warning"
+    (alarm,) = window.alarms
+    assert alarm.text == "verdict: 100 % of the rows are rejected, against 0 % in the reference"
+    drift = _finding(window, "drift")
+    assert drift.severity == "warning"
+    assert alarm.text in drift.text
+    assert drift.charts[1].title == "verdict: window and reference"
     assert dict(window.verdicts) == {"rejected": 40}
 
 
@@ -275,8 +311,6 @@ class TestQuality:
         assert "not defined" in quality.text
 
     def test_probabilities_come_in_the_order_of_the_classes(self, reference: Profile) -> None:
-        from dataclasses import replace
-
         contract = replace(CONTRACT, task="classification", classes=("no", "yes"))
         sound = Verdict(status="ok")
         logged = [
@@ -333,7 +367,7 @@ def test_detectors_share_the_budget(reference: Profile) -> None:
         version=1,
         detectors=[Listening(), Listening()],
     )
-    assert asked == [level(YEARLY, 6) / 2] * 2
+    assert asked == [level(YEARLY, 7) / 2] * 2
 
 
 def test_the_window_survives_json(reference: Profile) -> None:
@@ -353,7 +387,7 @@ def test_the_charts_are_vega_lite_that_renders(reference: Profile) -> None:
     frame["bmi"] *= 10
     drift = _finding(_watch(predictions(frame), reference), "drift")
     distances, histogram = drift.charts
-    assert [row["feature"] for row in distances.spec["data"]["values"]][:1] == ["bmi"]
+    assert {row["feature"] for row in distances.spec["data"]["values"][:2]} == {"bmi", "verdict"}
     assert {row["evidence"] for row in distances.spec["data"]["values"]} == {"alarm", "within the budget"}
     assert histogram.title == "bmi: window and reference"
     total: dict[str, float] = {}
@@ -447,13 +481,13 @@ class TestWords:
         assert drift.text.count("bmi moved") == 1
         (row,) = [row for row in drift.table if row["feature"] == "bmi"]
         assert (row["alarm"], row["p"]) == (True, 1e-7), "the stronger evidence"
-        assert [row["p"] for row in drift.table if row["feature"] != "bmi"] == [None] * 5
+        assert [row["p"] for row in drift.table if row["feature"] != "bmi"] == [None] * 6
 
     def test_the_table_tells_distances_and_gaps(self, reference: Profile) -> None:
         frame = _window()
         frame.loc[:29, "bmi"] = np.nan
         rows = {row["feature"]: row for row in _finding(_watch(predictions(frame), reference), "drift").table}
-        assert set(rows) == {"bmi", "children", "sex", "smoker", "note", "prediction"}
+        assert set(rows) == {"bmi", "children", "sex", "smoker", "note", "verdict", "prediction"}
         assert (rows["bmi"]["missing"], rows["children"]["missing"]) == (30, 0)
         assert rows["bmi"]["distance, bits"] > rows["children"]["distance, bits"] >= 0.0
 

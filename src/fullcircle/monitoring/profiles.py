@@ -1,8 +1,9 @@
 """The reference profile, and the counts of a window in its bins. Counts of two lots of rows merge by addition.
 
 Rows are counted as they arrived, as far as the log tells: a value that the contract imputed counts as missing, a
-category it did not know as "other". The answer itself is the last feature of every profile. Of text and times
-only what is missing counts: new text is no drift, and time moves on by itself.
+category it did not know as "other". The last two features of every profile are what became of the rows (the
+verdict, counted over all of them) and the answer itself. Of text and times only what is missing counts: new text is
+no drift, and time moves on by itself. Private columns are not counted, because their values are not in the log.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from typing import Any
 from fullcircle.errors import DataUnfit
 from fullcircle.runtimes.contracts import examine, rows_of
 from fullcircle.stats import bins
-from fullcircle.types.contract import Column, Contract, Value, Verdict
+from fullcircle.types.contract import STATUSES, Column, Contract, Status, Value, Verdict
 from fullcircle.types.monitoring import FeatureProfile, Profile
 
 PREDICTION = "prediction"
+VERDICT = "verdict"
 BINS = 10
 # What is counted in the place of a value that the contract could not use: no category has this name.
 _ABSENT: Mapping[str, str | None] = {"missing": None, "wrong_type": None, "unseen": "\0unseen"}
@@ -54,8 +56,14 @@ def profile(
             received=f"{len(predictions)} rows, all rejected",
             next_step="look at the problems of the test rows, and at the policies in inputs",
         )
-    inputs = _seen(frame, predictions, contract)
-    features = [_feature(column, [row[column.name] for row in inputs]) for column in contract.columns]
+    judged = [examine(contract, row) for row in rows_of(frame, contract)]
+    # What the contract let pass and has no answer was rejected by the model.
+    pairs = zip(judged, predictions, strict=True)
+    statuses = [verdict.status if answer is not None else "rejected" for (verdict, _), answer in pairs]
+    inputs = _seen(judged, statuses)
+    watched = [column for column in contract.columns if not column.private]
+    features = [_feature(column, [row[column.name] for row in inputs]) for column in watched]
+    features.append(_categories(_free(VERDICT, contract), statuses, STATUSES))
     features.append(_prediction(contract, answered))
     return Profile(
         features=tuple(features),
@@ -67,16 +75,21 @@ def profile(
     )
 
 
-def counts(profile: Profile, inputs: Sequence[Mapping[str, Any]], predictions: Sequence[Value]) -> Counts:
+def counts(
+    profile: Profile,
+    inputs: Sequence[Mapping[str, Any]],
+    predictions: Sequence[Value],
+    statuses: Sequence[Status],
+) -> Counts:
     """Count the rows of a window in the profile's bins: feature name to K + 2 counts.
 
     ``inputs`` are rows as ``arrived`` gives them, ``predictions`` the answers; None among them does not count.
+    ``statuses`` are those of the verdicts on all rows, the rejected ones included.
     """
-    found = {
-        feature.name: _count(feature, [row.get(feature.name) for row in inputs]) for feature in profile.features[:-1]
-    }
-    last = profile.features[-1]
-    return {**found, last.name: _count(last, [answer for answer in predictions if answer is not None])}
+    *columns, verdict, answer = profile.features
+    found = {feature.name: _count(feature, [row.get(feature.name) for row in inputs]) for feature in columns}
+    found[verdict.name] = _count(verdict, statuses)
+    return {**found, answer.name: _count(answer, [value for value in predictions if value is not None])}
 
 
 def merge(first: Mapping[str, Sequence[int]], second: Mapping[str, Sequence[int]]) -> Counts:
@@ -101,14 +114,13 @@ def arrived(values: Mapping[str, Any], verdict: Verdict) -> dict[str, Any]:
     return row
 
 
-def _seen(frame: Any, predictions: Sequence[Value], contract: Contract) -> list[dict[str, Any]]:
+def _seen(judged: Sequence[tuple[Verdict, dict[str, Value]]], statuses: Sequence[Status]) -> list[dict[str, Any]]:
     """The rows that the model answered: not rejected, nor answered by the fallback."""
-    rows: list[dict[str, Any]] = []
-    for row, answer in zip(rows_of(frame, contract), predictions, strict=True):
-        verdict, values = examine(contract, row)
-        if answer is not None and verdict.status not in ("rejected", "fallback"):
-            rows.append(arrived(values, verdict))
-    return rows
+    return [
+        arrived(values, verdict)
+        for (verdict, values), status in zip(judged, statuses, strict=True)
+        if status not in ("rejected", "fallback")
+    ]
 
 
 def _feature(column: Column, values: Sequence[Value]) -> FeatureProfile:
@@ -119,10 +131,15 @@ def _feature(column: Column, values: Sequence[Value]) -> FeatureProfile:
 
 
 def _prediction(contract: Contract, answers: Sequence[Value]) -> FeatureProfile:
-    name = PREDICTION if PREDICTION not in contract.names else f"{PREDICTION} (the answer)"
+    name = _free(PREDICTION, contract)
     if contract.task == "regression":
         return _numbers(name, answers)
     return _categories(name, answers, tuple(str(label) for label in contract.classes))
+
+
+def _free(name: str, contract: Contract) -> str:
+    """The name of a feature that is no column: one that no column has."""
+    return name if name not in contract.names else f"{name} (of the row)"
 
 
 def _numbers(name: str, values: Sequence[Value]) -> FeatureProfile:

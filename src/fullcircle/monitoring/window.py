@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from fullcircle import registry
 from fullcircle.monitoring import charts, quality
 from fullcircle.monitoring.detector import Counts, Detector
 from fullcircle.monitoring.profiles import arrived, counts
 from fullcircle.stats.distances import jensen_shannon_debiased
-from fullcircle.types.contract import Contract, Status
+from fullcircle.types.contract import STATUSES, Contract
 from fullcircle.types.durations import per_year
 from fullcircle.types.monitoring import Alarm, Profile, Window
 from fullcircle.types.prediction import Outcome, Prediction
 from fullcircle.types.project import Monitor
 from fullcircle.types.report import Finding, Measure, Report
-
-_STATUSES: tuple[Status, ...] = ("ok", "imputed", "flagged", "fallback", "rejected")
 
 
 def watch(
@@ -36,19 +34,21 @@ def watch(
 ) -> Window:
     """Compare the predictions of one window with the reference, and join the labels that have come.
 
-    ``outcomes`` maps prediction ids to labels. Rejected rows count in the verdicts only. ``detectors`` are all
-    registered ones by default; they share the alert budget (see ``level``). An empty window raises no alarm.
+    ``outcomes`` maps prediction ids to labels. Rejected rows count in the verdicts only, which are a feature like
+    any other. ``detectors`` are all registered ones by default; they share the alert budget (see ``level``). An
+    empty window raises no alarm.
     """
     detectors = _registered() if detectors is None else detectors
     alpha = level(monitor, len(profile.features), len(detectors))
     inputs = [arrived(each.inputs, each.verdict) for each in predictions if each.inputs is not None]
-    found = counts(profile, inputs, [each.value for each in predictions])
+    statuses = [each.verdict.status for each in predictions]
+    found = counts(profile, inputs, [each.value for each in predictions], statuses)
     alarms = tuple(alarm for each in detectors for alarm in each.detect(profile, found, alpha=alpha))
     labelled = quality.join(predictions, outcomes, contract)
     answered = sum(each.value is not None for each in predictions)
     times = [each.time for each in predictions if each.time]
     findings = (
-        _drift(profile, found, alarms, alpha, monitor),
+        _drift(profile, found, alarms, alpha, _drift_text(profile, alarms, monitor, contract)),
         _verdicts(predictions),
         quality.realised(labelled, answered, metric, profile),
     )
@@ -78,7 +78,7 @@ def _registered() -> list[Detector]:
     return [registry.find("detectors", name)() for name in registry.names("detectors")]
 
 
-def _drift(profile: Profile, found: Counts, alarms: Sequence[Alarm], alpha: float, monitor: Monitor) -> Finding:
+def _drift(profile: Profile, found: Counts, alarms: Sequence[Alarm], alpha: float, text: str) -> Finding:
     distances = {
         feature.name: jensen_shannon_debiased(found[feature.name], feature.counts) for feature in profile.features
     }
@@ -86,17 +86,16 @@ def _drift(profile: Profile, found: Counts, alarms: Sequence[Alarm], alpha: floa
     moved = dict.fromkeys(alarm.feature for alarm in alarms)
     title = "Drift against the reference"
     if not known:
-        text = "No row of this window was answered, so there is nothing to compare."
+        text = "There is no row in this window, so there is nothing to compare."
         return Finding(check="drift", code="M001", title=title, severity="warning", text=text)
-    # Of equal distances the first counts: the inputs come before the prediction, causes before the consequence.
-    worst = max(moved or known, key=lambda name: round(known.get(name, 0.0), 3))
+    worst = min(moved or known, key=_order(profile, known))
     feature = next(each for each in profile.features if each.name == worst)
     return Finding(
         check="drift",
         code="M001",
         title=title,
         severity="warning" if alarms else "good",
-        text=_drift_text(alarms, len(profile.features), monitor),
+        text=text,
         measures=tuple(
             Measure(
                 name="js_distance",
@@ -113,15 +112,28 @@ def _drift(profile: Profile, found: Counts, alarms: Sequence[Alarm], alpha: floa
     )
 
 
-def _drift_text(alarms: Sequence[Alarm], features: int, monitor: Monitor) -> str:
-    budget = f"at a budget of {monitor.false_alerts} over {features} features (the prediction is one)"
+def _order(profile: Profile, distances: Mapping[str, float]) -> Callable[[str], tuple[bool, float]]:
+    """The farthest first, the verdicts after all else: they are the consequence of what moved, or all there is.
+
+    Of equal distances the first counts: the inputs come before the prediction.
+    """
+    verdict = profile.features[-2].name
+    return lambda name: (name == verdict, -round(distances.get(name, 0.0), 3))
+
+
+def _drift_text(profile: Profile, alarms: Sequence[Alarm], monitor: Monitor, contract: Contract) -> str:
+    features = len(profile.features)
+    budget = f"at a budget of {monitor.false_alerts} over {features} features (verdict and prediction are two)"
+    private = [column.name for column in contract.columns if column.private]
+    unwatched = f" Not watched, because private: {', '.join(private)}." if private else ""
     if not alarms:
-        return f"No feature differs from the reference beyond chance, {budget}."
-    first = sorted(alarms, key=lambda alarm: -round(alarm.distance, 3))
+        return f"No feature differs from the reference beyond chance, {budget}.{unwatched}"
+    order = _order(profile, {alarm.feature: alarm.distance for alarm in alarms})
+    first = sorted(alarms, key=lambda alarm: order(alarm.feature))
     named = ". ".join(dict.fromkeys(alarm.text for alarm in first[:3]))
     count = len({alarm.feature for alarm in alarms})
     more = f", and {count - 3} more" if count > 3 else ""
-    return f"{count} of the features moved, {budget}{more}. {named}."
+    return f"{count} of the features moved, {budget}{more}. {named}.{unwatched}"
 
 
 def _table(
@@ -145,7 +157,7 @@ def _table(
 
 def _statuses(predictions: Sequence[Prediction]) -> tuple[tuple[str, int], ...]:
     found = Counter(each.verdict.status for each in predictions)
-    return tuple((status, found[status]) for status in _STATUSES if found[status])
+    return tuple((status, found[status]) for status in STATUSES if found[status])
 
 
 def _verdicts(predictions: Sequence[Prediction]) -> Finding:

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from fullcircle.types.contract import STATUSES
 from fullcircle.types.monitoring import FeatureProfile
 
 Shares = NDArray[np.float64]
@@ -26,7 +27,9 @@ def what_moved(feature: FeatureProfile, counts: Sequence[int]) -> str:
         candidates += _above(feature, now, before)
     else:
         named = zip(feature.categories, now[:-2], before[:-2], strict=True)
-        candidates += [(repr(category), share, was) for category, share, was in named]
+        # What became of the rows is told in words of ours, a category of the data as it was written there.
+        word = str if feature.categories == STATUSES else repr
+        candidates += [(word(category), share, was) for category, share, was in named]
         what = "of a category never seen in the reference" if feature.categories else "present"
         candidates.append((what, now[-2], before[-2]))
     # Rounded, so that of two equal differences the growth is told.

@@ -12,6 +12,7 @@ Value = float | int | bool | str | None
 
 KINDS: tuple[Kind, ...] = ("integer", "number", "boolean", "category", "text", "time")
 POLICIES: tuple[Policy, ...] = ("reject", "impute", "flag", "fallback")
+STATUSES: tuple[Status, ...] = ("ok", "imputed", "flagged", "fallback", "rejected")
 
 
 @dataclass(frozen=True, kw_only=True)
