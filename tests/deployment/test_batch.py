@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fullcircle.deployment import batch
-from fullcircle.errors import DataUnfit, TableUnreadable
+from fullcircle.errors import DataUnfit, TableUnreadable, WorkspaceUnusable
 from fullcircle.runtimes.contracts import rows_of
 from fullcircle.runtimes.scorer import Scorer
+from fullcircle.tables import predictions as log
+from fullcircle.types.prediction import Prediction
 from serving import GOOD, Coin, Sum, app, classes, contract, loaded, post
 
 SCORER = Scorer(contract(), Sum())
@@ -313,3 +315,50 @@ def test_rows_of_a_table_keep_their_place(tmp_path: Path) -> None:
     batch.score_to_file(SCORER, iter([table(4), table(3)]), tmp_path / "out.csv", chunk=2)
     places = [*read(tmp_path / "out.csv")["row"], *read(tmp_path / "out.quarantine.csv")["row"]]
     assert sorted(places) == list(range(7))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
+def test_recorded_rows_carry_the_id_of_their_line_in_the_log(tmp_path: Path, suffix: str) -> None:
+    folder, sizes = tmp_path / "log", list[int]()
+    with log.PredictionLog(folder) as kept:
+
+        def record(found: Sequence[Prediction]) -> Sequence[Prediction]:
+            sizes.append(len(found))
+            return kept.append(log.signed(found, contract(), model="m", version=3, bundle="c" * 64))
+
+        frame = table().assign(id=range(20))
+        batch.score_to_file(SCORER, frame, tmp_path / f"out{suffix}", chunk=3, record=record)
+    results, rejects = read(tmp_path / f"out{suffix}"), read(tmp_path / f"out.quarantine{suffix}")
+    assert max(sizes) == 3, "the log is written chunk by chunk"
+    ids = [*results["prediction_id"], *rejects["prediction_id"]]
+    assert len(set(ids)) == 20
+    for row in results.to_dict("records"):
+        found = log.find(folder, row["prediction_id"])
+        assert (found.model, found.version, found.bundle) == ("m", 3, "c" * 64)
+        assert (found.value, found.verdict.status) == (row["prediction"], row["verdict"])
+        assert found.inputs is not None
+        assert found.inputs["age"] == row["age"]
+        assert "sex" not in found.inputs, "it is private"
+    for one in rejects["prediction_id"]:
+        assert log.find(folder, one).verdict.status == "rejected"
+    assert list(results["id"]) == [*map(results["id"].dtype.type, results["row"])], "a table's own ids stay"
+
+
+def test_nothing_is_written_that_could_not_be_recorded(tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    out.write_text("before")
+    calls: list[int] = []
+
+    def record(found: Sequence[Prediction]) -> Sequence[Prediction]:
+        calls.append(len(found))
+        if len(calls) == 2:
+            raise WorkspaceUnusable("no space")
+        return found
+
+    with pytest.raises(WorkspaceUnusable):
+        batch.score_to_file(SCORER, table(), out, chunk=5, record=record)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+    assert out.read_text() == "before"
+    with pytest.raises(DataUnfit, match="result column"):
+        batch.score_to_file(SCORER, table().assign(prediction_id=1), out, record=record)
+    assert calls == [5, 5], "what is refused is not recorded"

@@ -23,6 +23,7 @@ from fullcircle.flows.runs import runs, track
 from fullcircle.flows.score import score
 from fullcircle.flows.status import status
 from fullcircle.flows.why import why
+from fullcircle.types.prediction import Outcome
 
 
 def test_a_turn_ends_with_a_served_monitored_champion(circle: Circle) -> None:
@@ -137,6 +138,26 @@ def test_batch_answers_as_the_server_does(circle: Circle, tmp_path: Path) -> Non
     online = [p.value for p in client.predict(circle.turn.deployed.url, "houses", rows)]
     assert batch == online[:8]
     assert len(pd.read_csv(scored.quarantine)) == 1
+
+
+def test_a_batch_row_is_walked_back_like_an_answer_of_the_server(circle: Circle, tmp_path: Path) -> None:
+    assert circle.turn.deployed is not None
+    table = tmp_path / "rows.csv"
+    table.write_text("rooms,heat,area\n3,20.5,south\n,20.5,south\n")
+    scored = score("houses", table, tmp_path / "out.csv", settings=circle.settings)
+    answered, rejected = pd.read_csv(scored.results).iloc[0], pd.read_csv(scored.quarantine).iloc[0]
+    client.outcomes(
+        circle.turn.deployed.url, "houses", [Outcome(prediction_id=answered["prediction_id"], value=31.5)]
+    )
+    found = why(answered["prediction_id"], settings=circle.settings)
+    assert found.prediction.value == answered["prediction"]
+    assert found.prediction.inputs == {"rooms": 3, "heat": 20.5, "area": "south"}
+    assert (found.prediction.version, found.bundle) == (1, found.prediction.bundle)
+    assert found.run == circle.turn.trained.run
+    assert found.outcome is not None
+    assert found.outcome.value == 31.5
+    refused = why(rejected["prediction_id"], settings=circle.settings)
+    assert (refused.prediction.value, refused.prediction.verdict.status) == (None, "rejected")
 
 
 def test_monitoring_what_was_logged_finds_the_wrong_unit(circle: Circle) -> None:

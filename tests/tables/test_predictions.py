@@ -24,9 +24,10 @@ from fullcircle.tables.predictions import (
     find,
     read,
     read_outcomes,
+    signed,
     torn_lines,
 )
-from fullcircle.types.contract import Problem, Verdict
+from fullcircle.types.contract import Column, Contract, Problem, Verdict
 from fullcircle.types.prediction import Outcome, Prediction
 
 MODEL = "bike-demand"
@@ -375,3 +376,18 @@ def test_any_segments_are_read_in_order_of_time(segments: list[list[int]]) -> No
         assert found == sorted(float(hour) for hours in segments for hour in hours)
         late = read(Path(temporary), MODEL, since="2026-01-01T02:00:00Z", until="2026-01-01T04:00:00Z")
         assert [row.value for row in late] == [value for value in found if 2 <= float(str(value)) < 4]
+
+
+def test_signed_predictions_say_by_whom_and_keep_private_inputs_back() -> None:
+    columns = (Column(name="temp", kind="number"), Column(name="rider", kind="category", private=True))
+    contract = Contract(columns=columns, label="y", task="regression", prior=1.0)
+    given = [prediction(2.5, inputs={"temp": 41.0, "rider": "SECRET"}), prediction(None)]
+    first, second = signed(given, contract, model="other", version=7, bundle="ab" * 32)
+    assert (first.inputs, second.inputs) == ({"temp": 41.0}, None)
+    for one in (first, second):
+        assert (one.model, one.version, one.bundle) == ("other", 7, "ab" * 32)
+    assert given[0].inputs == {"temp": 41.0, "rider": "SECRET"}, "the caller's are as they were"
+    (whole,) = signed(
+        given[:1], Contract(columns=columns[:1], label="y", task="regression"), model="m", version=1, bundle=""
+    )
+    assert whole.inputs == given[0].inputs

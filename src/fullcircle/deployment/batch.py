@@ -2,15 +2,16 @@
 
 A result appears under its name only when it is complete: it is written beside it and renamed at the end. Answered
 rows go to the results, rejected rows with what is wrong in them to a quarantine file. Both have every column of
-the input, and the columns of ``RESULT_COLUMNS`` and ``probability_<class>``; ``row`` counts from 0.
+the input, and the columns of ``RESULT_COLUMNS`` and ``probability_<class>``; ``row`` counts from 0. Where the
+predictions are recorded, ``prediction_id`` is the id of each in the log (``id`` alone is a name that tables have).
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 CHUNK = 5000
 RESULT_COLUMNS = ("row", "prediction", "verdict", "problems")
+ID = "prediction_id"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +82,13 @@ def score_to_file(
     quarantine: Path | None = None,
     chunk: int = CHUNK,
     progress: Progress = SILENT,
+    record: Callable[[Sequence[Prediction]], Sequence[Prediction]] | None = None,
 ) -> Scored:
     """Answer all rows and write the results as CSV, Parquet or JSON lines, by the suffix of ``results``.
 
     Rejected rows go to ``quarantine``, by default NAME.quarantine.SUFFIX beside the results, in the same form; it
-    is removed where nothing was rejected. Interrupted or failed, both files are as they were before. Raises
+    is removed where nothing was rejected. Interrupted or failed, both files are as they were before. ``record``
+    logs the predictions of a chunk, before any of them is written, and returns them with their ids. Raises
     TableUnreadable for an unknown suffix or a folder that cannot be written, DataUnfit where the input has a
     column with the name of a result column, or frames of different columns.
     """
@@ -93,9 +97,13 @@ def score_to_file(
     columns: list[str] = []
     with writer_for(results) as good, writer_for(rejects) as bad:
         for part in score(scorer, source, chunk=chunk, progress=progress):
-            frame = _result(scorer, part)
-            columns = columns or list(frame.columns)
-            _check_same(columns, list(frame.columns))
+            found = list(part.inputs.columns)
+            columns = columns or found
+            _check_same(columns, found)
+            _check_free(scorer, found, recorded=record is not None)
+            if record is not None:
+                part = replace(part, predictions=tuple(record(part.predictions)))
+            frame = _result(scorer, part, recorded=record is not None)
             rejected = frame["verdict"] == "rejected"
             _write(good, frame[~rejected], part.first == 0)
             _write(bad, frame[rejected].drop(columns=_answers(frame)), False)
@@ -124,6 +132,22 @@ def _check_same(columns: list[str], found: list[str]) -> None:
             received=", ".join(sorted(set(map(str, found)) ^ set(map(str, columns)))) or "another order",
             next_step="give each the columns of the first",
         )
+
+
+def _check_free(scorer: Scorer, columns: list[str], *, recorded: bool) -> None:
+    ours = [*RESULT_COLUMNS, *([ID] if recorded else []), *map(_probability, scorer.contract.classes)]
+    taken = [str(name) for name in columns if str(name) in ours]
+    if taken:
+        raise DataUnfit(
+            "a column of the table has the name of a result column",
+            received=", ".join(taken),
+            allowed=f"any name but {', '.join(ours)}",
+            next_step="rename the column",
+        )
+
+
+def _probability(label: object) -> str:
+    return f"probability_{label}"
 
 
 def _write(writer: Writer, frame: pd.DataFrame, needed: bool) -> None:
@@ -166,7 +190,7 @@ def _row_chunks(
         yield pd.DataFrame(columns, index=range(len(part))), part
 
 
-def _result(scorer: Scorer, part: Chunk) -> pd.DataFrame:
+def _result(scorer: Scorer, part: Chunk, *, recorded: bool) -> pd.DataFrame:
     import pandas as pd
 
     found = part.predictions
@@ -179,17 +203,11 @@ def _result(scorer: Scorer, part: Chunk) -> pd.DataFrame:
             dtype=object,
         ),
     }
+    if recorded:
+        answers[ID] = pd.Series([one.id for one in found], dtype=object)
     for label in map(str, scorer.contract.classes):
         chances = [(one.probabilities or {}).get(label) for one in found]
-        answers[f"probability_{label}"] = pd.Series(chances, dtype="float64")
-    taken = [str(name) for name in part.inputs.columns if str(name) in answers]
-    if taken:
-        raise DataUnfit(
-            "a column of the table has the name of a result column",
-            received=", ".join(taken),
-            allowed=f"any name but {', '.join(answers)}",
-            next_step="rename the column",
-        )
+        answers[_probability(label)] = pd.Series(chances, dtype="float64")
     return pd.concat([part.inputs, pd.DataFrame(answers, index=part.inputs.index)], axis=1)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ from fullcircle.errors import PredictionNotFound, ServerBusy, WorkspaceUnusable
 from fullcircle.server.follower import Loaded
 from fullcircle.server.http import Answer, answer
 from fullcircle.server.requests import Label, labels, predictions, unfit
-from fullcircle.tables.predictions import PredictionLog, append_outcomes, find
-from fullcircle.types.prediction import Outcome, Prediction
+from fullcircle.tables.predictions import PredictionLog, append_outcomes, find, signed
+from fullcircle.types.prediction import Outcome
 
 _logger = logging.getLogger(__name__)
 
@@ -27,8 +26,10 @@ class Desk:
 
     def predict(self, loaded: Loaded, rows: Sequence[dict[str, Any]]) -> Answer:
         """Answer all rows by one version. Raises ServerBusy where the log cannot be written: nothing unrecorded."""
-        private = frozenset(column.name for column in loaded.scorer.contract.columns if column.private)
-        found = tuple(_signed(one, loaded, private) for one in loaded.scorer.score(rows))
+        scorer = loaded.scorer
+        found = signed(
+            scorer.score(rows), scorer.contract, model=loaded.model, version=loaded.version, bundle=loaded.bundle
+        )
         try:
             logged = self._log.append(found)
         except WorkspaceUnusable as error:
@@ -73,11 +74,3 @@ def _unrecorded(error: WorkspaceUnusable) -> ServerBusy:
         "the server cannot write its log, and answers nothing it cannot record",
         next_step="whoever runs the server: look at its own log, make room on the disk",
     )
-
-
-def _signed(one: Prediction, loaded: Loaded, private: frozenset[str]) -> Prediction:
-    """The prediction as it goes to the log: by which version, without the values of private columns."""
-    inputs = one.inputs
-    if inputs is not None and private:
-        inputs = {name: value for name, value in inputs.items() if name not in private}
-    return replace(one, model=loaded.model, version=loaded.version, bundle=loaded.bundle, inputs=inputs)

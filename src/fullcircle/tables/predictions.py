@@ -15,15 +15,17 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import msgspec
 
 from fullcircle.errors import PredictionNotFound
 from fullcircle.tables.lines import Lines, model_folder, moment, now, plain, unwritable, write
+from fullcircle.types.contract import Contract
 from fullcircle.types.prediction import Outcome, Prediction
 
 OUTCOMES = "outcomes.jsonl"
@@ -150,6 +152,23 @@ class Predictions(Iterator[Prediction]):
             following = next(rows, None)
             if following is not None:
                 heapq.heappush(heap, (following.time, place, following, rows))
+
+
+def signed(
+    predictions: Iterable[Prediction], contract: Contract, *, model: str, version: int, bundle: str
+) -> list[Prediction]:
+    """Predictions as they go to the log: by which version, without the inputs that the contract calls private."""
+    private = frozenset(column.name for column in contract.columns if column.private)
+    return [
+        replace(one, model=model, version=version, bundle=bundle, inputs=_public(one.inputs, private))
+        for one in predictions
+    ]
+
+
+def _public(inputs: Mapping[str, Any] | None, private: frozenset[str]) -> Mapping[str, Any] | None:
+    if inputs is None or not private:
+        return inputs
+    return {name: value for name, value in inputs.items() if name not in private}
 
 
 def find(folder: Path, prediction_id: str) -> Prediction:
