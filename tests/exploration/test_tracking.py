@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -382,3 +383,74 @@ def test_a_database_whose_making_was_killed_is_made_anew(tmp_path: Path) -> None
         [sys.executable, "-c", KILLED, f"sqlite:///{tmp_path}/new.db"], capture_output=True, text=True, check=False
     )
     assert child.returncode == 0, child.stderr
+
+
+BEGUN = """
+import os, signal, sys
+from fullcircle.exploration.tracking import Tracking
+
+import mlflow
+with Tracking(sys.argv[1], sys.argv[2]).run("dead", name="killed") as run:
+    here = mlflow.active_run().info.experiment_id
+    with mlflow.start_run(experiment_id=here, nested=True) as inner:
+        print(run.id, inner.info.run_id, flush=True)
+        if sys.argv[3] == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        sys.stdin.readline()
+"""
+
+
+def _begun(tracking: Tracking, what: str) -> tuple[subprocess.Popen[str], list[str]]:
+    """A process with a run and a run within it, and their ids."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", BEGUN, tracking.uri, tracking.artifacts, what],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    return process, process.stdout.readline().split()
+
+
+def test_a_run_whose_process_was_killed_does_not_run_for_ever(tracking: Tracking) -> None:
+    killed, gone = _begun(tracking, "kill")
+    assert killed.wait(60) == -signal.SIGKILL
+    killed.communicate()
+    living, alive = _begun(tracking, "wait")
+    try:
+        with tracking.run("dead", name="mine") as mine:
+            status = {row.id: row.status for row in tracking.leaderboard("dead")}
+            assert status == dict.fromkeys([*gone, *alive, mine.id], "RUNNING")
+            assert sorted(tracking.end_dead("dead")) == sorted(gone)
+            assert tracking.end_dead("dead") == (), "once is enough"
+        rows = {row.id: row for row in tracking.leaderboard("dead")}
+        assert {rows[one].status for one in gone} == {"KILLED"}
+        assert all("its process is gone" in rows[one].tags["fullcircle.ended"] for one in gone)
+        assert {rows[one].status for one in alive} == {"RUNNING"}
+        assert rows[mine.id].status == "FINISHED"
+    finally:
+        living.communicate("\n", timeout=60)
+    assert {row.status for row in tracking.leaderboard("dead") if row.id in alive} == {"FINISHED"}
+    assert tracking.end_dead("dead") == ()
+
+
+@pytest.mark.parametrize("tag", ["fullcircle.host", "fullcircle.process", "fullcircle.born"])
+def test_a_run_of_which_nobody_here_knows_is_left_alone(tracking: Tracking, tag: str) -> None:
+    client = _mlflow().MlflowClient(tracking_uri=tracking.uri)
+    model = "elsewhere." + tag.rpartition(".")[2]
+    run = _run(tracking, model)
+    (row,) = tracking.leaderboard(model)
+    assert row.tags["fullcircle.process"] == str(os.getpid())
+    client.update_run(run, status="RUNNING")
+    client.set_tag(run, tag, "" if tag == "fullcircle.born" else "another")
+    assert tracking.end_dead(model) == ()
+    assert tracking.leaderboard(model)[0].status == "RUNNING"
+    assert tracking.end_dead("no such model") == ()
+
+
+def test_a_process_id_that_is_used_again_is_not_taken_for_the_runs_own(tracking: Tracking) -> None:
+    client = _mlflow().MlflowClient(tracking_uri=tracking.uri)
+    run = _run(tracking, "reused")
+    client.update_run(run, status="RUNNING")
+    client.set_tag(run, "fullcircle.born", "another boot 1")
+    assert tracking.end_dead("reused") == (run,)

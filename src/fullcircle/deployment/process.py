@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-_PROC = Path("/proc")
+from fullcircle.ledger import processes
 
 
 def start(arguments: Sequence[str], environment: Mapping[str, str], output: Path) -> int:
@@ -33,17 +32,7 @@ def born(pid: int) -> str:
     Process ids are used again: an id alone does not say whose process it is.
     """
     _reap(pid)
-    if not _PROC.joinpath("self/stat").exists():
-        told = subprocess.run(
-            ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-        ).stdout.strip()
-        return "" if told.startswith("Z") else told.partition(" ")[2].strip()
-    try:
-        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-    return "" if fields[0] in "ZX" else f"{boot} {fields[19]}"
+    return processes.born(pid)
 
 
 def can_listen(host: str, port: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,12 +13,16 @@ from fullcircle.errors import RunNotFound, StateConflict, TrackingUnavailable, V
 from fullcircle.exploration.connection import first_use, global_uri, load_mlflow, shown, speaking
 from fullcircle.exploration.revision import commit
 from fullcircle.exploration.runs import RunRow, TrackedRun, row
+from fullcircle.ledger import processes
 
 __all__ = ["RunRow", "TrackedRun", "Tracking"]
 
 CHAMPION = "champion"
 STATUS = "fullcircle.status"
 ALIAS_SEQ = "fullcircle.alias_seq"
+HOST, PROCESS, BORN = "fullcircle.host", "fullcircle.process", "fullcircle.born"
+ENDED = "fullcircle.ended"
+_PARENT = "mlflow.parentRunId"
 _PAGE = 500
 
 
@@ -46,7 +51,8 @@ class Tracking:
         """A run of the experiment ``model``, active for MLflow's own functions, so a user's autolog writes into it.
 
         It ends FINISHED, FAILED when an exception passes, KILLED when that is KeyboardInterrupt. A tag
-        ``fullcircle.snapshot`` also becomes the run's dataset; the git commit of ``folder`` becomes a tag.
+        ``fullcircle.snapshot`` also becomes the run's dataset; the git commit of ``folder`` becomes a tag. Where this
+        process is killed, the run says RUNNING until ``end_dead`` is called on the same machine.
         Raises StateConflict where the caller already has an active run.
         """
         mlflow, client = self._open()
@@ -62,7 +68,8 @@ class Tracking:
         experiment = self._experiment(client, model)
         with global_uri(mlflow, self.uri):
             with speaking(self.uri):
-                run_id = mlflow.start_run(experiment_id=experiment, run_name=name).info.run_id
+                begun = mlflow.start_run(experiment_id=experiment, run_name=name, tags=_origin())
+                run_id = begun.info.run_id
             tracked = TrackedRun(run_id, client, self.uri)
             with self._ended(mlflow, client, run_id):
                 tracked.set_tags(noted)
@@ -79,22 +86,26 @@ class Tracking:
     def leaderboard(self, model: str) -> tuple[RunRow, ...]:
         """All runs of a model, the latest first. A model without runs has an empty one."""
         _, client = self._open()
-        found: list[RunRow] = []
         with speaking(self.uri):
-            experiment = client.get_experiment_by_name(model)
-            token = None
-            while experiment is not None:
-                page = client.search_runs(
-                    [experiment.experiment_id],
-                    order_by=["attributes.start_time DESC"],
-                    max_results=_PAGE,
-                    page_token=token,
-                )
-                found += [row(run, model) for run in page]
-                token = page.token
-                if not token:
-                    break
-        return tuple(found)
+            return tuple(row(run, model) for run in _runs(client, model, "attributes.start_time DESC"))
+
+    def end_dead(self, model: str) -> tuple[str, ...]:
+        """Mark runs KILLED that say RUNNING and whose process on this machine is gone. Returns their ids.
+
+        So are runs that such a run began within itself, as an autolog does. A tag says why. Runs of other machines
+        and containers, and those that were not begun by ``run``, are left alone: nobody here knows how they fare.
+        """
+        _, client = self._open()
+        ended: list[str] = []
+        with speaking(self.uri):
+            # The latest first: what began within a run is ended before that run, so none is lost where this is cut.
+            for number in _dead(_runs(client, model, "attributes.start_time DESC", "attributes.status = 'RUNNING'")):
+                # It may have ended well since it was looked for; its process is gone, so this is the last word.
+                if client.get_run(number).info.status == "RUNNING":
+                    client.set_tag(number, ENDED, "its process is gone: it was killed, or the machine stopped")
+                    client.set_terminated(number, "KILLED")
+                    ended.append(number)
+        return tuple(ended)
 
     def get(self, run_id: str) -> RunRow:
         """One run by its whole id. Raises RunNotFound."""
@@ -226,6 +237,44 @@ class Tracking:
                 received=str(version),
                 next_step=f"see: fullcircle runs {model}",
             )
+
+
+def _origin() -> dict[str, str]:
+    """Tags that tell which process a run belongs to."""
+    number = os.getpid()
+    return {HOST: processes.place(), PROCESS: str(number), BORN: processes.born(number)}
+
+
+def _dead(running: list[Any]) -> list[str]:
+    """The runs whose process was on this machine and is gone, and those begun within them, in the same order."""
+    here = processes.place()
+    tags: dict[str, Mapping[str, str]] = {run.info.run_id: run.data.tags for run in running}
+
+    def dead(number: str) -> bool:
+        mine = tags[number]
+        if mine.get(_PARENT, "") in tags and HOST not in mine:
+            return dead(mine[_PARENT])
+        process, born = mine.get(PROCESS, ""), mine.get(BORN, "")
+        known = mine.get(HOST) == here and process.isdecimal() and born != ""
+        return known and processes.born(int(process)) != born
+
+    return [number for number in tags if dead(number)]
+
+
+def _runs(client: Any, model: str, order: str, wanted: str = "") -> list[Any]:
+    """All runs of a model's experiment that are wanted, in this order."""
+    found: list[Any] = []
+    experiment = client.get_experiment_by_name(model)
+    token = None
+    while experiment is not None:
+        page = client.search_runs(
+            [experiment.experiment_id], filter_string=wanted, order_by=[order], max_results=_PAGE, page_token=token
+        )
+        found += page
+        token = page.token
+        if not token:
+            break
+    return found
 
 
 def _or_none(ask: Any, *words: Any) -> Any:
