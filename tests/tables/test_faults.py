@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -330,6 +331,18 @@ class TestLines:
         with pytest.raises(ValueError, match="a time cannot be read") as caught:
             moment(text)
         assert len(str(caught.value)) < 300
+
+    def test_a_moment_without_a_zone_is_utc_wherever_the_machine_stands(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TZ", "America/New_York")
+        time.tzset()
+        try:
+            found = moment("2026-11-23T18:00:00")
+        finally:
+            monkeypatch.undo()
+            time.tzset()
+        assert found == "2026-11-23T18:00:00.000000Z"
 
     def test_now_is_a_moment(self) -> None:
         text = now()
