@@ -69,6 +69,8 @@ def _column(series: Any, name: str, inputs: Inputs) -> Column:
         "nullable": gaps,
         **_facts(series[series.notna()], kind),
     }
+    if given.get("private"):
+        learned |= {"usual_low": None, "usual_high": None}  # values that occur: they would travel with the bundle
     _check_range(name, kind, {**learned, **given}, given)
     for side in ("low", "high"):
         if given.get(side) is not None:

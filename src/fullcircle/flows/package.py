@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from fullcircle.packaging import proof as proofs
 from fullcircle.packaging import wheel as wheels
 from fullcircle.runtimes.contracts import rows_of
 from fullcircle.runtimes.scorer import Scorer
+from fullcircle.runtimes.values import read
 from fullcircle.settings import Settings
-from fullcircle.types.prediction import Prediction
+from fullcircle.types.contract import Column, Value
 from fullcircle.types.progress import Progress
 from fullcircle.types.report import Report
 from fullcircle.types.turn import Packaged
@@ -128,7 +129,7 @@ def build(session: Session, draft: drafts.Draft, report: Report) -> bundles.Bund
         runtime=draft.runtime,
         saved=drafts.saved_model(session, draft),
         contract=draft.contract,
-        golden=_golden(scorer, rows, predictions),
+        golden=_golden(scorer, rows),
         profile=profile_of(
             frame[test].reset_index(drop=True),
             [prediction.value for prediction in predictions],
@@ -143,10 +144,24 @@ def build(session: Session, draft: drafts.Draft, report: Report) -> bundles.Bund
     )
 
 
-def _golden(scorer: Scorer, rows: list[Any], predictions: Sequence[Prediction]) -> list[Any]:
-    """Rows spread evenly over the test rows, with their answers as one call gives them."""
+def _golden(scorer: Scorer, rows: list[Any]) -> list[Any]:
+    """Rows spread evenly over the test rows, with their answers as one call gives them.
+
+    A bundle travels: what stands in a private column is replaced by the column's fill before anything is asked.
+    """
+    fills = {column.name: _fill(column) for column in scorer.contract.columns if column.private}
     step = max(1, len(rows) // GOLDEN_ROWS)
-    pairs = list(zip(rows, predictions, strict=True))[::step][:GOLDEN_ROWS]
-    picked = [row for row, prediction in pairs if prediction.verdict.status != "rejected"]
+    spread = [
+        {name: fills[name] if name in fills and value is not None else value for name, value in row.items()}
+        for row in rows[::step][:GOLDEN_ROWS]
+    ]
+    asked = zip(spread, scorer.score(spread), strict=True)
+    picked = [row for row, prediction in asked if prediction.verdict.status != "rejected"]
     # BLAS may round differently in a batch of another size, so they are asked again as they will be replayed.
     return list(zip(picked, scorer.score(picked), strict=True))
+
+
+def _fill(column: Column) -> Value:
+    """What may stand in the place of any value of the column; missing where its fill does not fit it."""
+    value, misfit = read(column, column.fill)
+    return None if misfit is not None and misfit.reason != "outside" else value

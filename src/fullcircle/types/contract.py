@@ -20,8 +20,9 @@ class Column:
     """One input column: its type, what is usual in it, and the policy for each way it can be wrong.
 
     ``low``/``high`` bound what a row may hold (the hard range; from training rows, widened), ``usual_low``/
-    ``usual_high`` the central 98 % of training rows. ``fill`` is what "impute" puts in: the training median
-    or most frequent category. Times are ISO 8601 strings. A category is always a string.
+    ``usual_high`` the central 98 % of training rows (unknown for a private column: they are values of it). ``fill``
+    is what "impute" puts in: the training median or most frequent category. Times are ISO 8601 strings. A
+    category is always a string.
     """
 
     name: str
