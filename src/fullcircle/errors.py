@@ -290,6 +290,12 @@ class RequestInvalid(FullcircleError, ValueError):
         self.status = status
 
 
+class HostRefused(FullcircleError, ValueError):
+    """A request was addressed to a name that this server does not go by. HTTP doors answer 421."""
+
+    code = "host_refused"
+
+
 class ModelNotServed(FullcircleError, LookupError):
     """The server has no model of this name. HTTP doors answer 404."""
 

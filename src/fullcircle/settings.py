@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pathlib import Path
 from fullcircle.errors import SettingInvalid
 
 FILE = "fullcircle.toml"
+_HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("host", ("FULLCIRCLE_HOST",), "127.0.0.1", "Address the server listens on; loopback only for now."),
     Setting("port", ("FULLCIRCLE_PORT",), "8710", "Port the server listens on, 0 to 65535; 0: any free one."),
     Setting(
+        "hosts",
+        ("FULLCIRCLE_HOSTS",),
+        "",
+        "Names beside loopback's that requests may be addressed to, separated by commas: those of a proxy.",
+    ),
+    Setting(
         "environments",
         ("FULLCIRCLE_ENVIRONMENTS",),
         "",
@@ -76,6 +84,11 @@ class Settings:
     def port(self) -> int:
         """The port as a number."""
         return int(self.values["port"])
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names beside loopback's that requests may be addressed to."""
+        return tuple(name.strip() for name in self.values["hosts"].split(",") if name.strip())
 
     @property
     def offline(self) -> bool:
@@ -151,6 +164,14 @@ def _check(values: Mapping[str, str]) -> None:
             allowed="yes, no",
             next_step="change the setting",
         )
+    for name in values["hosts"].split(","):
+        if name.strip() and not _HOST.fullmatch(name.strip()):
+            raise SettingInvalid(
+                "hosts holds something that is not the name of a host",
+                received=repr(name.strip()),
+                allowed="names without port or scheme, separated by commas, such as models.example.org",
+                next_step="change the setting",
+            )
     if values["host"] not in ("127.0.0.1", "localhost", "::1"):
         raise SettingInvalid(
             "the server listens on loopback only, because it has no access control yet",

@@ -1,5 +1,6 @@
 """The local target: real processes, and whose they are."""
 
+import http.client
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -194,3 +196,20 @@ def test_the_server_gets_no_secret_of_the_environment(service: Service, monkeypa
     assert "OMP_NUM_THREADS=1" in told
     assert "hunter2" not in told
     assert "PYTHONPATH" not in told
+
+
+def test_the_server_is_told_the_names_it_goes_by(service: Service) -> None:
+    target = LocalTarget()
+    named = replace(service, hosts=("models.example.org", "other.example.org"))
+    try:
+        url = target.apply(named).url
+        assert target.plan(named).action == "keep"
+        assert target.plan(service).action == "restart"
+        for host, status in {"other.example.org": 200, "localhost:1": 200, "evil.org": 421}.items():
+            address = urlsplit(url)
+            connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=10)
+            connection.request("GET", "/models", headers={"Host": host})
+            assert connection.getresponse().status == status
+            connection.close()
+    finally:
+        target.remove(named)

@@ -17,7 +17,7 @@ from fullcircle.server.desk import Desk
 from fullcircle.server.follower import Trouble, View
 from fullcircle.server.http import Limits
 from fullcircle.tables import predictions as log
-from serving import GOOD, Coin, Response, Sum, app, ask, call, classes, contract, loaded, post, view
+from serving import GOOD, JSON_HEADER, Coin, Response, Sum, app, ask, call, classes, contract, loaded, post, view
 
 
 def told(found: Response, status: int, code: str = "request_invalid") -> str:
@@ -522,3 +522,43 @@ def test_no_request_at_all_makes_it_fail(target: App, caplog: pytest.LogCaptureF
         assert found.json["error"]["code"]
         assert found.json["error"]["message"]
     assert "defect" not in caplog.text
+
+
+HOSTS = {
+    "127.0.0.1": 200,
+    "127.0.0.1:8710": 200,
+    "LocalHost:1": 200,
+    "[::1]": 200,
+    "[::1]:8710": 200,
+    "models.example.org": 421,
+    "proxy.example.org": 200,
+    "proxy.example.org:443": 200,
+    "evil.proxy.example.org": 421,
+    "localhost.evil.org": 421,
+    "127.0.0.1.evil.org": 421,
+    "localhost:8710:evil.org": 421,
+    "localhost@evil.org": 421,
+    "localhost:port": 421,
+    "10.0.0.1": 421,
+    "::1": 421,
+    "": 421,
+    "\xff": 421,
+}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_only_loopback_and_named_hosts_are_answered(tmp_path: Path, host: str) -> None:
+    """A web page can point a name of its own to 127.0.0.1, and the browser then takes this server for its site."""
+    seen = view(loaded())
+    target = App(lambda: seen, Desk(tmp_path), hosts=["Proxy.example.org"])
+    found = call(target, "GET", "/models", headers=[(b"host", host.encode("latin-1"))])
+    assert found.status == HOSTS[host]
+    if found.status == 421:
+        assert "does not go by" in told(found, 421, "host_refused")
+
+
+def test_a_stranger_among_two_hosts_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    headers = [*JSON_HEADER, (b"host", b"localhost"), (b"Host", b"evil.org")]
+    body = json.dumps({"rows": [GOOD]}).encode()
+    told(call(app(tmp_path), "POST", "/predict/m", body, headers), 421, "host_refused")
+    assert list(log.read(tmp_path, "m")) == []

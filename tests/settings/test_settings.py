@@ -232,3 +232,15 @@ class TestWorkspace:
         found = settings.load(folder=Path("below"))
         assert found.folder == tmp_path / "below"
         assert found.workspace.is_absolute()
+
+
+def test_hosts_are_names_separated_by_commas(tmp_path: Path) -> None:
+    assert settings.load(folder=tmp_path).hosts == ()
+    found = settings.load({"hosts": " models.example.org,[fd00::1] ,"}, folder=tmp_path)
+    assert found.hosts == ("models.example.org", "[fd00::1]")
+
+
+@pytest.mark.parametrize("hosts", ["http://models.example.org", "models.example.org:443", "a b", "*", "a,b/c"])
+def test_hosts_that_are_no_names_are_refused(tmp_path: Path, hosts: str) -> None:
+    with pytest.raises(SettingInvalid, match="name of a host"):
+        settings.load({"hosts": hosts}, folder=tmp_path)

@@ -34,7 +34,8 @@ class Service:
 
     ``predictions`` is the folder of the prediction log, ``code`` that for the bundles' own classes, ``state`` one
     that belongs to the target (its notes, the server's log). ``port`` 0 is any free one. ``models`` limits what is
-    served, all that ``served`` names by default. ``timeout`` is how many seconds the start may take.
+    served, all that ``served`` names by default. ``hosts`` are names beside loopback's by which a proxy calls it.
+    ``timeout`` is how many seconds the start may take.
     """
 
     python: Path
@@ -45,6 +46,7 @@ class Service:
     host: str = "127.0.0.1"
     port: int = 8710
     models: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
     timeout: float = 60.0
 
 

@@ -99,6 +99,7 @@ def _service(session: Session, model: str, python: Path) -> Service:
         host=session.settings["host"],
         port=_port(session, model),
         models=(model,),
+        hosts=session.settings.hosts,
     )
 
 

@@ -67,6 +67,7 @@ def _arguments(session: Session) -> list[str]:
         "--code-cache", str(session.folder("code")),
         "--host", session.settings["host"],
         "--port", str(session.settings.port),
+        "--hosts", ",".join(session.settings.hosts),
     ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -31,6 +31,7 @@ from fullcircle.server.http import (
     Send,
     answer,
     check_headers,
+    check_host,
     refusal,
     reply,
     wrong_method,
@@ -44,12 +45,18 @@ _PREDICT = "/predict/"
 
 
 class App:
-    """One ASGI application. ``view`` tells what is served now; ``desk`` does the work off the event loop."""
+    """One ASGI application. ``view`` tells what is served now; ``desk`` does the work off the event loop.
 
-    def __init__(self, view: Callable[[], View], desk: Desk, limits: Limits | None = None) -> None:
+    ``hosts`` are the names that requests may be addressed to, beside those of loopback.
+    """
+
+    def __init__(
+        self, view: Callable[[], View], desk: Desk, limits: Limits | None = None, hosts: Iterable[str] = ()
+    ) -> None:
         self._view = view
         self._desk = desk
         self._limits = limits or Limits()
+        self._hosts = frozenset(name.lower() for name in hosts)
         self._reader = Reader(self._limits)
         self._model_lane = Lane("model", self._limits.waiting)
         self._side_lane = Lane("side", self._limits.waiting)
@@ -85,6 +92,7 @@ class App:
             return refusal(ServerBusy(f"the request could not be answered (defect {number})", next_step="try again"))
 
     async def _route(self, scope: Scope, receive: Receive) -> Answer:
+        check_host(list(scope["headers"]), self._hosts)
         path: str = scope["path"]
         method: str = scope["method"]
         view = self._view()

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from fullcircle.errors import FullcircleError, ModelNotServed, RequestInvalid, ServerBusy
+from fullcircle.errors import FullcircleError, HostRefused, ModelNotServed, RequestInvalid, ServerBusy
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+_HOST = re.compile(r"([^:\[\]]*|\[[0-9a-f:.]+\])(?::[0-9]*)?")
 JSON = (b"content-type", b"application/json")
 
 
@@ -62,6 +65,8 @@ def refusal(error: FullcircleError) -> Answer:
         return Answer(503, body, ((b"retry-after", b"1"),))
     if isinstance(error, ModelNotServed):
         return Answer(404, body)
+    if isinstance(error, HostRefused):
+        return Answer(421, body)
     return Answer(error.status if isinstance(error, RequestInvalid) else 400, body)
 
 
@@ -78,6 +83,23 @@ async def reply(send: Send, found: Answer, *, head: bool = False, close: bool = 
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": found.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if head else found.body})
+
+
+def check_host(headers: list[tuple[bytes, bytes]], further: frozenset[str]) -> None:
+    """Refuse (421) what a browser sends to a stranger's name that was made to point here: DNS rebinding.
+
+    ``further`` are the names beside loopback's, in lower case. The port may be any. A request without the header
+    comes from no browser.
+    """
+    for value in [value for name, value in headers if name.lower() == b"host"]:
+        match = _HOST.fullmatch(value.decode("latin-1").strip().lower())
+        if match is None or match[1] not in LOOPBACK | further:
+            raise HostRefused(
+                "the request is addressed to a name that this server does not go by",
+                received=ascii(value.decode("latin-1")[:100]),
+                allowed=", ".join(sorted(LOOPBACK | further)),
+                next_step="call it by one of these names, or add the name of your proxy to the setting hosts",
+            )
 
 
 def check_headers(headers: list[tuple[bytes, bytes]], limits: Limits) -> None:

@@ -107,7 +107,9 @@ def _serve(options: argparse.Namespace) -> None:
         desk = Desk(options.predictions)
         names = frozenset(name for name in options.models.split(",") if name)
         follower = Follower(options.served, Opener(options.code_cache), only=names)
-        app = App(lambda: follower.view, desk)
+        app = App(
+            lambda: follower.view, desk, hosts=[name.strip() for name in options.hosts.split(",") if name.strip()]
+        )
         server = _Server(_config(app), app)
         follower.start()
         _tell({"listening": _url(bound)})
@@ -180,6 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--predictions", type=Path, required=True, help="the folder of the prediction log")
     parser.add_argument("--code-cache", type=Path, required=True, help="a folder for the bundles' own classes")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
+    parser.add_argument("--hosts", default="", help="names beside loopback's, for a proxy, separated by commas")
     parser.add_argument("--port", type=_port, default=8710, help="the port; 0 is any free one")
     parser.add_argument("--models", default="", help="serve only these names, separated by commas")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])

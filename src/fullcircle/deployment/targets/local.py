@@ -119,6 +119,8 @@ def _arguments(service: Service) -> tuple[str, ...]:
         "--port": service.port,
         "--models": ",".join(service.models),
     }
+    if service.hosts:  # an older bundle's server does not know this option: it is given only where it is needed
+        options["--hosts"] = ",".join(service.hosts)
     flags = [str(part) for pair in options.items() for part in pair]
     # The link of a virtual environment is its identity: it must not be resolved.
     return (str(service.python.absolute()), "-I", "-m", "fullcircle.server", *flags)
