@@ -104,7 +104,9 @@ def test_the_limit_itself_is_allowed_and_not_more(gate: Gate, value: float, pass
     assert "allowed: at" in verdict.reason
 
 
-@pytest.mark.parametrize(("value", "passed"), [(-1000.0, False), (-5.0, True), (0.0, True), (5.0, True), (5.1, False)])
+@pytest.mark.parametrize(
+    ("value", "passed"), [(-1000.0, False), (-5.0, True), (0.0, True), (5.0, True), (5.1, False)]
+)
 def test_a_bias_is_judged_by_its_distance_from_zero(value: float, passed: bool) -> None:
     assert _one(at_most("bias", 5.0), Measure(name="bias", value=value, n=100)).passed is passed
 
