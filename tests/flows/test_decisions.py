@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from fullcircle.flows.package import package
 from fullcircle.flows.promote import promote, rollback
 from fullcircle.flows.reconcile import reconcile, registering
 from fullcircle.flows.run import run
+from fullcircle.flows.runs import runs
 from fullcircle.flows.session import opened
 from fullcircle.flows.status import status
 from fullcircle.flows.train import train
@@ -166,3 +170,24 @@ def test_evaluating_a_run_of_long_ago_uses_its_own_rows(rolled_back: tuple[Path,
         first = next(iter(session.workspace.ledger.state().runs))
     report = evaluate(project, run=first, settings=settings)
     assert report.rows == 100
+
+
+def test_a_run_that_was_killed_is_marked_so(rolled_back: tuple[Path, Settings]) -> None:
+    _, settings = rolled_back
+    script = (
+        "import os, signal, circles\n"
+        "from fullcircle.flows.session import opened\n"
+        "from pathlib import Path\n"
+        f"with opened(circles.settings(Path({str(settings.folder)!r}))) as session:\n"
+        "    with session.tracking.run('houses', name='cut short', tags={}, params={}) as run:\n"
+        "        print(run.id, flush=True)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    paths = os.pathsep.join([str(Path(circles.__file__).parent), *sys.path])
+    child = subprocess.run(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, check=False, env={**os.environ, "PYTHONPATH": paths}
+    )
+    run_id = child.stdout.decode().strip()
+    assert any(f"run {run_id[:12]} of houses was killed" in note for note in status(settings=settings).notes)
+    (row,) = [row for row in runs("houses", settings=settings) if row.id == run_id]
+    assert row.status == "KILLED"

@@ -24,13 +24,19 @@ SHARED_AGE = 600.0  # seconds after which a pending version in a shared MLflow c
 
 
 def reconcile(session: Session) -> tuple[str, ...]:
-    """Catch up what a crash left behind. Returns one sentence per thing found."""
+    """Catch up what a crash left behind. Returns one sentence per thing found.
+
+    A workspace that may only be read is left as it is.
+    """
+    if not session.workspace.writable:
+        return ()
     state = session.workspace.ledger.state()
     found = _deleted(session)
-    # A registration that was cut short left a version in MLflow, and only its proof in the ledger.
-    proven = {str(fact.body["model"]) for fact in session.workspace.ledger.facts("bundle.proven")}
-    for model in sorted(proven | set(state.versions)):
+    # A training that was cut short left a run in MLflow, a registration a version, and only a snapshot here.
+    begun = {str(fact.body["model"]) for fact in session.workspace.ledger.facts("snapshot.created")}
+    for model in sorted(begun | set(state.versions)):
         try:
+            found += [f"run {run[:12]} of {model} was killed" for run in session.tracking.end_dead(model)]
             found += _versions(session, model)
             if model in state.champions:
                 found += _alias(session, model)

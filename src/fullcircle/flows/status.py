@@ -34,9 +34,8 @@ class Status:
 def status(*, settings: Settings | None = None) -> Status:
     """Look at the workspace, after reconciling MLflow with the ledger."""
     with opened(settings, create=False) as session:
+        reconcile(session)
         names = sorted(session.workspace.ledger.state().versions)
-        if names:
-            reconcile(session)
         return Status(
             workspace=str(session.workspace.root),
             models=tuple(_model(session, name) for name in names),
