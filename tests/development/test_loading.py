@@ -250,8 +250,10 @@ class TestSource:
             helper="a = 1\n",
             pack__in__deep="b = 2\n",
             tests__in__test_it="c = 3\n",
+            work__in__code__in__laid_out="f = 6\n",
             **{".hidden__in__x": "d = 4\n", "env1__in__lib__in__y": "e = 5\n"},
         )
+        (tmp_path / "work" / "workspace.json").write_text('{"format": 1}')
         (tmp_path / "env1" / "pyvenv.cfg").write_text("home = /usr\n")
         (tmp_path / "data.csv").write_text("x,y\n")
         source = load(tmp_path).source

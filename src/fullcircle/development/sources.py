@@ -18,7 +18,7 @@ _NOT_OURS = frozenset({"tests", "test", "__pycache__", "venv", "env", "node_modu
 def collect(folder: Path) -> dict[str, bytes]:
     """Read the project's own Python files: path relative to ``folder`` (with ``/``) to content, sorted.
 
-    All ``*.py`` under the folder count, except in hidden folders, tests and environments. Raises
+    All ``*.py`` under the folder count, except in hidden folders, tests, environments and workspaces. Raises
     ProjectInvalid where that is more than a project would have, or a file cannot be read.
     """
     found: dict[str, bytes] = {}
@@ -59,8 +59,10 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def is_foreign(folder: Path) -> bool:
-    """Whether a folder inside a project's is none of its source: hidden, tests, or an environment."""
-    return folder.name.startswith(".") or folder.name in _NOT_OURS or (folder / "pyvenv.cfg").exists()
+    """Whether a folder inside a project's is none of its source: hidden, tests, an environment, or a workspace."""
+    named = folder.name.startswith(".") or folder.name in _NOT_OURS
+    # Runs and bundles lay Python files out in a workspace: they must not make another version of the project.
+    return named or any((folder / mark).exists() for mark in ("pyvenv.cfg", "workspace.json"))
 
 
 def _too_much(folder: Path, received: str) -> ProjectInvalid:

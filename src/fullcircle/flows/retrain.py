@@ -10,7 +10,7 @@ from typing import Any
 from fullcircle.development.loading import LoadedProject
 from fullcircle.flows import data, drafts, versions
 from fullcircle.flows.package import package_in
-from fullcircle.flows.promote import decide, failed_gates, promote_in
+from fullcircle.flows.promote import decide, failed_gates, judged_against, promote_in
 from fullcircle.flows.reconcile import reconcile
 from fullcircle.flows.session import Session, loaded, opened
 from fullcircle.flows.train import train_in, training_keys
@@ -75,6 +75,13 @@ def retrain_in(session: Session, source: LoadedProject, trigger: str) -> Retrain
     grown = data.store(
         session, model, pd.concat([base, clean], ignore_index=True), "labelled predictions", draft.snapshot
     )
+    earlier = _waiting(session, source, grown.digest, champion)
+    if earlier is not None:
+        reason = (
+            f"{trigger}; held: version {earlier} was made from the same rows and waits for approval: "
+            f"fullcircle promote {model} --version {earlier}"
+        )
+        return _held(session, model, champion, reason, quarantined=quarantined)
     trained = train_in(
         session,
         source,
@@ -83,6 +90,21 @@ def retrain_in(session: Session, source: LoadedProject, trigger: str) -> Retrain
         tags={"fullcircle.trigger": trigger[:200]},
     )
     return _decide(session, project, champion, trained, trigger, len(clean), quarantined)
+
+
+def _waiting(session: Session, source: LoadedProject, snapshot: str, champion: int) -> int | None:
+    """The version from these rows, code and parameters that passed against this champion and waits for a hand."""
+    model = source.project.name
+    state = session.workspace.ledger.state()
+    if source.project.retrain.approve != "hand":
+        return None
+    for number in sorted(set(state.versions[model]) - set(state.history[model]), reverse=True):
+        version = state.versions[model][number]
+        draft = drafts.of_run(session, version.run)
+        made_of = (draft.snapshot, draft.code_version, dict(draft.params))
+        if made_of == (snapshot, source.code, dict(source.project.params)):
+            return number if judged_against(session, version.report) == champion else None
+    return None
 
 
 def _decide(
@@ -159,7 +181,7 @@ def _private(project: Project, contract: Contract) -> str:
 
 
 def new_rows(session: Session, project: Project, contract: Contract, base: Any) -> tuple[Any, int, int]:
-    """Labelled predictions as rows like those of ``base``, without those already in it.
+    """Labelled predictions as rows like those of ``base``, oldest first, without those already in it.
 
     Returns them with the number of labelled rows that were quarantined, and that of labels that no model of
     ``contract`` could have answered: a line of the log may come from anywhere.
@@ -167,7 +189,7 @@ def new_rows(session: Session, project: Project, contract: Contract, base: Any) 
     outcomes = log.read_outcomes(session.workspace.predictions, project.name)
     labelled: list[tuple[Prediction, Any]] = [
         (prediction, outcomes[prediction.id].value)
-        for prediction in log.read(session.workspace.predictions, project.name)
+        for prediction in sorted(log.read(session.workspace.predictions, project.name), key=lambda one: one.time)
         if prediction.id in outcomes
     ]
     usable = [pair for pair in labelled if quality.fits(pair[1], contract)]
