@@ -12,6 +12,7 @@ from fullcircle.errors import RunNotFound
 from fullcircle.flows import data
 from fullcircle.flows.session import Session
 from fullcircle.packaging.loading import restore
+from fullcircle.runtimes import libraries
 from fullcircle.runtimes.runtime import SavedModel
 from fullcircle.runtimes.scorer import Scorer
 from fullcircle.tables.keys import row_keys
@@ -76,13 +77,15 @@ def latest(session: Session, model: str) -> Draft:
 
 
 def saved_model(session: Session, draft: Draft) -> SavedModel:
-    """The model file of a draft, with the source of the project's own classes in it."""
+    """The model file of a draft, with the source of the project's own classes in it and what that imports."""
     blobs = session.workspace.blobs
+    code = {module: blobs.get(digest) for module, digest in draft.code.items()}
     return SavedModel(
         data=blobs.get(draft.model_blob),
         file=draft.model_file,
         types=draft.types,
-        code={module: blobs.get(digest) for module, digest in draft.code.items()},
+        code=code,
+        requirements=libraries.needed(code),
     )
 
 

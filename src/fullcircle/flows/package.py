@@ -124,10 +124,11 @@ def build(session: Session, draft: drafts.Draft, report: Report) -> bundles.Bund
     predictions = scorer.score(rows)
     main = report.measure(draft.metric)
     wheel = wheels.wheel()
+    saved = drafts.saved_model(session, draft)
     return bundles.build(
         model=draft.model,
         runtime=draft.runtime,
-        saved=drafts.saved_model(session, draft),
+        saved=saved,
         contract=draft.contract,
         golden=_golden(scorer, rows),
         profile=profile_of(
@@ -139,7 +140,12 @@ def build(session: Session, draft: drafts.Draft, report: Report) -> bundles.Bund
             low=main.low if main else None,
             high=main.high if main else None,
         ),
-        lock=locks.lock(wheel=wheel, offline=session.settings.offline, progress=session.progress),
+        lock=locks.lock(
+            wheel=wheel,
+            requirements=saved.requirements,
+            offline=session.settings.offline,
+            progress=session.progress,
+        ),
         wheel=wheel,
     )
 

@@ -13,13 +13,15 @@ class SavedModel:
     """A model as it travels: the file's name and bytes, every type in it, and the source of the project's own ones.
 
     ``code`` maps module names to source; a package's own file is ``NAME.__init__``. So the source of a module
-    ``a.b`` is kept as ``a/b.py``.
+    ``a.b`` is kept as ``a/b.py``. ``requirements`` are the distributions that this source imports, which the
+    bundle's environment needs beside those of the runtime.
     """
 
     file: str
     data: bytes = field(repr=False)
     types: tuple[str, ...]
     code: Mapping[str, bytes] = field(repr=False, default_factory=dict)
+    requirements: tuple[str, ...] = ()
 
 
 class Runtime(Protocol):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fullcircle.errors import BundleInvalid, FullcircleError, MissingExtra, ModelRefused
-from fullcircle.runtimes import project_code
+from fullcircle.runtimes import libraries, project_code
 from fullcircle.runtimes.canonical import write
 from fullcircle.runtimes.runtime import SavedModel
 from fullcircle.runtimes.skopsfile import Judged, invalid, judge
@@ -58,13 +58,14 @@ class SklearnRuntime:
         classes = [name for name in judged.types if name.rpartition(".")[0] in judged.modules]
         try:
             code = project_code.collect(classes, folder)
+            requirements = libraries.needed(code)
         except (OSError, SyntaxError) as error:
             raise ModelRefused(
                 f"the source of the project's own classes cannot be read: {error}",
                 received=", ".join(classes),
                 next_step="mend the module",
             ) from error
-        return SavedModel(file=FILE, data=write(judged), types=judged.types, code=code)
+        return SavedModel(file=FILE, data=write(judged), types=judged.types, code=code, requirements=requirements)
 
     def load(self, data: bytes, *, types: Sequence[str] | None = None, code: Path | None = None) -> Any:
         """See Runtime."""
