@@ -81,7 +81,7 @@ def test_a_version_number_is_never_given_to_another_bundle(rolled_back: tuple[Pa
     with opened(settings) as session:
         before = versions.find(session, "houses", 1)
         body = dict.fromkeys(("run", "bundle", "report", "snapshot", "proof"), "f" * 64)
-        session.record("version.registered", model="houses", version=1, **body)
+        session.workspace.ledger.append("version.registered", {"model": "houses", "version": 1, **body})
         assert versions.find(session, "houses", 1) == before
 
 
