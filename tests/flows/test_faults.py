@@ -264,12 +264,13 @@ def test_a_workspace_that_may_only_be_read_is_refused_in_words(copy: Path) -> No
     assert _content(copy) == before
     set_rights(copy / "workspace", 0o755, 0o644)
     codes = {said[0]: found["error"]["code"] for said, (code, found) in answers.items() if code == 2}
-    for name in ("run", "train", "evaluate", "package", "promote", "serve", "monitor", "retrain"):
+    for name in ("run", "train", "evaluate", "package", "promote", "serve", "score", "monitor", "retrain"):
         assert codes.pop(name) == "workspace_unusable", name
-    assert codes.pop("deploy") == "server_failed"  # it is the folder of the deployment that cannot be written
+    assert codes.pop("deploy") in ("workspace_unusable", "server_failed")  # whichever file it meets first
     assert all(code.endswith("_not_found") for code in codes.values()), codes
-    for arguments in (("runs", "houses"), ("status",), ("audit",), ("snapshots", "list"), ALL[11]):
-        assert answers[arguments][0] == 0, f"looking and scoring need no right to write: {arguments}"
+    for arguments in (("runs", "houses"), ("status",), ("audit",), ("snapshots", "list")):
+        assert answers[arguments][0] == 0, f"looking needs no right to write: {arguments}"
+    assert [path.name for path in copy.iterdir() if "answers" in path.name] == []
 
 
 def test_a_workspace_of_a_newer_format_is_left_untouched(copy: Path) -> None:
