@@ -47,8 +47,8 @@ demo: setup  ## one turn of the circle on 442 real patients
 	@page=$$(ls -t "$(FULLCIRCLE_WORKSPACE)"/pages/*.html 2>/dev/null | head -n 1); \
 		test -n "$$page" && echo && echo "The page of this turn, for your browser: $$(realpath "$$page")"
 
-test: setup  ## all tests (ARGS="-k name" for some)
-	$(BIN)/python -m pytest $(ARGS)
+test: setup  ## all tests on two cores (ARGS="-k name" for some)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: setup  ## style, types, the floors of the house, sizes
 	$(BIN)/ruff check
