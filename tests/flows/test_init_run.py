@@ -134,7 +134,7 @@ def test_noise_is_held_by_its_gates(folder: Path) -> None:
 
 @pytest.mark.skipif(not BIKE.is_file(), reason="no hour.csv of the UCI bike sharing data: set BIKE_HOUR to its path")
 def test_hours_of_bike_rides_are_proposed_in_the_order_of_time(folder: Path) -> None:
-    frame = pd.read_csv(BIKE).iloc[::20]
+    frame = pd.read_csv(BIKE).iloc[::40]
     turn = _turn(folder, frame)
     assert turn["proposal"]["label"] == "cnt"
     assert {"instant", "casual", "registered"} <= set(turn["proposal"]["left_out"])
@@ -142,7 +142,6 @@ def test_hours_of_bike_rides_are_proposed_in_the_order_of_time(folder: Path) -> 
     assert turn["champion"] == 1
 
 
-@pytest.mark.skipif("FULLCIRCLE_LONG" not in os.environ, reason="long: set FULLCIRCLE_LONG to run it")
 def test_tumours_are_told_apart(folder: Path) -> None:
     frame = _sklearn(load_breast_cancer)
     turn = _turn(folder, frame)
