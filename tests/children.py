@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -54,11 +55,14 @@ class Child:
         return self._process.returncode
 
     def alive(self) -> bool:
-        """Whether any process of its group is left."""
-        try:
-            os.killpg(self.pid, 0)
-        except ProcessLookupError:
-            return False
+        """Whether any process of its group is left, after the seconds that an orphan may need to be reaped."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            try:
+                os.killpg(self.pid, 0)
+            except ProcessLookupError:
+                return False
+            time.sleep(0.05)
         return True
 
     @property

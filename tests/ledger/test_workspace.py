@@ -196,7 +196,7 @@ def test_a_folder_that_another_is_making_is_waited_for(settings: Settings, monke
 
     monkeypatch.setattr(module, "TIMEOUT", 0.2)
     (settings.folder / "ws").mkdir()
-    with folders.locked(settings.folder / "ws" / folders.LOCK, 1), pytest.raises(WorkspaceBusy, match="making"):
+    with folders.locked(settings.folder / "ws" / folders.LOCK, 1), pytest.raises(WorkspaceBusy, match="at work"):
         Workspace.open(settings)
     Workspace.open(settings).close()
 

@@ -6,7 +6,7 @@ import importlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -47,13 +47,17 @@ Project = Callable[..., Path]
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     """Writes files into a folder and makes its modules importable; the last one made is in force."""
-    before = set(sys.modules)
+
+    def forget(names: Iterable[str] = ()) -> None:
+        """Other tests may have left a module of such a name, and imported libraries must stay as they are."""
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None) or ""
+            if name.partition(".")[0] in names or file.startswith(str(tmp_path)):
+                del sys.modules[name]
 
     def make(name: str, **files: str) -> Path:
         folder = tmp_path / name
-        for module in set(sys.modules) - before:
-            if not module.startswith("fullcircle"):
-                del sys.modules[module]
+        forget({path.partition("/")[0] for path in files})
         for path, source in files.items():
             file = folder / (path + ".py")
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -63,9 +67,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
         return folder
 
     yield make
-    for module in set(sys.modules) - before:
-        if "sklearn" not in module and not module.startswith("fullcircle."):
-            del sys.modules[module]
+    forget()
 
 
 def shipped(saved: SavedModel, folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import re
@@ -74,21 +75,30 @@ def tampered(site_packages: Path) -> list[str]:
 
 
 def _altered(distribution: Distribution) -> Iterable[str]:
-    for file in distribution.files or ():
-        if file.hash is None:
+    for file, (mode, separator, value) in _record(distribution):
+        if not separator:
             continue  # RECORD itself
         try:
             with open(str(distribution.locate_file(file)), "rb") as opened:
-                digest = hashlib.file_digest(opened, file.hash.mode).digest()
+                digest = hashlib.file_digest(opened, mode).digest()
         except FileNotFoundError:
             yield f"{file} of {distribution.metadata['Name']} is missing"
             continue
-        if urlsafe_b64encode(digest).rstrip(b"=").decode("ascii") != file.hash.value:
+        if urlsafe_b64encode(digest).rstrip(b"=").decode("ascii") != value:
             yield f"{file} of {distribution.metadata['Name']} was altered after it was installed"
 
 
 def _top_level(distribution: Distribution) -> set[str]:
-    return {file.parts[0] for file in distribution.files or ()}
+    return {file.partition("/")[0] for file, _ in _record(distribution)}
+
+
+def _record(distribution: Distribution) -> list[tuple[str, tuple[str, str, str]]]:
+    """The files that a package brought, each with its hash as (algorithm, "=", value).
+
+    Read from RECORD itself: from Python 3.12 on ``distribution.files`` leaves out what is missing.
+    """
+    rows = csv.reader((distribution.read_text("RECORD") or "").splitlines())
+    return [(row[0], row[1].partition("=")) for row in rows if len(row) == 3]
 
 
 def _of_python(path: str, library: str) -> bool:
