@@ -53,7 +53,8 @@ def main(arguments: list[str]) -> int:
                 _look(env, f"after {kills} kills, the last at {after:.1f} s")
                 staged += 1
                 _staged(_surrounding(Path(name), f"case-{staged}"), next(cases))
-            _said(env, "run", "examples/diabetes")
+            # Its gates may say no: the champion may be one of the other parameters that were killed after its promotion.
+            _said(env, "run", "examples/diabetes", codes=(0, 1))
             _look(env, "after the last whole turn")
         finally:
             subprocess.run([COMMAND, "deploy", "diabetes", "--stop"], env=env, cwd=ROOT, check=False)
@@ -135,11 +136,11 @@ def _look(env: dict[str, str], when: str) -> None:
     print(f"{when}: {found.get('facts')} facts, no problem", flush=True)
 
 
-def _said(env: dict[str, str], *command: str) -> dict[str, Any]:
+def _said(env: dict[str, str], *command: str, codes: tuple[int, ...] = (0,)) -> dict[str, Any]:
     done = subprocess.run(
         [str(COMMAND), *command, "--json"], env=env, cwd=ROOT, capture_output=True, text=True, check=False
     )
-    if done.returncode != 0:
+    if done.returncode not in codes:
         raise SystemExit(f"fullcircle {' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
