@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
                 _look(env, f"after {kills} kills, the last at {after:.1f} s")
                 staged += 1
                 _staged(_surrounding(Path(name), f"case-{staged}"), next(cases))
-            # Its gates may say no: the champion may be one of the other parameters that were killed after its promotion.
+            # Its gates may say no: the champion may have other parameters, of a turn killed after its promotion.
             _said(env, "run", "examples/diabetes", codes=(0, 1))
             _look(env, "after the last whole turn")
         finally:
