@@ -45,11 +45,6 @@ class Draft:
     metric: str
 
 
-def keep(session: Session, draft: Draft) -> str:
-    """Store a draft; returns its digest."""
-    return session.keep(draft)
-
-
 def of_run(session: Session, run: str) -> Draft:
     """The draft of the run whose id begins with ``run``."""
     runs = session.workspace.ledger.state().runs

@@ -132,12 +132,13 @@ def _taken_up(session: Session, model: str, number: int, draft: drafts.Draft) ->
     found = state.versions[model][number]
     report = session.recall(found.report, Report)
     snapshot = data.find(session, draft.snapshot)
+    test_rows = sum(session.workspace.blobs.get(draft.test))  # the mask is one byte a row, 1 for a test row
     trained = Trained(
         model=model,
         run=draft.run,
         snapshot=snapshot,
-        train_rows=snapshot.rows - sum(session.workspace.blobs.get(draft.test)),
-        test_rows=sum(session.workspace.blobs.get(draft.test)),
+        train_rows=snapshot.rows - test_rows,
+        test_rows=test_rows,
         split="as before",
         metric=draft.metric,
         candidates=(),

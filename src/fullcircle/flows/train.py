@@ -194,7 +194,7 @@ def _final_run(
         run.log_metrics(_metrics(report))
         run.log_artifact("report.json", msgspec.json.encode(report))
         run.set_tags({"fullcircle.metric": metric.name, "fullcircle.passed": str(report.passed).lower()})
-        digest = drafts.keep(session, draft)
+        digest = session.keep(draft)
     found = report.measure(metric.name)
     # The run's own fact comes last: a run that is known has a report.
     session.record(
