@@ -125,6 +125,57 @@ class SnapshotNotFound(FullcircleError, LookupError):
     code = "snapshot_not_found"
 
 
+# --- features -----------------------------------------------------------------------------------------
+
+
+class FeatureInvalid(FullcircleError, ValueError):
+    """A feature table, a feature or a view is declared in a way that cannot work."""
+
+    code = "feature_invalid"
+
+
+class FunctionRefused(FullcircleError, ValueError):
+    """An on-demand function uses what it does not bring along, or answers a batch and single rows differently."""
+
+    code = "function_refused"
+
+
+class ViewNotFound(FullcircleError, LookupError):
+    """No feature view, or no feature table, has this name or definition."""
+
+    code = "view_not_found"
+
+
+class ViewNotPublished(FullcircleError, LookupError):
+    """The online store does not hold what this definition of a view needs."""
+
+    code = "view_not_published"
+
+
+class DefinitionChanged(FullcircleError, ValueError):
+    """A feature table is declared otherwise than it was when its first rows were appended."""
+
+    code = "definition_changed"
+
+
+class BatchConflict(FullcircleError, ValueError):
+    """A batch of this id was appended before, with other rows."""
+
+    code = "batch_conflict"
+
+
+class EngineFailed(FullcircleError, RuntimeError):
+    """An offline engine could not join."""
+
+    code = "engine_failed"
+
+
+class OnlineStoreUnavailable(FullcircleError, RuntimeError):
+    """The online store could not be reached, or is busy."""
+
+    code = "online_store_unavailable"
+
+
 # --- models -------------------------------------------------------------------------------------------
 
 

@@ -37,6 +37,13 @@ SETTINGS: tuple[Setting, ...] = (
         "Database URL of the ledger, to share it (sqlite:///... or postgresql://...). Empty: in the workspace.",
     ),
     Setting("blobs", ("FULLCIRCLE_BLOBS",), "", "fsspec URL of the blob store. Empty: in the workspace."),
+    Setting("features", ("FULLCIRCLE_FEATURES",), "", "fsspec URL of the feature tables. Empty: in the workspace."),
+    Setting(
+        "online",
+        ("FULLCIRCLE_ONLINE",),
+        "",
+        "URL of the online store (sqlite:///... or redis://...). Empty: a SQLite file in the workspace.",
+    ),
     Setting(
         "mlflow",
         ("FULLCIRCLE_MLFLOW", "MLFLOW_TRACKING_URI"),

@@ -22,6 +22,9 @@ NEEDED: Mapping[str, Mapping[str, type]] = {
     "version.rolled_back": {"model": str, "version": int},
     "deployment.started": {"model": str},
     "deployment.stopped": {"model": str},
+    "view.registered": {"view": str, "definition": str, "blob": str},
+    "view.published": {"view": str, "definition": str},
+    "training_set.built": {"key": str, "blob": str},
     "blob.deleted": {"digest": str},
 }
 

@@ -18,6 +18,8 @@ STORED: Mapping[str, tuple[str, ...]] = {
     "bundle.built": ("bundle",),
     "bundle.proven": ("proof",),
     "window.monitored": ("window",),
+    "view.registered": ("blob",),
+    "training_set.built": ("blob",),
 }
 
 
@@ -44,7 +46,9 @@ class State:
     earlier champion drops those after it. ``promoted`` are all versions that were ever champion, ``promotions`` is
     the seq of the fact that made the present champion. ``runs`` (by run id, in order of finishing) and
     ``deployments`` (by model, running ones only) are the bodies of their facts, ``decisions`` and ``windows`` the
-    facts themselves in order. ``deleted`` holds the digests of blobs that were deleted and not stored again since.
+    facts themselves in order. ``views`` are the definitions of each feature view by their digest, in order of
+    registration, with the blob of each; ``published`` the digest of the one that is online; ``training_sets`` the
+    blobs of training sets by what they were made from. ``deleted`` holds the digests of blobs that were deleted and not stored again since.
     """
 
     seq: int = 0
@@ -58,6 +62,9 @@ class State:
     deployments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     decisions: tuple[Fact, ...] = ()
     windows: tuple[Fact, ...] = ()
+    views: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    published: Mapping[str, str] = field(default_factory=dict)
+    training_sets: Mapping[str, str] = field(default_factory=dict)
     deleted: frozenset[str] = frozenset()
 
 
@@ -83,6 +90,9 @@ class Folding:
         self._deployments: dict[str, Mapping[str, Any]] = {}
         self._decisions: list[Fact] = []
         self._windows: list[Fact] = []
+        self._views: dict[str, dict[str, str]] = {}
+        self._published: dict[str, str] = {}
+        self._training_sets: dict[str, str] = {}
         self._deleted: set[str] = set()
 
     def add(self, fact: Fact) -> None:
@@ -109,6 +119,14 @@ class Folding:
                 self._deployments.pop(body["model"], None)
             case "window.monitored":
                 self._windows.append(fact)
+            case "view.registered":
+                known = self._views.setdefault(body["view"], {})
+                known.pop(body["definition"], None)
+                known[body["definition"]] = body["blob"]
+            case "view.published":
+                self._published[body["view"]] = body["definition"]
+            case "training_set.built":
+                self._training_sets[body["key"]] = body["blob"]
             case "blob.deleted":
                 self._deleted.add(body["digest"])
 
@@ -127,6 +145,9 @@ class Folding:
             deployments=MappingProxyType(dict(self._deployments)),
             decisions=tuple(self._decisions),
             windows=tuple(self._windows),
+            views=MappingProxyType({name: dict(known) for name, known in self._views.items()}),
+            published=MappingProxyType(dict(self._published)),
+            training_sets=MappingProxyType(dict(self._training_sets)),
             deleted=frozenset(self._deleted),
         )
 

@@ -39,6 +39,11 @@ FACTS: Mapping[str, tuple[str, ...]] = {
     "deployment.stopped": ("model", "target", "reason"),
     "window.monitored": ("model", "version", "window", "name", "rows", "labelled", "alarms"),
     "alarm.raised": ("model", "version", "window", "feature", "detector", "p", "alpha", "distance"),
+    "rows.backfilled": ("table", "batch", "rows", "commit"),
+    "view.registered": ("view", "definition", "blob", "tables", "features"),
+    "view.published": ("view", "definition", "keys", "rebuilt"),
+    "training_set.built": ("view", "definition", "key", "blob", "rows", "versions"),
+    "view.verified": ("view", "definition", "since", "predictions", "values", "mismatches", "missing", "extra"),
     "blob.deleted": ("digest", "reason"),
     "reconciled": ("model", "what"),
 }

@@ -1,0 +1,98 @@
+"""The offline engine on DuckDB: one ASOF join a statement over keys and times, spilling to disk."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+from fullcircle.errors import EngineFailed, MissingExtra
+
+_FEW = 50  # with fewer labels than a fiftieth of the rows, it pays to look at their keys alone
+
+
+class DuckDBEngine:
+    """DuckDB in memory, one connection a call. Threads may share it."""
+
+    def __init__(self) -> None:
+        try:
+            import duckdb
+        except ImportError as error:
+            raise MissingExtra(
+                "joining features needs DuckDB, which is not installed", next_step="pip install 'fullcircle[lab]'"
+            ) from error
+        self._duckdb = duckdb
+
+    def positions(self, labels: Any, rows: Any, *, settled: bool = False, memory: str | None = None) -> Any:
+        """The place of the row that answers each label, -1 for none: one ASOF join, after the running maxima."""
+        import numpy as np
+        import pyarrow as pa
+
+        answer = np.full(labels.num_rows, -1, dtype=np.int64)
+        if not labels.num_rows or not rows.num_rows:
+            return answer
+        keys = [name for name in labels.column_names if name.startswith("k")]
+        few = labels.num_rows * _FEW < rows.num_rows
+        same = " and ".join(f"l.{key} = r.{key}" for key in keys)
+        found = self._ask(
+            f"""with {_winners(keys, settled=settled, few=few)}
+            select l.place as label, r.place as row from labels l asof join winners r on {same} and l.t >= r.v""",
+            {
+                "labels": labels.append_column("place", pa.array(np.arange(labels.num_rows))),
+                "rows": rows.append_column("place", pa.array(np.arange(rows.num_rows))),
+            },
+            memory,
+        )
+        answer[found["label"]] = found["row"]
+        return answer
+
+    def maxima(self, rows: Any, *, memory: str | None = None) -> Any:
+        """Which rows can be an answer at all: one pass over the rows in order of visibility."""
+        import numpy as np
+        import pyarrow as pa
+
+        kept = np.zeros(rows.num_rows, dtype=bool)
+        if rows.num_rows:
+            keys = [name for name in rows.column_names if name.startswith("k")]
+            numbered = rows.append_column("place", pa.array(np.arange(rows.num_rows)))
+            query = f"with {_winners(keys, settled=False, few=False)} select place as row from winners"
+            kept[self._ask(query, {"rows": numbered}, memory)["row"]] = True
+        return kept
+
+    def _ask(self, query: str, tables: Mapping[str, Any], memory: str | None) -> Any:
+        with tempfile.TemporaryDirectory(prefix="fullcircle-spill-") as spill:
+            connection = self._duckdb.connect()
+            try:
+                connection.execute("set enable_progress_bar = false")
+                connection.execute("set preserve_insertion_order = false")
+                connection.execute("set temp_directory = ?", [spill])
+                if memory:
+                    connection.execute("set memory_limit = ?", [memory])
+                for name, table in tables.items():
+                    connection.register(name, table)
+                return connection.execute(query).fetchnumpy()
+            except self._duckdb.Error as error:
+                raise EngineFailed(
+                    f"DuckDB could not join: {str(error).splitlines()[0]}",
+                    next_step="give it more memory or disk; otherwise report it",
+                ) from error
+            finally:
+                connection.close()
+
+
+def _winners(keys: list[str], *, settled: bool, few: bool) -> str:
+    """The rows that can be an answer, as a table expression.
+
+    Walking a key's rows by (v, e, a, s), one can answer from its v on exactly when its event is not older than any
+    before it, and it is the last of its v. (Of two rows with one event time the later in this walk has the greater
+    (a, s): where the v differ, the greater v is the greater a.)
+    """
+    names = ", ".join(keys)
+    source = f"rows where ({names}) in (select ({names}) from labels)" if few else "rows"
+    seen = f"seen as (select {names}, e, a, s, greatest(e, a) as v, place from {source})"
+    if settled:
+        return f"{seen}, winners as (select {names}, v, place from seen)"
+    return f"""{seen}, winners as (
+        select {names}, v, place from seen
+        window walk as (partition by {names} order by v, e, a, s)
+        qualify v is distinct from lead(v) over walk and e >= max(e) over (walk rows unbounded preceding))"""

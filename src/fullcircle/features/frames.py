@@ -1,0 +1,170 @@
+"""Frames of four libraries in and out, and columns of time as whole nanoseconds since 1970 in UTC."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from fullcircle.errors import ColumnMissing, DataUnfit, TableUnreadable
+from fullcircle.features.kinds import arrow_type, kind_of
+
+Library = Literal["pandas", "polars", "arrow", "duckdb"]
+FIRST, LAST = -(2**63) + 1, 2**63 - 1
+_ALLOWED = "a pandas, polars or Arrow table, a DuckDB relation, or the path of a Parquet file"
+
+
+def to_arrow(frame: Any, what: str) -> tuple[Any, Library]:
+    """A frame as an Arrow table, and the library it came from. Nulls and types stay as they are.
+
+    NaN in a pandas column of floats is a missing value, as pandas means it; elsewhere NaN is a value.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    home = type(frame).__module__.partition(".")[0]
+    try:
+        if isinstance(frame, str | Path):
+            return pq.read_table(frame), "arrow"
+        if home == "pandas":
+            return _from_pandas(frame, what), "pandas"
+        if home == "polars":
+            return pa.table(frame.collect() if hasattr(frame, "collect") else frame), "polars"
+        if home in ("duckdb", "_duckdb"):
+            return frame.to_arrow_table(), "duckdb"
+        if isinstance(frame, pa.Table):
+            return frame, "arrow"
+        if hasattr(frame, "__arrow_c_stream__") or hasattr(frame, "__arrow_c_array__"):
+            return pa.table(frame), "arrow"
+    except (pa.ArrowException, OSError) as error:
+        raise TableUnreadable(
+            f"{what} cannot be read: {str(error).splitlines()[0]}",
+            allowed=_ALLOWED,
+            next_step="give each column one type: numbers, text, booleans, times or categories",
+        ) from error
+    raise TableUnreadable(
+        f"{what} is of a kind that is not read",
+        received=type(frame).__name__,
+        allowed=_ALLOWED,
+        next_step="pass one of these",
+    )
+
+
+def _from_pandas(frame: Any, what: str) -> Any:
+    import pyarrow as pa
+
+    if not all(isinstance(name, str) for name in frame.columns):
+        raise TableUnreadable(
+            f"{what} has a column whose name is not text",
+            received=repr(next(name for name in frame.columns if not isinstance(name, str))),
+            allowed="column names that are text",
+            next_step="frame.columns = frame.columns.astype(str)",
+        )
+    return pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+
+
+def back(table: Any, library: Library) -> Any:
+    """An Arrow table in the library that the caller came with; integers with gaps stay integers."""
+    if library == "pandas":
+        return to_pandas(table)
+    if library == "polars":
+        import polars as pl
+
+        return pl.from_arrow(table)
+    if library == "duckdb":
+        import duckdb
+
+        return duckdb.from_arrow(table)
+    return table
+
+
+def to_pandas(table: Any) -> Any:
+    """An Arrow table as pandas: a column of integers or booleans with gaps is nullable, no cast to float."""
+    import pandas as pd
+    import pyarrow as pa
+
+    nullable = {getattr(pa, f"int{bits}")(): getattr(pd, f"Int{bits}Dtype")() for bits in (8, 16, 32, 64)}
+    nullable |= {getattr(pa, f"uint{bits}")(): getattr(pd, f"UInt{bits}Dtype")() for bits in (8, 16, 32, 64)}
+    nullable[pa.bool_()] = pd.BooleanDtype()
+    made = {}
+    for name in table.column_names:
+        column = table.column(name)
+        if column.null_count and column.type in nullable:
+            made[name] = nullable[column.type].__from_arrow__(column)
+        else:
+            made[name] = column.to_pandas(date_as_object=False)
+    return pd.DataFrame(made, index=pd.RangeIndex(table.num_rows), columns=pd.Index(table.column_names, dtype=object))
+
+
+def normal(table: Any, what: str) -> Any:
+    """The table with each name once and each column in the type of its kind, in one piece."""
+    names = table.column_names
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise TableUnreadable(
+            f"{what} has a column name twice",
+            received=", ".join(map(repr, twice)),
+            allowed="each name once",
+            next_step="rename the columns",
+        )
+    import pyarrow as pa
+
+    columns = []
+    for name in names:
+        column, wanted = table.column(name), arrow_type(kind_of(table.column(name).type, name))
+        columns.append(column if column.type == wanted else column.cast(wanted))
+    return pa.table(columns, names=names)
+
+
+def need(table: Any, names: Any, what: str) -> None:
+    """Raise ColumnMissing for the columns that ``table`` lacks."""
+    absent = [name for name in names if name not in table.column_names]
+    if absent:
+        raise ColumnMissing(
+            f"{what} lacks {'a column' if len(absent) == 1 else 'columns'}",
+            received=f"{', '.join(absent)}; it has {', '.join(table.column_names[:20])}",
+            next_step="check the names, or make the column first",
+        )
+
+
+def nanoseconds(column: Any, name: str, what: str) -> Any:
+    """A column of times as int64 nanoseconds since 1970 in UTC, shape (n,); a time without a zone counts as UTC.
+
+    Raises DataUnfit for text, numbers, missing times and times that 64 bits of nanoseconds do not hold.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    kind = column.type
+    if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+        raise DataUnfit(
+            f"the time column {name!r} of {what} holds no times",
+            received=str(kind),
+            allowed="timestamps or dates; without a zone they count as UTC",
+            next_step="turn it into times first, for example with pandas.to_datetime(..., utc=True)",
+        )
+    if column.null_count:
+        raise DataUnfit(
+            f"the time column {name!r} of {what} has missing values",
+            received=f"{column.null_count} of {len(column)}",
+            allowed="a time in every row",
+            next_step="leave those rows out, or fill the times in",
+        )
+    unit = kind.unit if pa.types.is_timestamp(kind) else ("ms" if pa.types.is_date64(kind) else "D")
+    plain = column.cast(pa.timestamp(unit)) if pa.types.is_timestamp(kind) and kind.tz else column
+    width = pa.int32() if unit == "D" else pa.int64()
+    ticks = np.asarray(plain.cast(width), dtype=np.int64)
+    scale = {"D": 86_400_000_000_000, "s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[unit]
+    if ticks.size and (int(ticks.max()) * scale > LAST or int(ticks.min()) * scale < FIRST):
+        raise DataUnfit(
+            f"the time column {name!r} of {what} holds a time out of range",
+            allowed="the years 1678 to 2261",
+            next_step="mend the data",
+        )
+    return ticks * scale
+
+
+def as_times(moments: Any) -> Any:
+    """Nanoseconds since 1970 as an Arrow column of UTC times."""
+    import pyarrow as pa
+
+    return pa.array(moments, type=pa.int64()).cast(pa.timestamp("ns", tz="UTC"))

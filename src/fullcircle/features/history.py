@@ -1,0 +1,150 @@
+"""Answers at any time, from the tables: the training path asked for a few rows. And what rows a caller may ask with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+from fullcircle.errors import DataUnfit, RequestInvalid
+from fullcircle.features import frames, training
+from fullcircle.features.answering import Functions, Vector, as_values
+from fullcircle.features.definitions import outputs
+from fullcircle.features.keys import plain_key
+from fullcircle.types.definitions import ViewSpec
+from fullcircle.types.features import Status
+
+Row = Mapping[str, Any]
+Shape = Callable[[ViewSpec, Sequence[Vector], bool], Any]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def moment(value: Any) -> int:
+    """A time as nanoseconds since 1970 in UTC: ISO 8601 text, a datetime, numpy or pandas time. Without a zone: UTC."""
+    found = value
+    if hasattr(value, "value") and hasattr(value, "nanosecond"):  # a pandas Timestamp
+        return int(value.tz_localize("UTC").value if value.tzinfo is None else value.value)
+    if type(value).__module__ == "numpy" and hasattr(value, "astype"):
+        return int(value.astype("datetime64[ns]").astype("int64"))
+    if isinstance(value, str):
+        try:
+            found = datetime.fromisoformat(value)
+        except ValueError:
+            found = None
+    elif isinstance(value, date) and not isinstance(value, datetime):
+        found = datetime(value.year, value.month, value.day)
+    if not isinstance(found, datetime):
+        raise RequestInvalid(
+            "a moment is no time",
+            received=repr(value)[:60],
+            allowed="ISO 8601 text such as 2026-11-23T18:00:00, or a datetime; without a zone it is UTC",
+            next_step="mend the time",
+        )
+    found = found if found.tzinfo else found.replace(tzinfo=UTC)
+    span = found - _EPOCH
+    return (span.days * 86_400 + span.seconds) * 10**9 + span.microseconds * 1000
+
+
+def answer(spec: ViewSpec, tables: training.Tables, rows: Sequence[Row], moments: Sequence[int]) -> list[Vector]:
+    """The features of each row at its moment, as training would see them. A feature that a row brings along is kept."""
+    vectors = [Vector({}) for _ in rows]
+    usable = []
+    for place, row in enumerate(rows):
+        lacking = _lacking(spec, row)
+        vectors[place].unkeyed = lacking
+        if lacking:
+            vectors[place].values = dict.fromkeys(spec.order)
+            vectors[place].states = dict.fromkeys(spec.order, "missing")
+        else:
+            usable.append(place)
+    if usable and spec.features:
+        bare = training.without_functions(spec)
+        labels = _labels(spec, [rows[place] for place in usable], [moments[place] for place in usable])
+        found = training.train(bare, tables, labels, status=True)
+        _fill(bare, found, [vectors[place] for place in usable])
+    return Functions(spec).finish(rows, vectors)
+
+
+def _lacking(spec: ViewSpec, row: Row) -> tuple[str, ...]:
+    pairs = [pair for table in spec.tables for pair in zip(spec.keys[table.name], spec.key_kinds[table.name], strict=True)]
+    return tuple(dict.fromkeys(column for column, kind in pairs if plain_key(row.get(column), kind) is None))
+
+
+def _labels(spec: ViewSpec, rows: Sequence[Row], moments: Sequence[int]) -> Any:
+    import pyarrow as pa
+
+    types = {"int": pa.int64(), "text": pa.large_string(), "bool": pa.bool_(), "date": pa.int32()}
+    made = {}
+    for table in spec.tables:
+        for column, kind in zip(spec.keys[table.name], spec.key_kinds[table.name], strict=True):
+            array = pa.array([plain_key(row[column], kind) for row in rows], types[kind])
+            made[column] = array.cast(pa.date32()) if kind == "date" else array
+    made[spec.time] = frames.as_times(list(moments))
+    return pa.table(made)
+
+
+def _fill(spec: ViewSpec, found: Any, vectors: Sequence[Vector]) -> None:
+    for name in spec.order:
+        values, states = as_values(found.column(name)), found.column(f"{name}__status").to_pylist()
+        for vector, value, state in zip(vectors, values, states, strict=True):
+            vector.values[name] = value
+            if state != "present":
+                vector.states[name] = state
+
+
+def asked(rows: Any) -> tuple[list[Row], Shape]:
+    """The rows of a caller as mappings, and how the answer is shaped like them."""
+    if isinstance(rows, Mapping):
+        return [rows], lambda spec, vectors, status: _mapping(vectors[0], status)
+    if isinstance(rows, Sequence) and not isinstance(rows, str) and all(isinstance(row, Mapping) for row in rows):
+        return list(rows), lambda spec, vectors, status: [_mapping(vector, status) for vector in vectors]
+    table, library = frames.to_arrow(rows, "the rows")
+    table = frames.normal(table, "the rows")
+    columns = {name: as_values(table.column(name)) for name in table.column_names}
+    mappings = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+    def shape(spec: ViewSpec, vectors: Sequence[Vector], status: bool) -> Any:
+        made = table.drop_columns([name for name in spec.order if name in table.column_names])
+        features = columns_of(spec, vectors, status)
+        for name in features.column_names:
+            made = made.append_column(name, features.column(name))
+        return frames.back(made, library)
+
+    return [dict(row) for row in mappings], shape
+
+
+def columns_of(spec: ViewSpec, vectors: Sequence[Vector], status: bool) -> Any:
+    """Vectors as an Arrow table of the features, each in the type of its kind."""
+    import pyarrow as pa
+
+    from fullcircle.features.kinds import arrow_type
+
+    made = {}
+    for name, kind in outputs(spec).items():
+        made[name] = pa.array([vector.values[name] for vector in vectors], arrow_type(kind))
+        if status:
+            made[f"{name}__status"] = pa.array([_state(vector, name) for vector in vectors])
+    return pa.table(made)
+
+
+def _mapping(vector: Vector, status: bool) -> dict[str, Any]:
+    if not status:
+        return vector.values
+    return vector.values | {f"{name}__status": _state(vector, name) for name in vector.values}
+
+
+def _state(vector: Vector, name: str) -> Status:
+    return vector.states.get(name, "present")
+
+
+def refuse_unkeyed(spec: ViewSpec, vectors: Sequence[Vector]) -> None:
+    """Raise DataUnfit where a row lacks a key, or has one of another type."""
+    for place, vector in enumerate(vectors):
+        if vector.unkeyed:
+            kinds = {c: k for t in spec.tables for c, k in zip(spec.keys[t.name], spec.key_kinds[t.name], strict=True)}
+            raise DataUnfit(
+                f"row {place + 1} cannot be looked up in view {spec.name!r}",
+                received=f"no usable {', '.join(vector.unkeyed)}",
+                allowed=", ".join(f"{column}: {kinds[column]}" for column in spec.key_columns),
+                next_step="give each row its keys, in the type that the tables have",
+            )

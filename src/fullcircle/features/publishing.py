@@ -1,0 +1,277 @@
+"""Publishing: what was appended since the last time goes to the online store. Safe to repeat, safe to interrupt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from fullcircle.features import eventpacking, packing
+from fullcircle.features.commits import ROWS_A_COMMIT, TableState
+from fullcircle.features.engine import DEFAULT, find_engine
+from fullcircle.features.keys import encode
+from fullcircle.features.log import AVAILABLE, EVENT, TableLog
+from fullcircle.features.online import OnlineStore
+from fullcircle.features.reading import index_of, numbers_of
+from fullcircle.types.definitions import ViewSpec
+from fullcircle.types.progress import Progress, Silent
+
+MARGIN = 5 * 10**9  # nanoseconds: what was superseded this short ago is kept, for clocks that differ
+CHUNK = 20_000  # keys written in one go
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """What of a table is online: its layouts, up to which commit, and from when on answers are exact.
+
+    ``retain`` is the longest window that can be answered, in nanoseconds. Of a definition ``spec`` is the JSON.
+    """
+
+    table: str
+    layout: int = 0
+    latest: tuple[tuple[str, str], ...] = ()
+    events: tuple[tuple[str, str], ...] = ()
+    windows: bool = False
+    identified: bool = False
+    retain: int = 0
+    number: int = 0
+    horizon: int = 0
+    published: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What became of publishing a table. ``rows`` were looked at, ``keys`` written; ``rebuilt`` says from the start."""
+
+    table: str
+    commit: int
+    rows: int
+    keys: int
+    rebuilt: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What views want of a table online."""
+
+    latest: Mapping[str, str]
+    events: Mapping[str, str]
+    windows: bool
+    retain: int
+
+
+def needs(specs: Sequence[ViewSpec], table: str) -> Needs:
+    """What these views together want of a table."""
+    mine = [feature for spec in specs for feature in spec.features if feature.table == table]
+    over = [feature for feature in mine if feature.how != "latest"]
+    return Needs(
+        latest={str(feature.column): feature.kind for feature in mine if feature.how == "latest"},
+        events={str(feature.column): feature.kind for feature in over if feature.column is not None},
+        windows=bool(over),
+        retain=max((int(feature.window or 0) for feature in over), default=0),
+    )
+
+
+def position(online: OnlineStore, table: str) -> Position:
+    """What of a table is online by now."""
+    found = online.note(f"table:{table}")
+    return Position(table=table) if found is None else msgspec.json.decode(found, type=Position)
+
+
+def position_of(online: OnlineStore, table: str, layout: int) -> Position | None:
+    """What a layout of a table was, for entries that still have it."""
+    found = online.note(f"layout:{table}:{layout}")
+    return None if found is None else msgspec.json.decode(found, type=Position)
+
+
+def publish(
+    log: TableLog,
+    online: OnlineStore,
+    wanted: Needs,
+    *,
+    now: int,
+    engine: str = DEFAULT,
+    progress: Progress | None = None,
+) -> Published:
+    """Bring the online store up to the table's latest commit; from the start where something new is wanted of it.
+
+    Nothing that could answer at ``now`` or later is left out; rows that are not visible yet wait with their key.
+    """
+    progress = progress or Silent()
+    state, known = log.state(), position(online, log.spec.name)
+    grown = _grown(known, wanted, bool(log.spec.id))
+    rebuilt = grown != known
+    if rebuilt:
+        online.set_note(f"layout:{grown.table}:{grown.layout}", msgspec.json.encode(grown))
+    since = 0 if rebuilt else known.number
+    horizon = now - MARGIN
+    rows = written = 0
+    if state.number > since or rebuilt:
+        places, files = _new_rows(log, state, since)
+        rows = len(places)
+        if grown.latest:
+            written += _Latest(log, online, state, files, grown).write(places, horizon, engine, progress)
+        if grown.windows:
+            written += _Events(log, online, state, files, grown).write(places, horizon, progress)
+    moved = replace(grown, number=state.number, horizon=max(known.horizon, horizon), published=now)
+    online.set_note(f"table:{grown.table}", msgspec.json.encode(moved))
+    return Published(table=grown.table, commit=state.number, rows=rows, keys=written, rebuilt=rebuilt and rows > 0)
+
+
+def _grown(known: Position, wanted: Needs, identified: bool) -> Position:
+    latest, events = dict(known.latest) | dict(wanted.latest), dict(known.events) | dict(wanted.events)
+    grown = replace(
+        known,
+        latest=tuple(latest.items()),
+        events=tuple(events.items()),
+        windows=known.windows or wanted.windows,
+        identified=identified,
+        retain=max(known.retain, wanted.retain),
+    )
+    return known if grown == known else replace(grown, layout=known.layout + 1)
+
+
+def _new_rows(log: TableLog, state: TableState, since: int) -> tuple[Any, Any]:
+    """The places of rows appended after commit ``since``, among the files that may hold some."""
+    files = tuple(file for file in state.files if state.starts[file.path] > since)
+    numbers = numbers_of(log, state, files)
+    return np.flatnonzero(numbers >= (since + 1) * ROWS_A_COMMIT), files
+
+
+class _Latest:
+    """The latest values of a table."""
+
+    def __init__(self, log: TableLog, online: OnlineStore, state: TableState, files: Any, place: Position) -> None:
+        self._source = log.files(files, dict(state.columns))
+        self._index = index_of(log, state, files)
+        self._online, self._layout = online, packing.Layout(place.layout, place.latest)
+        self._space = f"latest.{place.table}"
+
+    def write(self, places: Any, horizon: int, engine: str, progress: Progress) -> int:
+        """Write the rows at these places; returns how many keys."""
+        import pyarrow as pa
+
+        index = self._index.take(pa.array(places))
+        keep = np.flatnonzero(find_engine(engine).maxima(index))
+        index, places = index.take(pa.array(keep)), places[keep]
+        index, places = self._candidates(index, places, horizon)
+        names, order, begins = eventpacking.group_rows(encode(_keys(index)))
+        times = [index.column(name).to_numpy()[order] for name in ("e", "a", "s")]
+        for start in range(0, len(names), CHUNK):
+            chosen = slice(int(begins[start]), int(begins[min(start + CHUNK, len(names))]))
+            packed = self._entries(places[order][chosen], [one[chosen] for one in times], begins[start : start + CHUNK + 1])
+            _write(self._online, self._space, names[start : start + CHUNK], packed, horizon)
+            progress.advance(min(start + CHUNK, len(names)), len(names))
+        return len(names)
+
+    def _candidates(self, index: Any, places: Any, horizon: int) -> tuple[Any, Any]:
+        """Of the running maxima those that can still answer: the last visible of each key, and all that come later."""
+        import pyarrow as pa
+
+        from fullcircle.features.keys import codes
+
+        visible = np.maximum(index.column("e").to_numpy(), index.column("a").to_numpy())
+        (group,) = codes([_keys(index)])
+        order = np.lexsort((visible, group))
+        last = np.ones(len(order), dtype=bool)
+        group, seen = group[order], visible[order] < horizon
+        last[:-1] = (group[:-1] != group[1:]) | ~seen[1:]
+        kept = np.sort(order[last | ~seen])
+        return index.take(pa.array(kept)), places[kept]
+
+    def _entries(self, places: Any, times: list[Any], begins: Any) -> list[bytes]:
+        columns = [name for name, _ in self._layout.columns]
+        table = self._source.take(columns, places)
+        payloads = packing.payloads(self._layout, {name: table.column(name) for name in columns}, len(places))
+        rows = list(zip(*(one.tolist() for one in times), payloads, strict=True))
+        begins = (begins - begins[0]).tolist()
+        number = self._layout.number
+        return [
+            packing.entry(number, sorted(rows[start:stop], key=lambda row: (max(row[0], row[1]), row[:3])))
+            for start, stop in zip(begins[:-1], begins[1:], strict=True)
+        ]
+
+
+def _write(online: OnlineStore, space: str, names: list[bytes], packed: list[bytes], horizon: int) -> None:
+    def merge(present: list[bytes | None]) -> list[bytes | None]:
+        return [packing.merged(old, new, horizon) for old, new in zip(present, packed, strict=True)]
+
+    online.update(space, names, merge)
+
+
+class _Events:
+    """The events of a table, as far back as its longest window."""
+
+    def __init__(self, log: TableLog, online: OnlineStore, state: TableState, files: Any, place: Position) -> None:
+        self._layout = eventpacking.EventLayout(place.layout, place.events, place.identified)
+        self._retain, self._online, self._space = place.retain, online, f"events.{place.table}"
+        self._identity = log.spec.id
+        self._index = index_of(log, state, files)
+        self._source = log.files(files, dict(state.columns))
+
+    def write(self, places: Any, horizon: int, progress: Progress) -> int:
+        """Write the events at these places that are not too old; returns how many keys."""
+        import pyarrow as pa
+
+        e, a = (self._index.column(name).to_numpy() for name in ("e", "a"))
+        places = places[np.maximum(e, a)[places] >= horizon - self._retain]
+        index = self._index.take(pa.array(places))
+        names, order, begins = eventpacking.group_rows(encode(_keys(index)))
+        for start in range(0, len(names), CHUNK):
+            stop = min(start + CHUNK, len(names))
+            rows = order[int(begins[start]) : int(begins[stop])]
+            packed = self._unpacked(index.take(pa.array(rows)), places[rows], begins[start : stop + 1])
+            self._online.update(self._space, names[start:stop], self._merge(packed, horizon))
+            progress.advance(stop, len(names))
+        return len(names)
+
+    def _unpacked(self, index: Any, places: Any, begins: Any) -> list[eventpacking.Packed]:
+        columns = [name for name, _ in self._layout.columns]
+        table = self._source.take(list(dict.fromkeys([*columns, *self._identity])), places)
+        times = np.stack([*(index.column(name).to_numpy() for name in ("e", "a", "s")), np.zeros(len(places), np.int64)])
+        nulls = [np.asarray(table.column(name).combine_chunks().is_null()) for name in columns]
+        kinds = dict(self._layout.columns)
+        long = [name for name in columns if packing.is_long(kinds[name])]
+        values = [
+            np.zeros(len(places), np.int64) if name in long else packing.numbers(table.column(name).combine_chunks(), kinds[name])
+            for name in columns
+        ]
+        tails = [packing.tails_of(table.column(name).combine_chunks(), kinds[name]) for name in long]
+        if self._layout.identified:
+            tails.append(encode(_identity(table, self._identity)))
+        begins = (begins - begins[0]).tolist()
+        return [
+            eventpacking.Packed(
+                times[:, start:stop],
+                [one[start:stop] for one in nulls],
+                [one[start:stop] for one in values],
+                [one[start:stop] for one in tails],
+            )
+            for start, stop in zip(begins[:-1], begins[1:], strict=True)
+        ]
+
+    def _merge(self, packed: list[eventpacking.Packed], horizon: int) -> Any:
+        layout = self._layout
+
+        def merge(present: list[bytes | None]) -> list[bytes | None]:
+            found: list[bytes | None] = []
+            for old, new in zip(present, packed, strict=True):
+                same = old is not None and eventpacking.layout_of(old) == layout.number
+                before = eventpacking.unpack(layout, old) if same and old is not None else None
+                found.append(eventpacking.pack(layout, eventpacking.merged(layout, before, new, horizon, self._retain)))
+            return found
+
+        return merge
+
+
+def _keys(index: Any) -> list[Any]:
+    return [index.column(name) for name in index.column_names if name.startswith("k")]
+
+
+def _identity(table: Any, names: Sequence[str]) -> list[Any]:
+    from fullcircle.features.keys import key_columns
+
+    return key_columns(table, names, "the events")

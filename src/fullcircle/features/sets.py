@@ -1,0 +1,121 @@
+"""Training sets that were made before come from where they are kept, and say so."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fullcircle.features import definitions, frames, training
+from fullcircle.features.log import content_digest
+from fullcircle.features.training import TrainingSet
+from fullcircle.ledger.workspace import Workspace
+from fullcircle.types.definitions import ViewSpec
+
+FORMAT = 1  # of the key: a change in how answers are made must not find older ones
+
+
+def training_set(
+    spec: ViewSpec,
+    tables: training.Tables,
+    labels: Any,
+    workspace: Workspace,
+    record: Callable[..., None],
+    *,
+    status: bool,
+    out: str | Path | None,
+    memory: str | None,
+    reuse: bool,
+) -> TrainingSet:
+    """The training set of a view, made or read back. See ``Store.train``."""
+    versions = {name: (state.number, state.head) for name, (_, state) in tables.items()}
+    if out is not None or isinstance(labels, str | Path):
+        found = training.train(spec, tables, labels, status=status, out=out, memory=memory)
+        return _told(spec, versions, found, _rows(found), reused=False)
+    table, library = frames.to_arrow(labels, "the labels")
+    key = _key(spec, versions, table, status)
+    blob = workspace.ledger.state().training_sets.get(key) if reuse else None
+    if blob is not None and workspace.blobs.exists(blob):
+        kept = _read(workspace.blobs.get(blob))
+        return _told(spec, versions, _beside(labels, table, library, kept), table.num_rows, reused=True)
+    made = training.train(spec, tables, table, status=status, memory=memory).drop_columns(table.column_names)
+    digest = workspace.blobs.put(_written(made))
+    heads = " ".join(f"{name}:{number}:{head[:16]}" for name, (number, head) in versions.items())
+    record(
+        "training_set.built",
+        view=spec.name,
+        definition=definitions.digest(spec),
+        key=key,
+        blob=digest,
+        rows=table.num_rows,
+        versions=heads[:500],
+    )
+    return _told(spec, versions, _beside(labels, table, library, made), table.num_rows, reused=False)
+
+
+def _key(spec: ViewSpec, versions: Mapping[str, tuple[int, str]], labels: Any, status: bool) -> str:
+    parts = [FORMAT, definitions.digest(spec), dict(versions), content_digest(labels), status]
+    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
+
+
+def _told(
+    spec: ViewSpec, versions: Mapping[str, tuple[int, str]], frame: Any, rows: int, *, reused: bool
+) -> TrainingSet:
+    notes = ["this training set was made before; it was read back"] if reused else []
+    notes += [f"rows of {table.name} are known {_rule(table.available, table.delay)}" for table in spec.tables]
+    return TrainingSet(
+        view=spec.name,
+        definition=definitions.digest(spec),
+        frame=frame,
+        rows=rows,
+        features=spec.order,
+        versions=versions,
+        reused=reused,
+        notes=tuple(notes),
+    )
+
+
+def _rule(available: str, delay: int) -> str:
+    rule = {"stamped": "from when the store took them in", "event": "from when they happened (as_of='event')"}
+    later = f", {delay / 1e9:g} s later" if delay else ""
+    return rule.get(available, f"from the time in {available.removeprefix('column ')!r}") + later
+
+
+def _beside(labels: Any, table: Any, library: frames.Library, made: Any) -> Any:
+    from fullcircle.features.pieces import Labels
+
+    return Labels(labels if library == "pandas" else table, "the labels").with_columns(
+        lambda start, stop: made.slice(start, stop - start)
+    ) if library in ("pandas", "arrow") else frames.back(_joined(table, made), library)
+
+
+def _joined(table: Any, made: Any) -> Any:
+    for name in made.column_names:
+        table = table.append_column(name, made.column(name))
+    return table
+
+
+def _rows(found: Any) -> int:
+    if isinstance(found, Path):
+        import pyarrow.parquet as pq
+
+        return int(pq.read_metadata(found).num_rows)
+    return int(found.num_rows)
+
+
+def _written(table: Any) -> bytes:
+    import pyarrow.parquet as pq
+
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _read(data: bytes) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.read_table(io.BytesIO(data))

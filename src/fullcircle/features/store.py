@@ -1,0 +1,293 @@
+"""The feature store of a workspace: tables of rows in time, views over them, training sets, and online answers."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fullcircle.errors import FeatureInvalid, ViewNotFound, ViewNotPublished
+from fullcircle.features import definitions, history, publishing, sets, training
+from fullcircle.features.answering import Plan, Vector
+from fullcircle.features.commits import TableState
+from fullcircle.features.compaction import Compacted, compact
+from fullcircle.features.log import Appended, TableLog
+from fullcircle.features.online import OnlineStore, open_online
+from fullcircle.features.training import TrainingSet
+from fullcircle.ledger.folder import locked
+from fullcircle.ledger.places import open_place
+from fullcircle.ledger.workspace import Workspace
+from fullcircle.settings import Settings
+from fullcircle.settings import load as load_settings
+from fullcircle.types.definitions import TableSpec, ViewSpec
+from fullcircle.types.features import FeatureTable, FeatureView
+from fullcircle.types.progress import Progress, Silent
+
+_LOCK_SECONDS = 600.0
+
+
+class Store:
+    """The features of a workspace. Threads and processes may share it; ``clock`` is nanoseconds since 1970 in UTC."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        settings: Settings,
+        *,
+        progress: Progress | None = None,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._workspace, self._settings = workspace, settings
+        self._progress, self._clock = progress or Silent(), clock
+        self._place = open_place(settings["features"] or str(workspace.root / "features"), "features")
+        self._logs: dict[TableSpec, TableLog] = {}
+        self._plans: dict[str, Plan] = {}
+
+    @classmethod
+    @contextmanager
+    def open(cls, settings: Settings | None = None, **options: Any) -> Iterator[Store]:
+        """The store of the workspace of ``settings`` (read from the surroundings by default), to be used in ``with``."""
+        settings = settings or load_settings()
+        with Workspace.open(settings) as workspace:
+            store = cls(workspace, settings, **options)
+            try:
+                yield store
+            finally:
+                store.close()
+
+    def close(self) -> None:
+        """Close the online store."""
+        online = self.__dict__.pop("online", None)
+        if online is not None:
+            online.close()
+
+    @cached_property
+    def online(self) -> OnlineStore:
+        """The online store, opened when first asked for."""
+        return open_online(online_url(self._settings, self._workspace.root))
+
+    # --- tables ---------------------------------------------------------------------------------------
+
+    def append(
+        self, table: FeatureTable, frame: Any, *, batch: str | None = None, backfill: bool = False
+    ) -> Appended:
+        """Add rows to a table; they are safe once this returns. A batch id that is known already changes nothing.
+
+        A table that stamps its rows says that they are available from now on. ``backfill=True`` trusts their event
+        times instead, for history that was loaded in bulk; that is warned of and recorded. Raises DataUnfit,
+        ColumnMissing, TableUnreadable, BatchConflict, DefinitionChanged.
+        """
+        spec = definitions.table_spec(table)
+        if backfill and spec.available != "stamped":
+            raise FeatureInvalid(
+                f"table {table.name!r} says itself when its rows were available, so there is nothing to backfill",
+                received="backfill=True",
+                allowed="a table without available= and as_of=",
+                next_step="leave backfill out",
+            )
+        done = self._log(spec).append(frame, batch=batch, backfill=backfill)
+        if backfill and not done.already and done.rows:
+            self._record("rows.backfilled", table=table.name, batch=done.batch[:200], rows=done.rows, commit=done.commit)
+            warnings.warn(
+                f"{done.rows} rows of {table.name!r} count as available when they happened, which nobody recorded: "
+                "a training set may know more than was known then",
+                UserWarning,
+                stacklevel=2,
+            )
+        return done
+
+    def compact(self, table: FeatureTable | TableSpec, **options: Any) -> Compacted:
+        """Rewrite a table's files in order; reading is faster afterwards, and no answer changes."""
+        spec = table if isinstance(table, TableSpec) else definitions.table_spec(table)
+        return compact(self._log(spec), progress=self._progress, **options)
+
+    def state(self, table: FeatureTable | TableSpec) -> TableState:
+        """What a table holds now."""
+        return self._log(table if isinstance(table, TableSpec) else definitions.table_spec(table)).state()
+
+    def log(self, table: TableSpec) -> TableLog:
+        """The rows of a table."""
+        return self._log(table)
+
+    def tables(self) -> dict[str, TableSpec]:
+        """The tables that rows were appended to, by name."""
+        found = {}
+        for path in sorted(self._place.names("tables")):
+            if path.count("/") == 2 and path.endswith("/table.json"):
+                spec = msgspec.json.decode(self._place.read(path), type=TableSpec)
+                found[spec.name] = spec
+        return found
+
+    # --- views ----------------------------------------------------------------------------------------
+
+    def define(self, view: FeatureView) -> ViewSpec:
+        """What a view means over the tables as they are. Nothing is written."""
+        kinds = {table.name: self.state(table).columns for table in view.tables}
+        return definitions.view_spec(view, kinds)
+
+    def register(self, view: FeatureView | ViewSpec) -> str:
+        """Keep a definition in the catalogue and return its digest. The same definition is kept once."""
+        spec = view if isinstance(view, ViewSpec) else self.define(view)
+        digest, data = definitions.digest(spec), definitions.encode(spec)
+        blob = hashlib.sha256(data).hexdigest()
+        if self._workspace.ledger.state().views.get(spec.name, {}).get(digest) != blob:
+            self._workspace.blobs.put(data)
+            self._record(
+                "view.registered",
+                view=spec.name,
+                definition=digest,
+                blob=blob,
+                tables=", ".join(table.name for table in spec.tables)[:500],
+                features=len(spec.order),
+            )
+        return digest
+
+    def spec(self, name: str, definition: str | None = None) -> ViewSpec:
+        """A definition in the catalogue: the latest of this name, or the one whose digest begins with ``definition``."""
+        views = self._workspace.ledger.state().views
+        known = views.get(name, {})
+        chosen = [digest for digest in known if definition is None or digest.startswith(definition)]
+        if not chosen or (definition is not None and len(chosen) > 1):
+            raise ViewNotFound(
+                f"no feature view {name!r} is known" if not known else f"view {name!r} has no such definition",
+                received=definition or name,
+                allowed=", ".join(digest[:12] for digest in known) or ", ".join(views) or "none yet",
+                next_step="see: fullcircle features list",
+            )
+        return definitions.decode(self._workspace.blobs.get(known[chosen[-1]]))
+
+    def train(
+        self,
+        view: FeatureView,
+        labels: Any = None,
+        *,
+        status: bool = False,
+        out: str | Path | None = None,
+        memory: str | None = None,
+        reuse: bool = True,
+    ) -> TrainingSet:
+        """The labels with the features of the view as they were known at the time of each.
+
+        ``labels`` is by default the view's own table of labels: a frame with the key columns, the request columns and
+        the time; or a Parquet path. With ``status`` each feature has ``NAME__status`` beside it. A set that was made
+        before from the same definition, labels and rows is read back, unless ``reuse`` is False or it went to ``out``.
+        """
+        spec = self.define(view)
+        self.register(spec)
+        source = _source(view) if labels is None else labels
+        tables = self._opened(spec)
+        return sets.training_set(
+            spec, tables, source, self._workspace, self._record, status=status, out=out, memory=memory, reuse=reuse
+        )
+
+    def publish(self, view: FeatureView | str) -> tuple[publishing.Published, ...]:
+        """Bring the tables of a view online, as far as rows were appended since the last time.
+
+        Afterwards this definition of the view answers. Safe to repeat; an interrupted one goes on.
+        """
+        spec = self.spec(view) if isinstance(view, str) else self.define(view)
+        digest = self.register(spec)
+        others = [self.spec(name, known) for name, known in self._workspace.ledger.state().published.items()]
+        done = []
+        for table in spec.tables:
+            wanted = publishing.needs([spec, *others], table.name)
+            self._progress.step("publish", table.name)
+            with locked(self._workspace.root / f"publish-{table.name}.lock", _LOCK_SECONDS):
+                done.append(
+                    publishing.publish(
+                        self._log(table), self.online, wanted, now=self._clock(), progress=self._progress
+                    )
+                )
+        if self._workspace.ledger.state().published.get(spec.name) != digest:
+            self._record(
+                "view.published",
+                view=spec.name,
+                definition=digest,
+                keys=sum(one.keys for one in done),
+                rebuilt=any(one.rebuilt for one in done),
+            )
+        return tuple(done)
+
+    def get(self, view: FeatureView | str, rows: Any, *, at: Any = None, status: bool = False) -> Any:
+        """The features of one row (a mapping with its keys and request columns), several (a list), or a frame.
+
+        Now, from the online store; or as they were known at the time ``at``, from the tables. A row that brings a
+        feature along keeps it. Returns a mapping, a list of mappings, or the frame with the features beside it; with
+        ``status`` also what each value is: present, null, missing or expired, as ``NAME__status``.
+        """
+        spec = self._published(view) if at is None else self._defined(view)
+        asked, shape = history.asked(rows)
+        if at is None:
+            now = self._clock()
+            vectors = self._plan(spec).get(asked, [now] * len(asked))
+        else:
+            vectors = self.historical(spec, asked, [history.moment(at)] * len(asked))
+        history.refuse_unkeyed(spec, vectors)
+        return shape(spec, vectors, status)
+
+    def historical(self, spec: ViewSpec, rows: Sequence[Mapping[str, Any]], moments: Sequence[int]) -> list[Vector]:
+        """The features of each row as they were known at its moment, from the tables."""
+        return history.answer(spec, self._opened(spec), rows, moments)
+
+    # --- inside ---------------------------------------------------------------------------------------
+
+    def _defined(self, view: FeatureView | str) -> ViewSpec:
+        return self.spec(view) if isinstance(view, str) else self.define(view)
+
+    def _published(self, view: FeatureView | str) -> ViewSpec:
+        name = view if isinstance(view, str) else view.name
+        known = self._workspace.ledger.state().published.get(name)
+        if known is None:
+            raise ViewNotPublished(
+                f"the view {name!r} was never published",
+                next_step=f"publish it: fullcircle features publish {name}",
+            )
+        if isinstance(view, FeatureView) and (found := definitions.digest(self.define(view))) != known:
+            raise ViewNotPublished(
+                f"the view {name!r} was changed since it was published",
+                received=found[:12],
+                allowed=known[:12],
+                next_step=f"publish it again, or ask for the published one by its name: {name!r}",
+            )
+        return self.spec(name, known)
+
+    def _plan(self, spec: ViewSpec) -> Plan:
+        digest = definitions.digest(spec)
+        if digest not in self._plans:
+            plan = Plan(spec, self.online)
+            plan.check()
+            self._plans[digest] = plan
+        return self._plans[digest]
+
+    def _opened(self, spec: ViewSpec) -> training.Tables:
+        logs = [self._log(table) for table in spec.tables]
+        return {log.spec.name: (log, log.state()) for log in logs}
+
+    def _log(self, spec: TableSpec) -> TableLog:
+        if spec not in self._logs:
+            self._logs[spec] = TableLog(self._place, spec, clock=self._clock)
+        return self._logs[spec]
+
+    def _record(self, kind: str, **body: Any) -> None:
+        self._workspace.ledger.append(kind, body)
+
+
+def online_url(settings: Settings, root: Path) -> str:
+    """Where the online store of a workspace is."""
+    return settings["online"] or f"sqlite:///{root / 'online.db'}"
+
+
+def _source(view: FeatureView) -> Any:
+    if view.labels is None:
+        raise FeatureInvalid(
+            f"the view {view.name!r} has no labels, so there are no rows to train on",
+            next_step="pass them: store.train(view, labels), or declare labels=fc.Table(...)",
+        )
+    return view.labels.source
