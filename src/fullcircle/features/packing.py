@@ -51,15 +51,16 @@ class Layout:
     def values(self, entry: bytes, start: int) -> list[Any]:
         """The values of the record whose payload begins at ``start``: plain Python, None for null."""
         nulls, *values = self._struct.unpack_from(entry, start)
+        bits = int.from_bytes(nulls, "little")
         for place, read in self._readers:
             values[place] = read(values[place])
         if self._tails:
             base = start + self._struct.size
             for place, read in self._tails:
-                offset, length = values[place] >> 32, values[place] & _LENGTH
-                values[place] = read(entry[base + offset : base + offset + length])
-        if any(nulls):
-            bits = int.from_bytes(nulls, "little")
+                if not bits >> place & 1:
+                    offset, length = values[place] >> 32, values[place] & _LENGTH
+                    values[place] = read(entry[base + offset : base + offset + length])
+        if bits:
             values = [None if bits >> place & 1 else value for place, value in enumerate(values)]
         return values
 

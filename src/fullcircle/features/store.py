@@ -31,6 +31,7 @@ from fullcircle.types.features import FeatureTable, FeatureView
 from fullcircle.types.progress import Progress, Silent
 
 _LOCK_SECONDS = 600.0
+View = FeatureView | ViewSpec | str  # declared, defined, or the name of one in the catalogue
 
 
 class Store:
@@ -132,9 +133,9 @@ class Store:
         kinds = {table.name: self.state(table).columns for table in view.tables}
         return definitions.view_spec(view, kinds)
 
-    def register(self, view: FeatureView | ViewSpec) -> str:
+    def register(self, view: View) -> str:
         """Keep a definition in the catalogue and return its digest. The same definition is kept once."""
-        spec = view if isinstance(view, ViewSpec) else self.define(view)
+        spec = self._defined(view)
         digest, data = definitions.digest(spec), definitions.encode(spec)
         blob = hashlib.sha256(data).hexdigest()
         if self._workspace.ledger.state().views.get(spec.name, {}).get(digest) != blob:
@@ -165,7 +166,7 @@ class Store:
 
     def train(
         self,
-        view: FeatureView,
+        view: View,
         labels: Any = None,
         *,
         status: bool = False,
@@ -179,7 +180,7 @@ class Store:
         the time; or a Parquet path. With ``status`` each feature has ``NAME__status`` beside it. A set that was made
         before from the same definition, labels and rows is read back, unless ``reuse`` is False or it went to ``out``.
         """
-        spec = self.define(view)
+        spec = self._defined(view)
         self.register(spec)
         source = _source(view) if labels is None else labels
         tables = self._opened(spec)
@@ -187,12 +188,12 @@ class Store:
             spec, tables, source, self._workspace, self._record, status=status, out=out, memory=memory, reuse=reuse
         )
 
-    def publish(self, view: FeatureView | str) -> tuple[publishing.Published, ...]:
+    def publish(self, view: View) -> tuple[publishing.Published, ...]:
         """Bring the tables of a view online, as far as rows were appended since the last time.
 
         Afterwards this definition of the view answers. Safe to repeat; an interrupted one goes on.
         """
-        spec = self.spec(view) if isinstance(view, str) else self.define(view)
+        spec = self._defined(view)
         digest = self.register(spec)
         others = [self.spec(name, known) for name, known in self._workspace.ledger.state().published.items()]
         done = []
@@ -215,7 +216,7 @@ class Store:
             )
         return tuple(done)
 
-    def get(self, view: FeatureView | str, rows: Any, *, at: Any = None, status: bool = False) -> Any:
+    def get(self, view: View, rows: Any, *, at: Any = None, status: bool = False) -> Any:
         """The features of one row (a mapping with its keys and request columns), several (a list), or a frame.
 
         Now, from the online store; or as they were known at the time ``at``, from the tables. A row that brings a
@@ -238,10 +239,12 @@ class Store:
 
     # --- inside ---------------------------------------------------------------------------------------
 
-    def _defined(self, view: FeatureView | str) -> ViewSpec:
+    def _defined(self, view: View) -> ViewSpec:
+        if isinstance(view, ViewSpec):
+            return view
         return self.spec(view) if isinstance(view, str) else self.define(view)
 
-    def _published(self, view: FeatureView | str) -> ViewSpec:
+    def _published(self, view: View) -> ViewSpec:
         name = view if isinstance(view, str) else view.name
         known = self._workspace.ledger.state().published.get(name)
         if known is None:
@@ -249,7 +252,7 @@ class Store:
                 f"the view {name!r} was never published",
                 next_step=f"publish it: fullcircle features publish {name}",
             )
-        if isinstance(view, FeatureView) and (found := definitions.digest(self.define(view))) != known:
+        if not isinstance(view, str) and (found := definitions.digest(self._defined(view))) != known:
             raise ViewNotPublished(
                 f"the view {name!r} was changed since it was published",
                 received=found[:12],
@@ -284,7 +287,12 @@ def online_url(settings: Settings, root: Path) -> str:
     return settings["online"] or f"sqlite:///{root / 'online.db'}"
 
 
-def _source(view: FeatureView) -> Any:
+def _source(view: View) -> Any:
+    if not isinstance(view, FeatureView):
+        raise FeatureInvalid(
+            "a definition has no labels of its own, so there are no rows to train on",
+            next_step="pass them: store.train(view, labels)",
+        )
     if view.labels is None:
         raise FeatureInvalid(
             f"the view {view.name!r} has no labels, so there are no rows to train on",

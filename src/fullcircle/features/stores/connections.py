@@ -13,8 +13,54 @@ import time
 import weakref
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
+from urllib.parse import quote
 
 PATIENCE = 5.0  # seconds that a fork waits for other threads to finish what they do
+
+PRAGMAS = (
+    "PRAGMA synchronous = FULL",
+    "PRAGMA fullfsync = 1",
+    "PRAGMA cache_size = -32768",
+    "PRAGMA journal_size_limit = 67108864",  # after a large update the log gives its space back
+)
+
+
+def open_file(path: Path, mode: str, timeout: float) -> sqlite3.Connection:
+    """A connection that no transaction is begun for by itself, and that waits ``timeout`` seconds for a writer.
+
+    The file is not mapped into memory: reads gain little by it, and where a mapped file is cut short the process is
+    ended instead of told.
+    """
+    connection = sqlite3.connect(
+        f"file:{quote(os.fsencode(path))}?mode={mode}",
+        uri=True,
+        timeout=timeout,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+    try:
+        for pragma in PRAGMAS:
+            connection.execute(pragma)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def use_log(connection: sqlite3.Connection, timeout: float) -> None:
+    """Switch to the write-ahead log. SQLite answers "locked" at once here, so waiting is done by hand."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 class Connections:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from operator import itemgetter
 from pathlib import Path
-from urllib.parse import quote
 
 from fullcircle.errors import OnlineStoreUnavailable
 from fullcircle.features.online import Merge, check_keys, check_space, check_values, refused
-from fullcircle.features.stores.connections import Connections
+from fullcircle.features.stores.connections import Connections, open_file, use_log
 
 PREFIX = "sqlite:///"
 TIMEOUT = 10.0  # seconds to wait for another writer
@@ -31,12 +29,6 @@ SCHEMA = (
     "CREATE TABLE notes (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
     f"PRAGMA application_id = {APPLICATION}",
     f"PRAGMA user_version = {VERSION}",
-)
-PRAGMAS = (
-    "PRAGMA synchronous = FULL",
-    "PRAGMA fullfsync = 1",
-    "PRAGMA cache_size = -32768",
-    "PRAGMA journal_size_limit = 67108864",  # after a large update the log gives its space back
 )
 READ = "SELECT value FROM entries WHERE space = ? AND key = ?"
 PUT = "INSERT INTO entries VALUES (?, ?, ?) ON CONFLICT (space, key) DO UPDATE SET value = excluded.value"
@@ -173,25 +165,10 @@ class SqliteOnlineStore:
         return number
 
     def _connect(self) -> sqlite3.Connection:
-        # not mapped into memory: reads gain little by it, and a file cut short would end the process, not raise
         try:
-            connection = sqlite3.connect(
-                f"file:{quote(os.fsencode(self._path))}?mode={self._mode}",
-                uri=True,
-                timeout=TIMEOUT,
-                isolation_level=None,
-                check_same_thread=False,
-                cached_statements=256,
-            )
+            return open_file(self._path, self._mode, TIMEOUT)
         except sqlite3.Error as error:
             raise self._meaning(error) from error
-        try:
-            for pragma in PRAGMAS:
-                connection.execute(pragma)
-        except sqlite3.Error as error:
-            connection.close()
-            raise self._meaning(error) from error
-        return connection
 
     def _prepare(self, connection: sqlite3.Connection, *, create: bool) -> None:
         """See that the file is ours and of a known format before anything is written to it; make it where empty."""
@@ -206,12 +183,12 @@ class SqliteOnlineStore:
             return
         if not create:
             raise self._nothing_yet()
-        self._retried(lambda: connection.execute("PRAGMA journal_mode=WAL").fetchall())
+        use_log(connection, TIMEOUT)
         with self._writing() as writing:
             if not self._is_ours(writing):  # nobody was faster
                 for statement in SCHEMA:
                     writing.execute(statement)
-        _sync_folder(self._path.parent)
+        self._sync_folder()
 
     def _is_ours(self, connection: sqlite3.Connection) -> bool:
         ((application,),) = connection.execute("PRAGMA application_id").fetchall()
@@ -229,25 +206,25 @@ class SqliteOnlineStore:
             )
         return bool(application == APPLICATION)
 
-    def _retried(self, call: Callable[[], object]) -> None:
-        """SQLite answers "locked" at once to a change of the log's kind, so waiting is done by hand."""
-        deadline = time.monotonic() + TIMEOUT
-        while True:
-            try:
-                call()
-            except sqlite3.OperationalError as error:
-                if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
-            else:
-                return
-
     def _make_folder(self) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._error(
                 f"the folder of the online store cannot be made: {error.strerror}", "choose a folder you may write to"
+            ) from error
+
+    def _sync_folder(self) -> None:
+        """Make the file's name survive a power cut."""
+        try:
+            handle = os.open(self._path.parent, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise self._error(
+                f"the folder of the online store cannot be used: {error.strerror}", "choose a folder on a local disk"
             ) from error
 
     def _nothing_yet(self) -> OnlineStoreUnavailable:
@@ -308,11 +285,3 @@ def _look(connection: sqlite3.Connection, number: int, keys: Sequence[bytes]) ->
 @cache
 def _select(count: int) -> str:
     return f"SELECT key, value FROM entries WHERE space = ? AND key IN ({','.join('?' * count)})"  # noqa: S608
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
