@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
+    "FeatureView": "fullcircle.types.features",
     "Inputs": "fullcircle.types.project",
     "Monitor": "fullcircle.types.project",
     "Project": "fullcircle.types.project",

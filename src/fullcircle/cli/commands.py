@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fullcircle.cli.door import Json, ModelOrPath, ProjectPath, Workspace, door, listening, settings_of, show
+from fullcircle.cli.features import features
 
 app = typer.Typer(
     name="fullcircle",
@@ -306,6 +307,7 @@ snapshots = typer.Typer(
     help="List, compare, restore and prune snapshots.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(snapshots, name="snapshots")
+app.add_typer(features, name="features")
 
 
 @snapshots.command("list")

@@ -35,7 +35,7 @@ class Service:
     ``predictions`` is the folder of the prediction log, ``code`` that for the bundles' own classes, ``state`` one
     that belongs to the target (its notes, the server's log). ``port`` 0 is any free one. ``models`` limits what is
     served, all that ``served`` names by default. ``hosts`` are names beside loopback's by which a proxy calls it.
-    ``timeout`` is how many seconds the start may take.
+    ``online`` is the URL of the online store, for models with a feature view. ``timeout`` is how many seconds the start may take.
     """
 
     python: Path
@@ -47,6 +47,7 @@ class Service:
     port: int = 8710
     models: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
+    online: str = ""
     timeout: float = 60.0
 
 

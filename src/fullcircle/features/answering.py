@@ -14,7 +14,7 @@ from fullcircle.features.function_rows import Failed, compute
 from fullcircle.features.functions import load
 from fullcircle.features.keys import encode_rows, plain_key
 from fullcircle.features.online import OnlineStore
-from fullcircle.features.publishing import Position, position, position_of
+from fullcircle.features.positions import Position, position, position_of
 from fullcircle.types.definitions import FeatureSpec, FunctionSpec, ViewSpec
 from fullcircle.types.features import Status
 

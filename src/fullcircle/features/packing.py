@@ -8,10 +8,10 @@ visible yet. They wait with the key, so that becoming visible needs nobody to do
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -21,7 +21,9 @@ from fullcircle.features.kinds import FLOATS, INTEGERS, inner, is_time, unit_and
 FORMAT = 1
 _HEAD = struct.Struct("<BHH")  # format, layout, records
 _RECORD = struct.Struct("<qqqI")  # e, a, s, bytes of the payload
-_ONE = _HEAD.size + _RECORD.size
+_FIRST = struct.Struct(_HEAD.format + _RECORD.format[1:])  # both, of the first record
+_ONE = _FIRST.size
+_NATIVE = "@" if sys.byteorder == "little" else "<"  # reads faster; eight bytes a column need no padding
 _EPOCH = datetime(1970, 1, 1)
 _DAY = _EPOCH.toordinal()
 _LENGTH = (1 << 32) - 1
@@ -39,29 +41,31 @@ class Layout:
         self.columns = tuple((name, kind) for name, kind in columns)
         self.places = {name: place for place, (name, _) in enumerate(self.columns)}
         self.bitmap = (len(self.columns) + 7) // 8
-        self._struct = struct.Struct(f"<{self.bitmap}s" + "".join(code(kind) for _, kind in self.columns))
-        self._readers = [(place, reader(kind)) for place, (_, kind) in enumerate(self.columns) if reader(kind)]
+        self._no_nulls = bytes(self.bitmap)
+        self._numbers = struct.Struct(_NATIVE + "".join(code(kind) for _, kind in self.columns))
+        self.fixed = self.bitmap + self._numbers.size  # bytes of a payload before its tail
+        readers = [(place, reader(kind)) for place, (_, kind) in enumerate(self.columns)]
+        self._readers = [(place, read) for place, read in readers if read is not None]
         self._tails = [(place, tail_reader(kind)) for place, (_, kind) in enumerate(self.columns) if is_long(kind)]
+        self._plain = not self._readers and not self._tails
 
-    @cached_property
-    def fixed(self) -> int:
-        """Bytes of a payload before its tail."""
-        return self._struct.size
-
-    def values(self, entry: bytes, start: int) -> list[Any]:
+    def values(self, entry: bytes, start: int) -> Sequence[Any]:
         """The values of the record whose payload begins at ``start``: plain Python, None for null."""
-        nulls, *values = self._struct.unpack_from(entry, start)
-        bits = int.from_bytes(nulls, "little")
+        found = self._numbers.unpack_from(entry, start + self.bitmap)
+        none = entry.startswith(self._no_nulls, start)
+        if none and self._plain:
+            return found
+        values, bits = list(found), 0 if none else int.from_bytes(entry[start : start + self.bitmap], "little")
         for place, read in self._readers:
-            values[place] = read(values[place])
-        if self._tails:
-            base = start + self._struct.size
-            for place, read in self._tails:
-                if not bits >> place & 1:
-                    offset, length = values[place] >> 32, values[place] & _LENGTH
-                    values[place] = read(entry[base + offset : base + offset + length])
+            if not bits >> place & 1:
+                values[place] = read(values[place])
+        base = start + self.fixed
+        for place, read in self._tails:
+            if not bits >> place & 1:
+                offset, length = values[place] >> 32, values[place] & _LENGTH
+                values[place] = read(entry[base + offset : base + offset + length])
         if bits:
-            values = [None if bits >> place & 1 else value for place, value in enumerate(values)]
+            return [None if bits >> place & 1 else value for place, value in enumerate(values)]
         return values
 
 
@@ -158,17 +162,15 @@ def records(packed: bytes) -> list[Record]:
 
 def pick(packed: bytes, t: int) -> tuple[int, int, int, int] | None:
     """The record that answers at ``t``: (layout, e, s, where its payload begins); None where none is visible yet."""
-    _, layout, count = _HEAD.unpack_from(packed)
-    if count == 1:
-        e, a, s, _ = _RECORD.unpack_from(packed, _HEAD.size)
-        return (layout, e, s, _ONE) if e <= t and a <= t else None
-    found, start = None, _HEAD.size
-    for _ in range(count):
+    _, layout, count, e, a, s, length = _FIRST.unpack_from(packed)
+    found = (layout, e, s, _ONE) if e <= t and a <= t else None
+    start = _ONE
+    for _ in range(count - 1):
+        start += length
         e, a, s, length = _RECORD.unpack_from(packed, start)
         start += _RECORD.size
         if e <= t and a <= t:
             found = (layout, e, s, start)  # in order of visibility, each greater than the one before
-        start += length
     return found
 
 

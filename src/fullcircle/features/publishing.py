@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from fullcircle.features import eventpacking, packing
@@ -15,31 +14,13 @@ from fullcircle.features.engine import DEFAULT, find_engine
 from fullcircle.features.keys import encode
 from fullcircle.features.log import AVAILABLE, EVENT, TableLog
 from fullcircle.features.online import OnlineStore
+from fullcircle.features.positions import Position, keep, position
 from fullcircle.features.reading import index_of, numbers_of
 from fullcircle.types.definitions import ViewSpec
 from fullcircle.types.progress import Progress, Silent
 
 MARGIN = 5 * 10**9  # nanoseconds: what was superseded this short ago is kept, for clocks that differ
 CHUNK = 20_000  # keys written in one go
-
-
-@dataclass(frozen=True, kw_only=True)
-class Position:
-    """What of a table is online: its layouts, up to which commit, and from when on answers are exact.
-
-    ``retain`` is the longest window that can be answered, in nanoseconds. Of a definition ``spec`` is the JSON.
-    """
-
-    table: str
-    layout: int = 0
-    latest: tuple[tuple[str, str], ...] = ()
-    events: tuple[tuple[str, str], ...] = ()
-    windows: bool = False
-    identified: bool = False
-    retain: int = 0
-    number: int = 0
-    horizon: int = 0
-    published: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,39 +56,31 @@ def needs(specs: Sequence[ViewSpec], table: str) -> Needs:
     )
 
 
-def position(online: OnlineStore, table: str) -> Position:
-    """What of a table is online by now."""
-    found = online.note(f"table:{table}")
-    return Position(table=table) if found is None else msgspec.json.decode(found, type=Position)
-
-
-def position_of(online: OnlineStore, table: str, layout: int) -> Position | None:
-    """What a layout of a table was, for entries that still have it."""
-    found = online.note(f"layout:{table}:{layout}")
-    return None if found is None else msgspec.json.decode(found, type=Position)
-
-
 def publish(
     log: TableLog,
     online: OnlineStore,
     wanted: Needs,
     *,
     now: int,
+    since: int | None = None,
     engine: str = DEFAULT,
     progress: Progress | None = None,
 ) -> Published:
     """Bring the online store up to the table's latest commit; from the start where something new is wanted of it.
 
-    Nothing that could answer at ``now`` or later is left out; rows that are not visible yet wait with their key.
+    Nothing that could answer at ``since`` (by default ``now``) or later is left out; rows that are not visible yet wait
+    with their key.
     """
     progress = progress or Silent()
     state, known = log.state(), position(online, log.spec.name)
+    horizon = (now if since is None else since) - MARGIN
     grown = _grown(known, wanted, bool(log.spec.id))
+    if known.published and horizon < known.horizon and grown == known:
+        grown = replace(grown, layout=grown.layout + 1)  # it reaches further back than what was kept
     rebuilt = grown != known
     if rebuilt:
-        online.set_note(f"layout:{grown.table}:{grown.layout}", msgspec.json.encode(grown))
+        keep(online, grown, layout=True)
     since = 0 if rebuilt else known.number
-    horizon = now - MARGIN
     rows = written = 0
     if state.number > since or rebuilt:
         places, files = _new_rows(log, state, since)
@@ -116,8 +89,8 @@ def publish(
             written += _Latest(log, online, state, files, grown).write(places, horizon, engine, progress)
         if grown.windows:
             written += _Events(log, online, state, files, grown).write(places, horizon, progress)
-    moved = replace(grown, number=state.number, horizon=max(known.horizon, horizon), published=now)
-    online.set_note(f"table:{grown.table}", msgspec.json.encode(moved))
+    moved = replace(grown, number=state.number, horizon=horizon, published=now)
+    keep(online, moved)
     return Published(table=grown.table, commit=state.number, rows=rows, keys=written, rebuilt=rebuilt and rows > 0)
 
 

@@ -19,6 +19,7 @@ from fullcircle.features.answering import Plan, Vector
 from fullcircle.features.commits import TableState
 from fullcircle.features.compaction import Compacted, compact
 from fullcircle.features.log import Appended, TableLog
+from fullcircle.features.moments import moment
 from fullcircle.features.online import OnlineStore, open_online
 from fullcircle.features.training import TrainingSet
 from fullcircle.ledger.folder import locked
@@ -72,7 +73,12 @@ class Store:
     @cached_property
     def online(self) -> OnlineStore:
         """The online store, opened when first asked for."""
-        return open_online(online_url(self._settings, self._workspace.root))
+        return open_online(self.online_url)
+
+    @property
+    def online_url(self) -> str:
+        """Where the online store is."""
+        return self._settings["online"] or f"sqlite:///{self._workspace.root / 'online.db'}"
 
     # --- tables ---------------------------------------------------------------------------------------
 
@@ -103,6 +109,19 @@ class Store:
                 stacklevel=2,
             )
         return done
+
+    def ingest(self, table: FeatureTable, frame: Any) -> Appended:
+        """Append those rows of ``frame`` (pandas, the table's source as read) that the table does not hold yet.
+
+        A row is told by all that stands in it; one that is there twice is two events. Nothing is taken away.
+        """
+        from fullcircle.features.ingesting import new_rows
+
+        log = self._log(definitions.table_spec(table))
+        fresh = new_rows(log, frame)
+        return self.append(table, fresh) if len(fresh) else Appended(
+            table=table.name, batch="", rows=0, commit=log.state().number, already=True
+        )
 
     def compact(self, table: FeatureTable | TableSpec, **options: Any) -> Compacted:
         """Rewrite a table's files in order; reading is faster afterwards, and no answer changes."""
@@ -188,11 +207,14 @@ class Store:
             spec, tables, source, self._workspace, self._record, status=status, out=out, memory=memory, reuse=reuse
         )
 
-    def publish(self, view: View) -> tuple[publishing.Published, ...]:
+    def publish(self, view: View, *, exact_from: Any = None) -> tuple[publishing.Published, ...]:
         """Bring the tables of a view online, as far as rows were appended since the last time.
 
-        Afterwards this definition of the view answers. Safe to repeat; an interrupted one goes on.
+        Afterwards this definition of the view answers, for every moment from now on; or from ``exact_from`` on, for
+        rows that bring an earlier time along. Safe to repeat; an interrupted one goes on.
         """
+        now = self._clock()
+        since = now if exact_from is None else min(now, moment(exact_from))
         spec = self._defined(view)
         digest = self.register(spec)
         others = [self.spec(name, known) for name, known in self._workspace.ledger.state().published.items()]
@@ -203,7 +225,7 @@ class Store:
             with locked(self._workspace.root / f"publish-{table.name}.lock", _LOCK_SECONDS):
                 done.append(
                     publishing.publish(
-                        self._log(table), self.online, wanted, now=self._clock(), progress=self._progress
+                        self._log(table), self.online, wanted, now=now, since=since, progress=self._progress
                     )
                 )
         if self._workspace.ledger.state().published.get(spec.name) != digest:
@@ -229,7 +251,7 @@ class Store:
             now = self._clock()
             vectors = self._plan(spec).get(asked, [now] * len(asked))
         else:
-            vectors = self.historical(spec, asked, [history.moment(at)] * len(asked))
+            vectors = self.historical(spec, asked, [moment(at)] * len(asked))
         history.refuse_unkeyed(spec, vectors)
         return shape(spec, vectors, status)
 
@@ -280,11 +302,6 @@ class Store:
 
     def _record(self, kind: str, **body: Any) -> None:
         self._workspace.ledger.append(kind, body)
-
-
-def online_url(settings: Settings, root: Path) -> str:
-    """Where the online store of a workspace is."""
-    return settings["online"] or f"sqlite:///{root / 'online.db'}"
 
 
 def _source(view: View) -> Any:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from fullcircle.development.loading import LoadedProject
 from fullcircle.errors import ProjectInvalid, SnapshotNotFound
+from fullcircle.flows import views
 from fullcircle.flows.session import Session
 from fullcircle.tables import reading, snapshots
+from fullcircle.types.features import FeatureView
 from fullcircle.types.project import Table
 from fullcircle.types.turn import Snapshot
 
@@ -17,9 +19,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def read(session: Session, source: LoadedProject, table: Table) -> pd.DataFrame:
-    """Read a table of the project, its ``prepare`` included. Only columns that the project names are checked."""
+def read(session: Session, source: LoadedProject, table: Table | FeatureView) -> pd.DataFrame:
+    """Read a table of the project, its ``prepare`` included. Only columns that the project names are checked.
+
+    Of a feature view: new rows of its sources are taken into the store, and the labels come with their features.
+    """
     project = source.project
+    if isinstance(table, FeatureView):
+        return views.training_frame(session, source, table)
     used = [*project.features, project.label, *([table.time] if table.time else [])]
     with source.active():
         return reading.read(table, folder=source.folder, paths=session.settings.paths, columns=used)
@@ -61,8 +68,10 @@ def frame_of(session: Session, digest: str) -> pd.DataFrame:
     return snapshots.decode(session.workspace.blobs.get(digest))
 
 
-def describe(table: Table) -> str:
+def describe(table: Table | FeatureView) -> str:
     """Where a table comes from, without any of its content."""
+    if isinstance(table, FeatureView):
+        return f"feature view {table.name}"
     source: Any = table.source
     return source if isinstance(source, str) else f"{type(source).__module__.split('.')[0]} table in memory"
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from fullcircle import registry
 from fullcircle.deployment.target import Service, Target
-from fullcircle.flows import versions
+from fullcircle.flows import versions, views
 from fullcircle.flows.reconcile import reconcile, write_served
 from fullcircle.flows.session import Session, model_name, opened
 from fullcircle.packaging import proof as proofs
@@ -35,16 +36,21 @@ def remove(project: str | Path, *, settings: Settings | None = None, progress: P
         return remove_in(session, model_name(session, project), "asked for by hand")
 
 
-def deploy_in(session: Session, model: str) -> Deployed:
-    """Deploy within an open session."""
+def deploy_in(session: Session, model: str, *, exact_from: Any = None) -> Deployed:
+    """Deploy within an open session.
+
+    The champion's feature view is published: online answers are exact from now on, or from ``exact_from`` on.
+    """
     champion = versions.champion(session, model)
     bundle = versions.bundle(session, model, champion)
     session.progress.step("deploy", f"{model} version {champion}")
     python = proofs.environment(
         bundle, session.workspace.environments, offline=session.settings.offline, progress=session.progress
     )
+    if bundle.view is not None:
+        views.publish(session, bundle.view, exact_from)
     write_served(session)
-    service = _service(session, model, python)
+    service = _service(session, model, python, looks_up=bundle.view is not None)
     target = _target()
     action = target.plan(service).action
     running = target.apply(service, session.progress)
@@ -89,7 +95,7 @@ def _target() -> Target:
     return target
 
 
-def _service(session: Session, model: str, python: Path) -> Service:
+def _service(session: Session, model: str, python: Path, *, looks_up: bool = False) -> Service:
     return Service(
         python=python,
         served=session.workspace.served,
@@ -100,6 +106,7 @@ def _service(session: Session, model: str, python: Path) -> Service:
         port=_port(session, model),
         models=(model,),
         hosts=session.settings.hosts,
+        online=session.features.online_url if looks_up else "",
     )
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 
 from fullcircle.errors import RunNotFound
+from fullcircle.features import definitions
+from fullcircle.features.functions import requirements
 from fullcircle.flows import data
 from fullcircle.flows.session import Session
 from fullcircle.packaging.loading import restore
@@ -17,6 +19,7 @@ from fullcircle.runtimes.runtime import SavedModel
 from fullcircle.runtimes.scorer import Scorer
 from fullcircle.tables.keys import row_keys
 from fullcircle.types.contract import Contract
+from fullcircle.types.definitions import ViewSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +27,8 @@ class Draft:
     """References (digests of blobs) and small facts about one trained model.
 
     ``test`` is the blob of the test mask (one byte a row of the snapshot), ``source`` that of the project's own
-    files, ``code`` maps the module names of shipped classes to blobs.
+    files, ``code`` maps the module names of shipped classes to blobs. ``view`` is the blob of the definition of the
+    project's feature view, ``definition`` its digest; "" where it has none.
     """
 
     model: str
@@ -43,6 +47,8 @@ class Draft:
     code: Mapping[str, str]
     contract: Contract
     metric: str
+    view: str = ""
+    definition: str = ""
 
 
 def of_run(session: Session, run: str) -> Draft:
@@ -80,8 +86,18 @@ def saved_model(session: Session, draft: Draft) -> SavedModel:
         file=draft.model_file,
         types=draft.types,
         code=code,
-        requirements=libraries.needed(code),
+        requirements=tuple(sorted({*libraries.needed(code), *_needed(view_of(session, draft))})),
     )
+
+
+def view_of(session: Session, draft: Draft) -> ViewSpec | None:
+    """The definition of the feature view that a draft was made from."""
+    return definitions.decode(session.workspace.blobs.get(draft.view)) if draft.view else None
+
+
+def _needed(view: ViewSpec | None) -> tuple[str, ...]:
+    """The distributions that the on-demand functions of a view import."""
+    return libraries.needed(requirements(view.functions)) if view is not None else ()
 
 
 def scorer(session: Session, draft: Draft) -> Scorer:

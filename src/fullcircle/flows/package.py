@@ -23,6 +23,7 @@ from fullcircle.runtimes.scorer import Scorer
 from fullcircle.runtimes.values import read
 from fullcircle.settings import Settings
 from fullcircle.types.contract import Column, Value
+from fullcircle.types.definitions import ViewSpec
 from fullcircle.types.progress import Progress
 from fullcircle.types.report import Report
 from fullcircle.types.turn import Packaged
@@ -121,6 +122,7 @@ def build(session: Session, draft: drafts.Draft, report: Report) -> bundles.Bund
     frame, test = drafts.rows(session, draft)
     scorer = drafts.scorer(session, draft)
     rows = rows_of(frame[test], draft.contract)
+    view = drafts.view_of(session, draft)
     predictions = scorer.score(rows)
     main = report.measure(draft.metric)
     wheel = wheels.wheel()
@@ -130,7 +132,7 @@ def build(session: Session, draft: drafts.Draft, report: Report) -> bundles.Bund
         runtime=draft.runtime,
         saved=saved,
         contract=draft.contract,
-        golden=_golden(scorer, rows),
+        golden=_golden(scorer, rows if view is None else _without_keys(rows, view)),
         profile=profile_of(
             frame[test].reset_index(drop=True),
             [prediction.value for prediction in predictions],
@@ -142,12 +144,24 @@ def build(session: Session, draft: drafts.Draft, report: Report) -> bundles.Bund
         ),
         lock=locks.lock(
             wheel=wheel,
-            requirements=saved.requirements,
+            requirements=(*saved.requirements, *(_online(session) if view is not None else ())),
             offline=session.settings.offline,
             progress=session.progress,
         ),
         wheel=wheel,
+        view=view,
     )
+
+
+def _without_keys(rows: list[Any], view: ViewSpec) -> list[Any]:
+    """Rows that hold their features and say nothing of whose they are: a bundle travels."""
+    keys = set(view.key_columns)
+    return [{name: value for name, value in row.items() if name not in keys} for row in rows]
+
+
+def _online(session: Session) -> tuple[str, ...]:
+    """The distributions that a server needs to look features up where this workspace has them online."""
+    return ("redis",) if not session.features.online_url.startswith("sqlite:") else ()
 
 
 def _golden(scorer: Scorer, rows: list[Any]) -> list[Any]:

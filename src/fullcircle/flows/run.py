@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fullcircle.development.loading import LoadedProject
-from fullcircle.flows import data, drafts, probes, traffic, versions
+from fullcircle.flows import data, drafts, probes, traffic, versions, views
 from fullcircle.flows.deploy import deploy_in, process_of, remove_in
 from fullcircle.flows.monitor import FEWEST_ROWS, watch_in
 from fullcircle.flows.package import package_in
@@ -170,12 +170,12 @@ def _taken_up(session: Session, model: str, number: int, draft: drafts.Draft) ->
 def _live(session: Session, source: LoadedProject, turning: _Turning) -> None:
     """Deploy, monitor, retrain: the champion's life in production."""
     project = source.project
-    turning.deployed = deploy_in(session, project.name)
     champion = versions.champion(session, project.name)
-    scorer = versions.scorer(session, project.name, champion)
-    contract = scorer.contract
     draft = drafts.of_run(session, versions.find(session, project.name, champion).run)
     held_out = _held_out(session, draft)
+    turning.deployed = deploy_in(session, project.name, exact_from=_replayed_from(session, source, held_out))
+    scorer = versions.scorer(session, project.name, champion, online=True)
+    contract = scorer.contract
     session.progress.step("probe", "rows that do not fit the contract")
     turning.probes = probes.send(turning.deployed.url, project.name, contract, held_out)
     arrivals: Mapping[str, Any] = project.arrivals or {"the test rows": _unchanged}
@@ -196,7 +196,7 @@ def _live(session: Session, source: LoadedProject, turning: _Turning) -> None:
     if trigger:
         turning.retrained = retrain_in(session, source, trigger)
         if turning.retrained.decision.action == "promote":
-            moved_on = deploy_in(session, project.name)
+            moved_on = deploy_in(session, project.name, exact_from=_replayed_from(session, source, held_out))
             checked = turning.deployed
             turning.deployed = replace(moved_on, rows=checked.rows, largest_difference=checked.largest_difference)
 
@@ -227,9 +227,22 @@ def _trigger(windows: Sequence[Window]) -> str:
 
 
 def _arriving(session: Session, source: LoadedProject, arrival: Any, held_out: Any) -> Any:
+    view = source.project.view
     if isinstance(arrival, Table):
-        return data.read(session, source, arrival)
-    return data.called(source, arrival, held_out)
+        frame = data.read(session, source, arrival)
+    else:
+        frame = data.called(source, arrival, held_out)
+    # Who asks a model on a view sends keys: what is looked up is not sent along.
+    return frame if view is None else views.without_features(view, frame)
+
+
+def _replayed_from(session: Session, source: LoadedProject, held_out: Any) -> Any:
+    """The time of the earliest row that will be played as production traffic, which is answered as of its own time."""
+    view = source.project.view
+    if view is None:
+        return None
+    tables = [arrival for arrival in source.project.arrivals.values() if isinstance(arrival, Table)]
+    return views.earliest(view, [held_out, *(data.read(session, source, table) for table in tables)])
 
 
 def _held_out(session: Session, draft: drafts.Draft) -> Any:

@@ -35,7 +35,7 @@ def score(
         number = versions.champion(session, model) if version is None else version
         session.progress.step("score", f"{model} version {number}")
         frame = reading.read(Table(str(Path(table).absolute())), folder=Path.cwd(), paths=session.settings.paths)
-        scorer = versions.scorer(session, model, number)
+        scorer = versions.scorer(session, model, number, online=True)
         bundle = versions.find(session, model, number).bundle
         with PredictionLog(session.workspace.predictions) as log:
 

@@ -13,7 +13,7 @@ from typing import Never
 
 from fullcircle.deployment import process
 from fullcircle.errors import FullcircleError, PortInUse, ServerFailed, VersionNotFound, WorkspaceUnusable
-from fullcircle.flows import versions
+from fullcircle.flows import versions, views
 from fullcircle.flows.reconcile import reconcile, write_served
 from fullcircle.flows.session import Session, opened
 from fullcircle.settings import Settings
@@ -42,7 +42,9 @@ def serve(*, settings: Settings | None = None, progress: Progress | None = None)
                 "there is no champion to serve yet", next_step="run a project first: fullcircle run PROJECT"
             )
         for model, champion in session.workspace.ledger.state().champions.items():
-            versions.bundle(session, model, champion)  # what is damaged is refused before anything is served
+            bundle = versions.bundle(session, model, champion)  # what is damaged is refused before anything is served
+            if bundle.view is not None:
+                views.publish(session, bundle.view)
         host, port = session.settings["host"], session.settings.port
         if not process.can_listen(host, port):
             raise PortInUse(
@@ -68,6 +70,7 @@ def _arguments(session: Session) -> list[str]:
         "--host", session.settings["host"],
         "--port", str(session.settings.port),
         "--hosts", ",".join(session.settings.hosts),
+        "--online", session.features.online_url,
     ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ import msgspec
 from fullcircle.development.loading import LoadedProject, load
 from fullcircle.errors import FullcircleError, WorkspaceUnusable
 from fullcircle.exploration.tracking import Tracking
+from fullcircle.features.store import Store
 from fullcircle.ledger.state import State
 from fullcircle.ledger.workspace import Workspace
 from fullcircle.settings import Settings
@@ -38,6 +39,11 @@ class Session:
     def tracking(self) -> Tracking:
         """MLflow, imported when first asked for (that takes a second or two)."""
         return Tracking(self.workspace.mlflow_uri, self.workspace.artifacts)
+
+    @cached_property
+    def features(self) -> Store:
+        """The feature store of this workspace."""
+        return Store(self.workspace, self.settings, progress=self.progress)
 
     def record(self, kind: str, *, guard: Callable[[State], None] | None = None, **body: Any) -> int:
         """Append a fact; fields that are None are left out. Returns its number.
@@ -74,8 +80,9 @@ def opened(
     with Workspace.open(settings, create=create or bool(settings["ledger"])) as workspace:
         if verify:
             workspace.ledger.state()
+        session = Session(settings, workspace, progress or Silent())
         try:
-            yield Session(settings, workspace, progress or Silent())
+            yield session
         except OSError as error:
             if isinstance(error, FullcircleError) or not _of_workspace(error, workspace):
                 raise
@@ -84,6 +91,9 @@ def opened(
                 received=str(error.filename or workspace.root),
                 next_step="make it writable and see that there is space, or name another folder with --workspace",
             ) from error
+        finally:
+            if "features" in vars(session):
+                session.features.close()
 
 
 def _of_workspace(error: OSError, workspace: Workspace) -> bool:

@@ -15,7 +15,7 @@ from fullcircle.development import training
 from fullcircle.development.loading import LoadedProject
 from fullcircle.errors import ModelRefused
 from fullcircle.evaluation.metrics import Metric, main_metric
-from fullcircle.flows import drafts
+from fullcircle.flows import drafts, views
 from fullcircle.flows.evaluate import measured, report_on
 from fullcircle.flows.material import Material, prepare
 from fullcircle.flows.session import Session, loaded, opened, with_params
@@ -215,6 +215,8 @@ def _final_run(
         metric=metric.name,
         value=found.value if found and found.usable else None,
         draft=digest,
+        view=source.project.view.name if source.project.view is not None else None,
+        definition=draft.definition or None,
     )
     return Trained(
         model=project.name,
@@ -247,6 +249,8 @@ def _draft(
     contract = material.contract
     if material.task == "classification":
         contract = replace(contract, classes=training.classes(model, contract))
+    view = source.project.view
+    definition, view_blob = ("", "") if view is None else views.definition(session, view)
     return drafts.Draft(
         model=source.project.name,
         run=run,
@@ -264,6 +268,8 @@ def _draft(
         code={module: blobs.put(text) for module, text in saved.code.items()},
         contract=contract,
         metric=metric,
+        view=view_blob,
+        definition=definition,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fullcircle.errors import VersionNotFound
+from fullcircle.flows import views
 from fullcircle.flows.session import Session
 from fullcircle.ledger.state import VersionState
 from fullcircle.packaging.bundle import Bundle, open_bundle
@@ -41,11 +42,16 @@ def bundle(session: Session, model: str, version: int) -> Bundle:
     return open_bundle(session.workspace.blobs.get(find(session, model, version).bundle))
 
 
-def scorer(session: Session, model: str, version: int) -> Scorer:
-    """A scorer that answers exactly as the packaged version does."""
+def scorer(session: Session, model: str, version: int, *, online: bool = False) -> Scorer:
+    """A scorer that answers exactly as the packaged version does.
+
+    With ``online`` it looks up the features that a row does not bring along, where the version has a feature view.
+    """
+    found = bundle(session, model, version)
     return scorer_of(
-        bundle(session, model, version),
+        found,
         session.folder("code"),
         version=version,
         digest=find(session, model, version).bundle,
+        enrich=views.enricher(session, found) if online else None,
     )

@@ -8,6 +8,7 @@ Files, format 1 (``manifest.json`` first, the others by name):
     golden.json      rows with the answers that were evaluated
     profile.json     the reference that windows are compared with
     lock.txt         exact packages with hashes
+    features.json    the definition of the feature view, where the model has one: it is then asked with keys only
     wheels/<file>    fullcircle's own wheel, hashed in the lock
     code/<path>.py   the source of the project's own classes, where the model has some
 
@@ -32,6 +33,7 @@ from fullcircle.packaging.lock import WHEELS, pins, travelling
 from fullcircle.runtimes.runtime import SavedModel
 from fullcircle.types.bundle import BUNDLE_FORMAT, Manifest
 from fullcircle.types.contract import Contract, Value, Verdict
+from fullcircle.types.definitions import ViewSpec
 from fullcircle.types.monitoring import Profile
 from fullcircle.types.prediction import Prediction
 
@@ -40,10 +42,11 @@ CONTRACT = "contract.json"
 GOLDEN = "golden.json"
 PROFILE = "profile.json"
 LOCK = "lock.txt"
+FEATURES = "features.json"
 
 _MODULE = r"[A-Za-z_][A-Za-z0-9_]*"
 _NAME = re.compile(
-    rf"manifest\.json|contract\.json|golden\.json|profile\.json|lock\.txt|model\.[a-z0-9]{{1,16}}"
+    rf"manifest\.json|contract\.json|golden\.json|profile\.json|lock\.txt|features\.json|model\.[a-z0-9]{{1,16}}"
     rf"|{WHEELS}/[A-Za-z0-9_.+!-]+\.whl|code/(?:{_MODULE}/)*{_MODULE}\.py"
 )
 _FIELDS = {
@@ -90,6 +93,11 @@ class Bundle:
         return _decode(self.files[PROFILE], Profile, PROFILE)
 
     @cached_property
+    def view(self) -> ViewSpec | None:
+        """The definition of the feature view, None where callers send the features themselves."""
+        return _decode(self.files[FEATURES], ViewSpec, FEATURES) if FEATURES in self.files else None
+
+    @cached_property
     def lock(self) -> str:
         """The text of the lock."""
         try:
@@ -116,6 +124,7 @@ def build(
     lock: str,
     wheel: tuple[str, bytes],
     python: str | None = None,
+    view: ViewSpec | None = None,
 ) -> Bundle:
     """Put a bundle together and audit it as if it had come from elsewhere.
 
@@ -134,6 +143,7 @@ def build(
         GOLDEN: _encode(answers, tuple[GoldenRow, ...], GOLDEN),
         PROFILE: _encode(profile, Profile, PROFILE),
         LOCK: lock.encode(),
+        **({} if view is None else {FEATURES: _encode(view, ViewSpec, FEATURES)}),
         f"{WHEELS}/{wheel[0]}": wheel[1],
         **{_source(module): source for module, source in saved.code.items()},
     }
@@ -248,6 +258,8 @@ def _check_content(bundle: Bundle) -> None:
     if not names or len(names) != len(bundle.contract.columns):
         raise _invalid(f"{CONTRACT} has no columns, or two of one name")
     _ = bundle.profile
+    if bundle.view is not None and (twice := {*bundle.view.key_columns} & {*bundle.view.order}):
+        raise _invalid(f"{FEATURES} has a feature with the name of a key", received=", ".join(sorted(twice)))
 
 
 def _source(module: str) -> str:

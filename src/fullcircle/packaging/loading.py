@@ -16,7 +16,7 @@ import msgspec
 from fullcircle import registry
 from fullcircle.packaging.bundle import Bundle, GoldenRow
 from fullcircle.runtimes.runtime import SavedModel
-from fullcircle.runtimes.scorer import Scorer
+from fullcircle.runtimes.scorer import Enrich, Scorer
 from fullcircle.types.prediction import Prediction
 
 _SHOWN = 5
@@ -37,11 +37,19 @@ class Replay:
     differences: tuple[str, ...] = ()
 
 
-def scorer(bundle: Bundle, code_folder: Path, *, version: int = 0, digest: str | None = None) -> Scorer:
+def scorer(
+    bundle: Bundle,
+    code_folder: Path,
+    *,
+    version: int = 0,
+    digest: str | None = None,
+    enrich: Enrich | None = None,
+) -> Scorer:
     """Build the model of a bundle, and the scorer that answers with it.
 
     The source of the project's own classes is kept under ``code_folder``, which may be shared by bundles and by
-    processes. ``version`` and ``digest`` (by default the bundle's own) are written into each prediction. Raises
+    processes. ``version`` and ``digest`` (by default the bundle's own) are written into each prediction; ``enrich``
+    completes rows for a bundle with a feature view. Raises
     ModelRefused where the model holds a type that may not be loaded, PluginUnknown where its runtime is missing.
     """
     return Scorer(
@@ -50,6 +58,7 @@ def scorer(bundle: Bundle, code_folder: Path, *, version: int = 0, digest: str |
         name=bundle.manifest.model,
         version=version,
         bundle=bundle.digest if digest is None else digest,
+        enrich=enrich,
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.errors import PredictionInvalid
-from fullcircle.runtimes.contracts import context_of, examine, rows_of, to_frame
+from fullcircle.runtimes.contracts import context_of, examine, rows_of, to_frame, worst
 from fullcircle.types.contract import Contract, Problem, Value, Verdict
 from fullcircle.types.prediction import Prediction
 
@@ -18,19 +19,41 @@ if TYPE_CHECKING:
 Answer = tuple[Value, tuple[float, ...] | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Enriched:
+    """A row with what was looked up for it, what stood in the way, and how it was looked up, for the log."""
+
+    row: object
+    problems: tuple[Problem, ...] = ()
+    lookup: Mapping[str, Any] | None = None
+
+
+Enrich = Callable[[Sequence[object]], Sequence[Enriched]]
+
+
 class Scorer:
     """A contract and a model: rows in, one prediction a row out, in the same order.
 
     ``name``, ``version`` and ``bundle`` are written into each prediction. A scorer holds no state of its own:
-    threads may share it where they may share the model.
+    threads may share it where they may share the model and ``enrich``, which completes rows before they are judged.
     """
 
-    def __init__(self, contract: Contract, model: Any, *, name: str = "", version: int = 0, bundle: str = "") -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        model: Any,
+        *,
+        name: str = "",
+        version: int = 0,
+        bundle: str = "",
+        enrich: Enrich | None = None,
+    ) -> None:
         self.contract = contract
         self.model = model
         self.name = name
         self.version = version
         self.bundle = bundle
+        self.enrich = enrich
         self._probable = contract.task == "classification" and hasattr(model, "predict_proba")
         self._labels = tuple(str(label) for label in contract.classes)
 
@@ -39,15 +62,24 @@ class Scorer:
 
         A row whose policy is "fallback" gets the contract's prior, without probabilities. A row on which the
         model raises or answers with anything but a finite number (or a known class) is rejected with the reason
-        "model"; its neighbours are answered all the same. Never raises for a row.
+        "model"; its neighbours are answered all the same. Never raises for a row; what ``enrich`` raises for all of
+        them comes out.
         """
-        judged = [examine(self.contract, row) for row in rows]
+        found = [Enriched(row) for row in rows] if self.enrich is None else self.enrich(rows)
+        judged = [self._judged(one) for one in found]
         asked = [place for place, (verdict, _) in enumerate(judged) if verdict.status not in ("rejected", "fallback")]
         answers = dict(zip(asked, self._answers([judged[place][1] for place in asked]), strict=True))
         return tuple(
-            self._prediction(verdict, values, answers.get(place), rows[place])
+            self._prediction(verdict, values, answers.get(place), found[place])
             for place, (verdict, values) in enumerate(judged)
         )
+
+    def _judged(self, one: Enriched) -> tuple[Verdict, dict[str, Value]]:
+        verdict, values = examine(self.contract, one.row)
+        if one.problems:
+            actions = [problem.action for problem in (*one.problems, *verdict.problems)]
+            verdict = Verdict(status=worst(actions), problems=(*one.problems, *verdict.problems))
+        return verdict, values
 
     def predict(self, frame: pd.DataFrame) -> np.ndarray[Any, Any]:
         """The predicted value of each row of a frame, through the contract: shape (n,).
@@ -83,7 +115,7 @@ class Scorer:
         return np.array(found, dtype=np.float64).reshape(len(found), len(self._labels))
 
     def _prediction(
-        self, verdict: Verdict, values: Mapping[str, Value], answer: Answer | str | None, row: object
+        self, verdict: Verdict, values: Mapping[str, Value], answer: Answer | str | None, asked: Enriched
     ) -> Prediction:
         value: Value = None
         probabilities: Mapping[str, float] | None = None
@@ -106,7 +138,8 @@ class Scorer:
             version=self.version,
             bundle=self.bundle,
             inputs=inputs,
-            context=context_of(self.contract, row),
+            context=context_of(self.contract, asked.row),
+            lookup=asked.lookup,
         )
 
     def _answers(self, rows: Sequence[Mapping[str, Value]]) -> list[Answer | str]:

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fullcircle.errors import PredictionNotFound, ServerBusy, WorkspaceUnusable
+from fullcircle.errors import (
+    FullcircleError,
+    OnlineStoreUnavailable,
+    PredictionNotFound,
+    ServerBusy,
+    ViewNotPublished,
+    WorkspaceUnusable,
+)
 from fullcircle.server.follower import Loaded
 from fullcircle.server.http import Answer, answer
 from fullcircle.server.requests import Label, labels, predictions, unfit
@@ -27,8 +34,12 @@ class Desk:
     def predict(self, loaded: Loaded, rows: Sequence[dict[str, Any]]) -> Answer:
         """Answer all rows by one version. Raises ServerBusy where the log cannot be written: nothing unrecorded."""
         scorer = loaded.scorer
+        try:
+            scored = scorer.score(rows)
+        except (OnlineStoreUnavailable, ViewNotPublished) as error:
+            raise _not_looked_up(error) from error
         found = signed(
-            scorer.score(rows), scorer.contract, model=loaded.model, version=loaded.version, bundle=loaded.bundle
+            scored, scorer.contract, model=loaded.model, version=loaded.version, bundle=loaded.bundle
         )
         try:
             logged = self._log.append(found)
@@ -66,6 +77,14 @@ class Desk:
             return find(self._folder, number).model == model
         except PredictionNotFound:
             return False
+
+
+def _not_looked_up(error: FullcircleError) -> ServerBusy:
+    _logger.error("features cannot be looked up: %s", error)
+    return ServerBusy(
+        "the features of the model cannot be looked up at the moment",
+        next_step="try again; whoever runs the server: look at its log and at the online store",
+    )
 
 
 def _unrecorded(error: WorkspaceUnusable) -> ServerBusy:

@@ -106,7 +106,8 @@ def _serve(options: argparse.Namespace) -> None:
             ) from error
         desk = Desk(options.predictions)
         names = frozenset(name for name in options.models.split(",") if name)
-        follower = Follower(options.served, Opener(options.code_cache), only=names)
+        opener = Opener(options.code_cache, options.online)
+        follower = Follower(options.served, opener, only=names)
         app = App(
             lambda: follower.view, desk, hosts=[name.strip() for name in options.hosts.split(",") if name.strip()]
         )
@@ -185,6 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--hosts", default="", help="names beside loopback's, for a proxy, separated by commas")
     parser.add_argument("--port", type=_port, default=8710, help="the port; 0 is any free one")
     parser.add_argument("--models", default="", help="serve only these names, separated by commas")
+    parser.add_argument("--online", default="", help="the URL of the online store, for models with a feature view")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     return parser
 

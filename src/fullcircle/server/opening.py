@@ -5,20 +5,27 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from fullcircle.errors import BundleInvalid
-from fullcircle.packaging.bundle import open_bundle
+from fullcircle.errors import BundleInvalid, ViewNotPublished
+from fullcircle.features.answering import Plan
+from fullcircle.features.online import OnlineStore, open_online
+from fullcircle.features.serving import Enricher
+from fullcircle.packaging.bundle import Bundle, open_bundle
 from fullcircle.packaging.loading import check_golden, scorer
-from fullcircle.runtimes.scorer import Scorer
+from fullcircle.runtimes.scorer import Enrich, Scorer
 from fullcircle.server.follower import Entry
 
 TOLERANCE = 1e-9  # another CPU may order a sum differently; a model that differs more is not the packaged one
 
 
 class Opener:
-    """Opens bundles. Their own code is laid out in a folder of ``code``, one for each bundle."""
+    """Opens bundles. Their own code is laid out in a folder of ``code``, one for each bundle.
 
-    def __init__(self, code: Path) -> None:
-        self._code = code
+    ``online`` is the URL of the online store, where models with a feature view look their features up.
+    """
+
+    def __init__(self, code: Path, online: str = "") -> None:
+        self._code, self._url = code, online
+        self._online: OnlineStore | None = None
 
     def __call__(self, path: Path, name: str, entry: Entry) -> Scorer:
         """The scorer of the bundle at ``path``. Raises BundleInvalid, BundleTooNew or OSError, never half a model.
@@ -44,4 +51,19 @@ class Opener:
                 allowed=f"at most {TOLERANCE:g}",
                 next_step="serve it with the Python environment of its own bundle",
             )
+        found.enrich = self._enrich(bundle)
         return found
+
+    def _enrich(self, bundle: Bundle) -> Enrich | None:
+        if bundle.view is None:
+            return None
+        if not self._url:
+            raise ViewNotPublished(
+                "the model looks features up, and this server was not told where",
+                received=f"view {bundle.view.name}",
+                next_step="start it with --online URL, or deploy it with: fullcircle deploy",
+            )
+        self._online = self._online or open_online(self._url, create=False)
+        plan = Plan(bundle.view, self._online)
+        plan.check()
+        return Enricher(plan, bundle.contract)

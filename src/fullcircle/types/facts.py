@@ -27,7 +27,7 @@ class Fact:
 FACTS: Mapping[str, tuple[str, ...]] = {
     "ledger.created": ("ledger", "format"),
     "snapshot.created": ("model", "snapshot", "rows", "columns", "source", "parent"),
-    "run.finished": ("model", "run", "snapshot", "code", "candidate", "metric", "value", "draft"),
+    "run.finished": ("model", "run", "snapshot", "code", "candidate", "metric", "value", "draft", "view", "definition"),
     "report.recorded": ("model", "run", "report", "passed", "champion"),
     "bundle.built": ("model", "run", "bundle", "bytes"),
     "bundle.proven": ("model", "bundle", "proof", "same_bits"),

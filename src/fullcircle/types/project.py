@@ -8,13 +8,16 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fullcircle.errors import ProjectInvalid
 from fullcircle.types.contract import POLICIES, Policy
 from fullcircle.types.durations import byte_count, duration, per_year
 
 Fit = Callable[..., Any]
+if TYPE_CHECKING:
+    from fullcircle.types.features import FeatureView
+
 _LARGEST = sys.float_info.max
 _LARGEST_SEED = 2**32 - 1  # of numpy's and scikit-learn's generators
 Scalar = str | int | float | bool | None
@@ -222,6 +225,8 @@ class Retrain:
 class Project:
     """Everything fullcircle needs to know about one model.
 
+    ``data`` is a Table (or what one is made of), or a FeatureView with labels: then ``features`` are by default all of
+    the view's and the request columns, and whoever asks for a prediction sends keys and request columns only.
     ``fit(X, y, **params)`` takes a pandas DataFrame of ``features`` and a Series, and returns an object with
     ``predict`` (and ``predict_proba`` for classes). Instead of ``fit``, ``candidates`` names several; the best on
     a validation part of the training rows goes on. ``test`` is the share of rows kept for the report: the
@@ -232,7 +237,7 @@ class Project:
     name: str
     data: Any
     label: str
-    features: Sequence[str]
+    features: Sequence[str] = ()
     fit: Fit | None = None
     candidates: Mapping[str, Fit] = field(default_factory=dict)
     params: Mapping[str, Scalar] = field(default_factory=dict)
@@ -254,13 +259,34 @@ class Project:
                 allowed="1 to 63 of a-z, 0-9, - and _, beginning with a letter or digit",
                 next_step='write for example name="bike-demand"',
             )
-        if not isinstance(self.data, Table):
+        if self.view is not None:
+            self._check_view(self.view)
+        elif not isinstance(self.data, Table):
             object.__setattr__(self, "data", Table(self.data))
         _name("label", self.label)
         self._check_types()
         self._check_features()
         self._check_fit()
         self._check_rest()
+
+    @property
+    def view(self) -> FeatureView | None:
+        """The feature view that the project's rows come from, where it has one."""
+        from fullcircle.types.features import FeatureView
+
+        return self.data if isinstance(self.data, FeatureView) else None
+
+    def _check_view(self, view: FeatureView) -> None:
+        if view.labels is None or view.labels.time is None:
+            raise ProjectInvalid(
+                f"the view {view.name!r} has no labels with a time, so there is nothing to learn from",
+                next_step='say labels=fc.Table(..., time="COLUMN") in the FeatureView',
+            )
+        given = (*view.names, *view.request)
+        if not self.features:
+            object.__setattr__(self, "features", given)
+        for name in self.features if isinstance(self.features, Sequence) else ():
+            _one_of(f"a feature of a project on the view {view.name!r}", name, given)
 
     def _check_types(self) -> None:
         for name in ("candidates", "params", "arrivals"):

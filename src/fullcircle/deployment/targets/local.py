@@ -121,6 +121,8 @@ def _arguments(service: Service) -> tuple[str, ...]:
     }
     if service.hosts:  # an older bundle's server does not know this option: it is given only where it is needed
         options["--hosts"] = ",".join(service.hosts)
+    if service.online:
+        options["--online"] = service.online
     flags = [str(part) for pair in options.items() for part in pair]
     # The link of a virtual environment is its identity: it must not be resolved.
     return (str(service.python.absolute()), "-I", "-m", "fullcircle.server", *flags)

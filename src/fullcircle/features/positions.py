@@ -1,0 +1,46 @@
+"""What of each table is online, as notes in the online store: layouts, how far, and from when on answers are exact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from fullcircle.features.online import OnlineStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """What of a table is online: its layouts, up to which commit, and from when on answers are exact.
+
+    ``retain`` is the longest window that can be answered, in nanoseconds. Of a definition ``spec`` is the JSON.
+    """
+
+    table: str
+    layout: int = 0
+    latest: tuple[tuple[str, str], ...] = ()
+    events: tuple[tuple[str, str], ...] = ()
+    windows: bool = False
+    identified: bool = False
+    retain: int = 0
+    number: int = 0
+    horizon: int = 0
+    published: int = 0
+
+
+def position(online: OnlineStore, table: str) -> Position:
+    """What of a table is online by now."""
+    found = online.note(f"table:{table}")
+    return Position(table=table) if found is None else msgspec.json.decode(found, type=Position)
+
+
+def position_of(online: OnlineStore, table: str, layout: int) -> Position | None:
+    """What a layout of a table was, for entries that still have it."""
+    found = online.note(f"layout:{table}:{layout}")
+    return None if found is None else msgspec.json.decode(found, type=Position)
+
+
+def keep(online: OnlineStore, known: Position, *, layout: bool = False) -> None:
+    """Write a position down, or with ``layout`` what its layout means, before any entry has it."""
+    name = f"layout:{known.table}:{known.layout}" if layout else f"table:{known.table}"
+    online.set_note(name, msgspec.json.encode(known))

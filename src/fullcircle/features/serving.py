@@ -1,0 +1,125 @@
+"""Serving: what a caller sends becomes the row that a model sees, with its features looked up and noted for the log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from fullcircle.errors import RequestInvalid
+from fullcircle.features.answering import Plan, Vector
+from fullcircle.features.definitions import digest, outputs
+from fullcircle.features.moments import moment
+from fullcircle.runtimes.scorer import Enriched
+from fullcircle.types.contract import Contract, Problem
+from fullcircle.types.definitions import ViewSpec
+
+Row = Mapping[str, Any]
+History = Callable[[ViewSpec, Sequence[Row], Sequence[int]], list[Vector]]
+
+
+class Enricher:
+    """Completes rows with the features of a view: what the caller passes is kept, the rest is looked up by its keys.
+
+    A row that brings the view's column of time is answered as of that time: from the online store where that is exact,
+    else from ``history`` where there is one. One thread at a time.
+    """
+
+    def __init__(
+        self, plan: Plan, contract: Contract, *, history: History | None = None, clock: Callable[[], int] = time.time_ns
+    ) -> None:
+        self.spec = plan.spec
+        self._plan, self._history, self._clock = plan, history, clock
+        self._kinds = outputs(plan.spec)
+        self._wanted = frozenset(contract.names) & self._kinds.keys()
+        self._private = frozenset(column.name for column in contract.columns if column.private)
+        self._known = {"view": plan.spec.name, "definition": digest(plan.spec)}
+
+    def __call__(self, rows: Sequence[object]) -> list[Enriched]:
+        """One completed row for each, in order. A row that cannot be looked up gets a problem, its neighbours do not."""
+        found: list[Enriched] = [Enriched(row) for row in rows]
+        asked: list[tuple[int, Row, int]] = []
+        now = self._clock()
+        for place, row in enumerate(rows):
+            if isinstance(row, Mapping) and not self._wanted <= row.keys():
+                at = self._moment(row, now)
+                if isinstance(at, Problem):
+                    found[place] = Enriched(row, (at,))
+                else:
+                    asked.append((place, row, at))
+        for place, row, at, vector in self._answers(asked, now):
+            found[place] = vector if isinstance(vector, Enriched) else self._completed(row, at, vector)
+        return found
+
+    def _moment(self, row: Row, now: int) -> int | Problem:
+        value = row.get(self.spec.time)
+        if value is None:
+            return now
+        try:
+            return moment(value)
+        except (RequestInvalid, OverflowError) as error:
+            what = getattr(error, "what", str(error))
+            return Problem(column=self.spec.time, reason="wrong_type", action="reject", text=what)
+
+    def _answers(self, asked: list[tuple[int, Row, int]], now: int) -> list[tuple[int, Row, int, Vector | Enriched]]:
+        exact = self._plan.exact_from() if any(at < now for _, _, at in asked) else now
+        online = [one for one in asked if one[2] >= exact]
+        past = [one for one in asked if one[2] < exact]
+        found: list[tuple[int, Row, int, Vector | Enriched]] = []
+        for group, ask in ((online, self._plan.get), (past, self._past)):
+            if group:
+                vectors = ask([row for _, row, _ in group], [at for _, _, at in group])
+                found += [(*one, vector) for one, vector in zip(group, vectors, strict=True)]
+        return found
+
+    def _past(self, rows: Sequence[Row], moments: Sequence[int]) -> Sequence[Vector | Enriched]:
+        if self._history is not None:
+            return self._history(self.spec, rows, moments)
+        text = "the online store does not reach back to this time; publish the view with an earlier exact_from"
+        problem = Problem(column=self.spec.time, reason="outside", action="reject", text=text)
+        return [Enriched(row, (problem,)) for row in rows]
+
+    def _completed(self, row: Row, at: int, vector: Vector) -> Enriched:
+        if vector.unkeyed:
+            return Enriched(row, tuple(self._unkeyed(row, column) for column in vector.unkeyed))
+        own = {name: value for name, value in row.items() if name not in self._kinds}
+        values = {name: row[name] if name in row else plain(vector.values[name]) for name in self._wanted}
+        passed = [name for name in self._kinds if name in row]
+        lookup = {
+            **self._known,
+            "at": at,
+            "values": {
+                name: logged(value)
+                for name, value in vector.values.items()
+                if name not in row and name not in self._private
+            },
+            "states": {name: state for name, state in vector.states.items() if name not in self._private},
+            **({"passed": passed} if passed else {}),
+            **({"failed": vector.failed} if vector.failed else {}),
+        }
+        return Enriched(own | values, (), lookup)
+
+    def _unkeyed(self, row: Row, column: str) -> Problem:
+        if row.get(column) is None:
+            return Problem(column=column, reason="missing", action="reject", text="the key is missing")
+        return Problem(column=column, reason="wrong_type", action="reject", text="the value cannot be a key of this view")
+
+
+def plain(value: Any) -> Any:
+    """A feature as the contract reads it: decimals are floats, as they are in training frames."""
+    return float(value) if isinstance(value, Decimal) else value
+
+
+def logged(value: Any) -> Any:
+    """A feature as it stands in the log: exact, in JSON. What JSON has no form for is text."""
+    if isinstance(value, float):
+        return value if value - value == 0.0 else str(value)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, list):
+        return [logged(one) for one in value]
+    if isinstance(value, date):
+        return value.isoformat()
+    return value.hex() if isinstance(value, bytes) else str(value)

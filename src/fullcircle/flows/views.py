@@ -1,0 +1,90 @@
+"""Feature views in the circle: their sources read, their labels joined, their definitions kept with the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from fullcircle.development.loading import LoadedProject
+from fullcircle.features.answering import Plan
+from fullcircle.features.serving import Enricher
+from fullcircle.flows.session import Session
+from fullcircle.packaging.bundle import Bundle
+from fullcircle.runtimes.scorer import Enrich
+from fullcircle.tables import reading
+from fullcircle.types.definitions import ViewSpec
+from fullcircle.types.features import FeatureView
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def ingest(session: Session, source: LoadedProject, view: FeatureView) -> None:
+    """Take what is new in the sources of a view's tables into the store."""
+    for table in view.tables:
+        if table.source is None:
+            continue
+        with source.active():
+            frame = reading.read(table.source, folder=source.folder, paths=session.settings.paths)
+        done = session.features.ingest(table, frame)
+        if done.rows and not done.already:
+            session.progress.note(f"{done.rows} rows taken into {table.name}")
+
+
+def training_frame(session: Session, source: LoadedProject, view: FeatureView) -> pd.DataFrame:
+    """The labels of a view with its features, as they were known at the time of each; for a model, as pandas."""
+    ingest(session, source, view)
+    assert view.labels is not None  # a project is not made of a view without
+    with source.active():
+        labels = reading.read(view.labels, folder=source.folder, paths=session.settings.paths)
+    trained = session.features.train(view, labels)
+    for note in trained.notes:
+        session.progress.note(note)
+    return for_models(trained.frame)
+
+
+def for_models(frame: pd.DataFrame) -> pd.DataFrame:
+    """Decimals as floats: models have no other numbers, and serving gives them the same."""
+    from decimal import Decimal
+
+    made = frame.copy()
+    for name in made.columns:
+        column = made[name]
+        present = column.dropna()
+        if column.dtype == object and len(present) and isinstance(present.iloc[0], Decimal):
+            made[name] = column.map(float, na_action="ignore").astype("float64")
+    return made
+
+
+def definition(session: Session, view: FeatureView) -> tuple[str, str]:
+    """The digest of what a view means now, and the blob that keeps it."""
+    spec = session.features.define(view)
+    digest = session.features.register(spec)
+    return digest, session.workspace.ledger.state().views[spec.name][digest]
+
+
+def publish(session: Session, spec: ViewSpec, exact_from: Any = None) -> None:
+    """Bring a view online, and say what was done."""
+    for done in session.features.publish(spec, exact_from=exact_from):
+        session.progress.note(f"{done.table}: {done.keys} keys published")
+
+
+def enricher(session: Session, bundle: Bundle) -> Enrich | None:
+    """What completes rows for a bundle's model in this workspace: online answers, and those of any earlier time."""
+    spec = bundle.view
+    if spec is None:
+        return None
+    plan = Plan(spec, session.features.online)
+    plan.check()
+    return Enricher(plan, bundle.contract, history=session.features.historical)
+
+
+def without_features(view: FeatureView, frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows as a caller would send them: without what is looked up."""
+    return frame.drop(columns=[name for name in view.names if name in frame.columns])
+
+
+def earliest(view: FeatureView, rows: Sequence[pd.DataFrame]) -> Any:
+    """The earliest time in these frames, None where none has one."""
+    times = [frame[view.time].min() for frame in rows if view.time in frame.columns and len(frame)]
+    return min(times, default=None)
