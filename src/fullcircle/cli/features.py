@@ -80,7 +80,9 @@ def features_get(
 @features.command("verify")
 def features_verify(
     view: View,
-    since: Annotated[str | None, typer.Option("--since", help="UTC time, ISO 8601. Default: all that is logged.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="UTC time, ISO 8601. Default: all that is logged.")
+    ] = None,
     workspace: Workspace = None,
     as_json: Json = False,
 ) -> None:

@@ -70,16 +70,20 @@ def answer(found: Any) -> RenderableType:
 
 def verified(found: Any) -> RenderableType:
     """How what was served compares with the tables."""
-    wrong = sum(one.mismatches for one in found.features)
     compared = sum(one.compared for one in found.features)
     rows = [
-        (one.name, one.compared, one.mismatches, one.missing, one.extra, number(one.largest_difference), one.late)
+        (one.name, one.compared, one.mismatches, one.missing, one.extra, number(one.largest_difference))
         for one in found.features
     ]
-    columns = ("feature", "compared", "mismatches", "missing", "extra", "largest difference", "late")
+    columns = ("feature", "compared", "mismatches", "missing", "extra", "largest difference")
     since = f" since {found.since}" if found.since else ""
     head = f"{found.predictions} predictions{since}, {compared} values of {found.view} {found.definition[:SHORT]}: "
-    said = Text(head + (f"{wrong} differ" if wrong else "all agree"), style="red" if wrong else "green")
+    if not found.predictions:
+        said = Text(f"{head}nothing to compare", style="yellow")
+    elif wrong := sum(one.mismatches for one in found.features):
+        said = Text(f"{head}{wrong} differ, for example: fullcircle why {found.examples[0]}", style="red")
+    else:
+        said = Text(f"{head}all agree", style="green")
     return Group(table("served against recomputed", columns, rows, whole=1), *map(Text, found.notes), said)
 
 
@@ -159,7 +163,7 @@ def _champion(use: Any) -> str:
 def _share(value: float | None) -> str:
     if value is None:
         return "-"
-    return "0" if not value else f"{100 * value:.2g} %"
+    return "0" if not value else f"{100 * value:.3g} %"
 
 
 def _minute(time: str | None) -> str | None:

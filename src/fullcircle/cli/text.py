@@ -242,6 +242,7 @@ def why(found: Any) -> RenderableType:
         ("prediction", f"{prediction.value} at {prediction.time[:19]}, verdict {prediction.verdict.status}"),
         *(("", problem.text) for problem in prediction.verdict.problems),
         ("row", inputs),
+        *((f"features of {one.table}", _origin(one)) for one in found.features),
         ("outcome", outcome),
         ("version", f"{prediction.model} {prediction.version}"),
         ("bundle", found.bundle),
@@ -255,6 +256,15 @@ def why(found: Any) -> RenderableType:
         ("snapshot", f"{found.snapshot.digest} ({found.snapshot.rows} rows from {found.snapshot.source})"),
     ]
     return table(f"why {prediction.id}", ("", ""), rows)
+
+
+def _origin(one: Any) -> str:
+    if one.commit is None:
+        return f"{', '.join(one.features)}: no row was known"
+    return (
+        f"{', '.join(one.features)}: latest row {one.row} of batch {one.batch} (commit {one.commit}), event "
+        f"{one.event[:19]}, known from {one.available[:19]}; {one.events} rows known then"
+    )
 
 
 def audit(found: Any) -> RenderableType:

@@ -8,6 +8,7 @@ from typing import Any
 
 _HOME = {
     "Feature": "fullcircle.types.features",
+    "FeatureStore": "fullcircle.features.feast_names",
     "FeatureTable": "fullcircle.types.features",
     "FeatureView": "fullcircle.types.features",
     "Lookup": "fullcircle.features.transformer",

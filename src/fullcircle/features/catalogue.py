@@ -172,7 +172,7 @@ def null_shares(log: TableLog, state: TableState) -> dict[str, float | None]:
         (parquet,) = log.files([file], dict(state.columns))._files  # one open file at a time
         said = _nulls(parquet.metadata)
         for name, before in counts.items():
-            found = said[name] if name in said else file.rows  # it came later: null in every row of this file
+            found = said.get(name, file.rows)  # one that came later is null in every row of this file
             counts[name] = None if before is None or found is None else before + found
     return {name: None if count is None or not state.rows else count / state.rows for name, count in counts.items()}
 
@@ -220,7 +220,7 @@ def last_nulls(workspace: Workspace, name: str) -> dict[str, float | None]:
     """The share of rows without a value, by feature, in the last training set that was made of a view and is kept."""
     import pyarrow.parquet as pq
 
-    built = [fact.body for fact in workspace.ledger.facts("training_set.built") if fact.body["view"] == name]
+    built = [fact.body for fact in workspace.ledger.facts("training_set.built") if fact.body.get("view") == name]
     if not built or not workspace.blobs.exists(built[-1]["blob"]):
         return {}
     metadata = pq.read_metadata(io.BytesIO(workspace.blobs.get(built[-1]["blob"])))
@@ -267,21 +267,25 @@ def _view(
 
 def _features(spec: ViewSpec, nulls: Mapping[str, float | None]) -> Iterator[FeatureEntry]:
     kinds = definitions.outputs(spec)
-    known: dict[str, FeatureSpec | FunctionSpec] = {each.name: each for each in (*spec.features, *spec.functions)}
+    known: dict[str, FeatureSpec | FunctionSpec] = {each.name: each for each in spec.features}
+    known |= {each.name: each for each in spec.functions}
     for name in spec.order:
-        each, told = known[name], {"about": spec.about.get(name, ""), "type": kinds[name]}
+        each, about = known[name], spec.about.get(name, "")
         if isinstance(each, FunctionSpec):
-            yield FeatureEntry(name=name, how="on demand", inputs=each.inputs, nulls=nulls.get(name), **told)
+            yield FeatureEntry(
+                name=name, type=kinds[name], how="on demand", inputs=each.inputs, about=about, nulls=nulls.get(name)
+            )
             continue
         yield FeatureEntry(
             name=name,
+            type=kinds[name],
             how=each.how,
             table=each.table,
             column=each.column or "",
             window=_span(each.window),
             max_age=_span(each.max_age),
+            about=about,
             nulls=nulls.get(name),
-            **told,
         )
 
 

@@ -115,6 +115,10 @@ class Commits:
         self._state = state
         return state
 
+    def batch(self, number: int) -> str:
+        """The id of the batch that commit ``number`` appended."""
+        return next(iter(self._read(number)[0].batches), "")
+
     def add(self, commit: Commit) -> bool:
         """Create the commit, and say whether its number was still free."""
         return self._place.create(self._path(commit.number), msgspec.json.encode(commit, order="sorted"))
@@ -151,7 +155,9 @@ def after(state: TableState, commit: Commit, digest: str) -> TableState:
         starts=starts,
         rows=sum(file.rows for file in files),
         time=max(state.time, commit.time),
-        last_event=max((moment for moment in (state.last_event, commit.last_event) if moment is not None), default=None),
+        last_event=max(
+            (moment for moment in (state.last_event, commit.last_event) if moment is not None), default=None
+        ),
     )
 
 

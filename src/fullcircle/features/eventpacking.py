@@ -1,7 +1,8 @@
 """How the events of a key are packed for the online store: columns side by side, as the window kernel takes them.
 
-An entry holds e, a, s and until of its events in order of (e, a, s), eight bytes each, then each column: a byte a null
-and eight bytes a value; columns of long values (text, decimals, lists) and identities are one MessagePack list behind.
+An entry holds e, a, s and until of its events in order of (e, a, s), eight bytes each, then each column: a byte a
+null and eight bytes a value. Columns of long values (text, decimals, lists) and identities are one MessagePack list
+behind.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import msgspec
 import numpy as np
 
 from fullcircle.features import windows
-from fullcircle.features.packing import code, is_long, moment_reader, tail_reader
 from fullcircle.features.kinds import is_time
+from fullcircle.features.packing import code, is_long, moment_reader, tail_reader
 
 _HEAD = struct.Struct("<BHII")  # format, layout, events, bytes of the tail
 FORMAT = 1
@@ -36,7 +37,7 @@ class EventLayout:
 
 @dataclass
 class Packed:
-    """The events of one key, unpacked: times of shape (4, n), columns by place, long values and identities as lists."""
+    """The events of one key, unpacked: times (4, n), columns by place; long values, then identities, as lists."""
 
     times: Any
     nulls: list[Any]
@@ -118,6 +119,33 @@ def _chosen(events: Packed, places: Any) -> Packed:
     )
 
 
+class Opened:
+    """The events of one key, with what was found out while answering: a window is looked for once."""
+
+    def __init__(self, packed: Packed) -> None:
+        self.packed = packed
+        self._e, a, _, self._until = packed.times
+        self._v = np.maximum(self._e, a)
+        self._windows: dict[tuple[int, int], tuple[Any, Any]] = {}
+        self._columns: dict[int, windows.Column] = {}
+
+    def window(self, t: int, window: int) -> tuple[Any, Any]:
+        """The places of the events that count at ``t``, and their number, as the kernel takes them."""
+        found = self._windows.get((t, window))
+        if found is None:
+            found = self._windows[t, window] = windows.window_of(self._e, self._v, self._until, t, window)
+        return found
+
+    def column(self, place: int) -> windows.Column:
+        """A column as the kernel takes it."""
+        found = self._columns.get(place)
+        if found is None:
+            nulls = self.packed.nulls[place]
+            valid = ~nulls if nulls.any() else None
+            found = self._columns[place] = windows.Column(self.packed.values[place], valid)
+        return found
+
+
 class Asking:
     """Answers aggregates over the events of one key with the kernel that training uses."""
 
@@ -126,38 +154,25 @@ class Asking:
         self._places = {name: place for place, (name, _) in enumerate(layout.columns)}
         long = [name for name, kind in layout.columns if is_long(kind)]
         self._tails = {name: place for place, name in enumerate(long)}
-        self._readers: dict[str, Callable[[Any], Any]] = {
-            name: tail_value(kind) if is_long(kind) else plain(kind) for name, kind in layout.columns
-        }
+        self._readers = {name: tail_reader(kind) if is_long(kind) else plain(kind) for name, kind in layout.columns}
 
-    def open(self, entry: bytes) -> tuple[windows.Events, Packed]:
-        """The events of an entry, for the kernel and for looking values up."""
-        found = unpack(self.layout, entry, tails=bool(self._tails))
-        e, a, _, until = found.times
-        columns = {
-            name: windows.Column(found.values[place], ~found.nulls[place] if found.nulls[place].any() else None)
-            for name, place in self._places.items()
-        }
-        return windows.Events(e, np.maximum(e, a), until, columns), found
+    def open(self, entry: bytes) -> Opened:
+        """The events of an entry. Opened once, all features of a key are answered from it."""
+        return Opened(unpack(self.layout, entry, tails=bool(self._tails)))
 
-    def answer(
-        self, opened: tuple[windows.Events, Packed], t: int, how: str, column: str | None, window: int, kind: str
-    ) -> Any:
-        """The answer at ``t`` as a plain Python value, None where there is none."""
-        events, packed = opened
-        whole = np.array([0]), np.array([len(events.e)]), np.array([t])
-        found = windows.aggregate(events, *whole, how, column, window)
+    def answer(self, opened: Opened, t: int, how: str, column: str | None, window: int, kind: str) -> Any:
+        """The answer at ``t`` as a plain Python value, None where there is none. ``kind`` is that of the answer."""
+        found = windows.reduced(
+            how, None if column is None else opened.column(self._places[column]), *opened.window(t, window)
+        )
         if not found.present[0]:
             return None
         value = found.values[0].item()
         if how in ("first", "last") and column is not None:
             if column in self._tails:
-                return self._readers[column](packed.tail[self._tails[column]][value])
-            value = packed.values[self._places[column]][value].item()
-            return self._readers[column](value)
-        if how in ("min", "max") and column is not None:
-            return plain(kind)(value)
-        return value
+                return self._readers[column](opened.packed.tail[self._tails[column]][value])
+            return self._readers[column](opened.packed.values[self._places[column]][value].item())
+        return plain(kind)(value) if how in ("min", "max") else value
 
 
 def plain(kind: str) -> Callable[[Any], Any]:
@@ -165,11 +180,6 @@ def plain(kind: str) -> Callable[[Any], Any]:
     if kind == "bool":
         return bool
     return moment_reader(kind) if is_time(kind) else (lambda value: value)
-
-
-def tail_value(kind: str) -> Callable[[Any], Any]:
-    """From a long value, kept as its bytes, to the value."""
-    return tail_reader(kind)
 
 
 def group_rows(keys: Sequence[bytes]) -> tuple[list[bytes], Any, Any]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from fullcircle.errors import ColumnMissing, DataUnfit, TableUnreadable
+from fullcircle.errors import ColumnMissing, DataUnfit, FullcircleError, TableNotFound, TableUnreadable
 from fullcircle.features.kinds import arrow_type, kind_of
 
 Library = Literal["pandas", "polars", "arrow", "duckdb"]
 FIRST, LAST = -(2**63) + 1, 2**63 - 1
+_UNITS = {"D": "days", "s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 _ALLOWED = "a pandas, polars or Arrow table, a DuckDB relation, or the path of a Parquet file"
 
 
@@ -28,16 +31,23 @@ def to_arrow(frame: Any, what: str) -> tuple[Any, Library]:
         if home == "pandas":
             return _from_pandas(frame, what), "pandas"
         if home == "polars":
-            return pa.table(frame.collect() if hasattr(frame, "collect") else frame), "polars"
+            return pa.table(frame.collect() if is_lazy(frame) else frame), "polars"
         if home in ("duckdb", "_duckdb"):
             return frame.to_arrow_table(), "duckdb"
         if isinstance(frame, pa.Table):
             return frame, "arrow"
         if hasattr(frame, "__arrow_c_stream__") or hasattr(frame, "__arrow_c_array__"):
             return pa.table(frame), "arrow"
-    except (pa.ArrowException, OSError) as error:
+    except FullcircleError:
+        raise
+    except FileNotFoundError as error:
+        raise not_found(frame, what) from error
+    except Exception as error:
+        if not (isinstance(error, (pa.ArrowException, OSError, ValueError, OverflowError)) or _of_duckdb(error)):
+            raise
         raise TableUnreadable(
-            f"{what} cannot be read: {str(error).splitlines()[0]}",
+            f"{what} cannot be read: {first_line(error)}",
+            received=str(frame) if isinstance(frame, str | Path) else f"a table of {home}",
             allowed=_ALLOWED,
             next_step="give each column one type: numbers, text, booleans, times or categories",
         ) from error
@@ -49,9 +59,34 @@ def to_arrow(frame: Any, what: str) -> tuple[Any, Library]:
     )
 
 
+def not_found(path: Any, what: str) -> TableNotFound:
+    """The error for a path that is not there."""
+    return TableNotFound(
+        f"{what} cannot be found",
+        received=str(path),
+        allowed="the path of a Parquet file",
+        next_step="check the path",
+    )
+
+
+def first_line(error: Exception) -> str:
+    """What an error of a library says, in one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def is_lazy(frame: Any) -> bool:
+    """Whether this is a lazy frame of polars, which is collected before anything else."""
+    return type(frame).__module__.partition(".")[0] == "polars" and hasattr(frame, "collect")
+
+
+def _of_duckdb(error: Exception) -> bool:
+    return type(error).__module__.partition(".")[0] in ("duckdb", "_duckdb")
+
+
 def _from_pandas(frame: Any, what: str) -> Any:
     import pyarrow as pa
 
+    each_once(list(frame.columns), what)
     if not all(isinstance(name, str) for name in frame.columns):
         raise TableUnreadable(
             f"{what} has a column whose name is not text",
@@ -90,15 +125,39 @@ def to_pandas(table: Any) -> Any:
         column = table.column(name)
         if column.null_count and column.type in nullable:
             made[name] = nullable[column.type].__from_arrow__(column)
+        elif _has_gaps_inside(column):
+            made[name] = pd.Series(column.to_pylist(), dtype=object)
         else:
             made[name] = column.to_pandas(date_as_object=False)
     return pd.DataFrame(made, index=pd.RangeIndex(table.num_rows), columns=pd.Index(table.column_names, dtype=object))
 
 
+def _has_gaps_inside(column: Any) -> bool:
+    """Whether these are lists whose integers or booleans pandas would turn into floats, for a null among them."""
+    import pyarrow as pa
+
+    kind = column.type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        return False
+    return any(chunk.flatten().null_count for chunk in column.chunks) and not pa.types.is_floating(kind.value_type)
+
+
 def normal(table: Any, what: str) -> Any:
-    """The table with each name once and each column in the type of its kind, in one piece."""
+    """The table with each name once and each column in the type of its kind."""
+    import pyarrow as pa
+
     names = table.column_names
-    twice = sorted({name for name in names if names.count(name) > 1})
+    each_once(names, what)
+    columns = []
+    for name in names:
+        column, wanted = table.column(name), arrow_type(kind_of(table.column(name).type, name))
+        columns.append(column if column.type == wanted else column.cast(wanted))
+    return pa.table(columns, names=names)
+
+
+def each_once(names: Sequence[Any], what: str) -> None:
+    """Raise TableUnreadable where a column name is there twice."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise TableUnreadable(
             f"{what} has a column name twice",
@@ -106,13 +165,6 @@ def normal(table: Any, what: str) -> Any:
             allowed="each name once",
             next_step="rename the columns",
         )
-    import pyarrow as pa
-
-    columns = []
-    for name in names:
-        column, wanted = table.column(name), arrow_type(kind_of(table.column(name).type, name))
-        columns.append(column if column.type == wanted else column.cast(wanted))
-    return pa.table(columns, names=names)
 
 
 def need(table: Any, names: Any, what: str) -> None:
@@ -157,6 +209,7 @@ def nanoseconds(column: Any, name: str, what: str) -> Any:
     if ticks.size and (int(ticks.max()) * scale > LAST or int(ticks.min()) * scale < FIRST):
         raise DataUnfit(
             f"the time column {name!r} of {what} holds a time out of range",
+            received=f"{ticks.min()} to {ticks.max()} {_UNITS[unit]} since 1970",
             allowed="the years 1678 to 2261",
             next_step="mend the data",
         )

@@ -31,18 +31,21 @@ def answer(spec: ViewSpec, tables: training.Tables, rows: Sequence[Row], moments
             usable.append(place)
     if usable and spec.features:
         bare = training.without_functions(spec)
-        labels = _labels(spec, [rows[place] for place in usable], [moments[place] for place in usable])
+        labels = labels_of(spec, [rows[place] for place in usable], [moments[place] for place in usable])
         found = training.train(bare, tables, labels, status=True)
         _fill(bare, found, [vectors[place] for place in usable])
     return Functions(spec).finish(rows, vectors)
 
 
 def _lacking(spec: ViewSpec, row: Row) -> tuple[str, ...]:
-    pairs = [pair for table in spec.tables for pair in zip(spec.keys[table.name], spec.key_kinds[table.name], strict=True)]
+    pairs = [
+        pair for table in spec.tables for pair in zip(spec.keys[table.name], spec.key_kinds[table.name], strict=True)
+    ]
     return tuple(dict.fromkeys(column for column, kind in pairs if plain_key(row.get(column), kind) is None))
 
 
-def _labels(spec: ViewSpec, rows: Sequence[Row], moments: Sequence[int]) -> Any:
+def labels_of(spec: ViewSpec, rows: Sequence[Row], moments: Sequence[int]) -> Any:
+    """Rows with usable keys as labels that training takes: an Arrow table of keys and times."""
     import pyarrow as pa
 
     types = {"int": pa.int64(), "text": pa.large_string(), "bool": pa.bool_(), "date": pa.int32()}
@@ -113,7 +116,9 @@ def refuse_unkeyed(spec: ViewSpec, vectors: Sequence[Vector]) -> None:
     """Raise DataUnfit where a row lacks a key, or has one of another type."""
     for place, vector in enumerate(vectors):
         if vector.unkeyed:
-            kinds = {c: k for t in spec.tables for c, k in zip(spec.keys[t.name], spec.key_kinds[t.name], strict=True)}
+            kinds = {
+                c: k for t in spec.tables for c, k in zip(spec.keys[t.name], spec.key_kinds[t.name], strict=True)
+            }
             raise DataUnfit(
                 f"row {place + 1} cannot be looked up in view {spec.name!r}",
                 received=f"no usable {', '.join(vector.unkeyed)}",

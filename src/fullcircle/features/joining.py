@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -9,13 +10,13 @@ from typing import Any, Literal
 from fullcircle.errors import ColumnMissing, FeatureInvalid
 from fullcircle.features import frames, keys
 from fullcircle.features.definitions import nanos
-from fullcircle.features.frames import FIRST
 from fullcircle.features.engine import DEFAULT, find_engine
+from fullcircle.features.frames import FIRST, LAST
 from fullcircle.features.pieces import Labels, Memory, ParquetFiles, rows_of
 from fullcircle.features.statuses import EXPIRED, MISSING, PRESENT, words
 from fullcircle.types.features import Closed
 
-
+_MEMORY = re.compile(r"\s*[0-9]+(\.[0-9]+)?\s*([KMGT]i?B|kB|B)\s*")
 
 
 def join(
@@ -42,8 +43,8 @@ def join(
     ``labels`` and ``rows`` are pandas, polars or Arrow tables, DuckDB relations or paths of Parquet files, with the key
     columns ``on`` and the column ``time`` (``rows_time`` where rows name it differently). A row is known from the
     later of its event time and its availability on: the column ``available``, or its event time (``as_of="event"``),
-    in both cases ``delay`` later; ``delay`` alone means the event time and ``delay``. One of the three must be said. Of
-    the rows known, the one with the greatest event time answers; then availability, then place. A value older than
+    in both cases ``delay`` later; ``delay`` alone means the event time and ``delay``. One of them must be said. Of the
+    rows known, the one with the greatest event time answers; then availability, then place. A value older than
     ``max_age`` is null. ``closed="left"`` leaves out what becomes known exactly at the label's time.
 
     Returns the labels, every row once and in order, with ``columns`` of the rows (default: all others) under
@@ -54,19 +55,22 @@ def join(
     Raises DataUnfit, ColumnMissing, TableUnreadable, FeatureInvalid, EngineFailed.
     """
     on = (on,) if isinstance(on, str) else tuple(on)
+    columns = [columns] if isinstance(columns, str) else columns
     rows_time = rows_time or time
     _check_rule(available, delay, as_of)
+    _check_rest(on, time, closed)
+    check_memory(memory)
     lag = nanos(delay) if delay else 0
     left, right = Labels(labels, "the labels"), rows_of(rows, "the rows")
     asked = left.read((*on, time))
     moments = frames.nanoseconds(asked.column(time), time, "the labels")
     index = _index(right, on, rows_time, available, lag)
-    wanted = _columns(left, right, columns, {*on, rows_time, *([available] if available else [])}, prefix)
+    own = {*on, rows_time, *([available] if available else [])}
+    wanted = [name for name in right.names if name not in own] if columns is None else list(columns)
+    _check_columns(left, right, wanted, prefix, status=status)
     label_keys = keys.key_columns(asked, on, "the labels")
     keys.check_alike(label_keys, [index.column(f"k{place}") for place in range(len(on))], on, "the rows")
-    found = find_engine(engine).positions(
-        questions(label_keys, moments, closed), index, memory=memory
-    )
+    found = find_engine(engine).positions(questions(label_keys, moments, closed), index, memory=memory)
     state = states(found, index.column("e").to_numpy(), moments, nanos(max_age) if max_age else None)
 
     def piece(start: int, stop: int) -> Any:
@@ -89,7 +93,6 @@ def answers(
         if status:
             made[f"{prefix}{name}__status"] = words(state, values.column(name))
     return pa.table(made)
-
 
 
 def questions(label_keys: Sequence[Any], moments: Any, closed: Closed) -> Any:
@@ -119,14 +122,20 @@ def _index(right: Any, on: Sequence[str], time: str, available: str | None, lag:
     table = right.read((*on, time, *([available] if available else [])))
     e = frames.nanoseconds(table.column(time), time, "the rows")
     a = frames.nanoseconds(table.column(available), available, "the rows") if available else e
+    a = np.where(a > LAST - lag, LAST, a + lag)
     parts = keys.key_columns(table, on, "the rows")
     names = [f"k{place}" for place in range(len(parts))]
-    return pa.table([*parts, pa.array(e), pa.array(a + lag), pa.array(np.arange(len(e)))], names=[*names, "e", "a", "s"])
+    return pa.table([*parts, pa.array(e), pa.array(a), pa.array(np.arange(len(e)))], names=[*names, "e", "a", "s"])
 
 
 def _check_rule(available: str | None, delay: str | None, as_of: str | None) -> None:
     if as_of not in (None, "event"):
-        raise FeatureInvalid("as_of is unknown", received=repr(as_of), allowed='"event", or leave it out')
+        raise FeatureInvalid(
+            "as_of is unknown",
+            received=repr(as_of),
+            allowed='"event", or leave it out',
+            next_step='say available="COLUMN", delay="5m" or as_of="event"',
+        )
     if available is not None and as_of is not None:
         raise FeatureInvalid(
             "it is said twice when rows were available",
@@ -137,21 +146,51 @@ def _check_rule(available: str | None, delay: str | None, as_of: str | None) -> 
     if available is None and delay is None and as_of is None:
         raise FeatureInvalid(
             "it is not said when the rows became available, so what was known at a time cannot be told",
+            received="none of available=, delay= and as_of=",
             allowed='available="COLUMN", delay="5m" after the event, or as_of="event"',
             next_step='say as_of="event" only where every row was really there when it happened',
         )
 
 
-def _columns(left: Any, right: Any, columns: Sequence[str] | None, own: set[str], prefix: str) -> list[str]:
-    wanted = [name for name in right.names if name not in own] if columns is None else list(columns)
+def _check_rest(on: Sequence[str], time: str, closed: str) -> None:
+    if not on or len({*on, time}) <= len(on):
+        raise FeatureInvalid(
+            "the key and the time are not different columns",
+            received=f"on={list(on)!r}, time={time!r}",
+            allowed="one key column or more, each once, and a column of time",
+            next_step='say for example on="customer", time="asked_at"',
+        )
+    if closed not in ("right", "left"):
+        raise FeatureInvalid(
+            "closed is unknown",
+            received=repr(closed),
+            allowed='"right", "left"',
+            next_step='say "left" to leave out what becomes known exactly at the time of a label',
+        )
+
+
+def check_memory(memory: str | None) -> None:
+    """Raise FeatureInvalid for a bound of memory that engines do not understand."""
+    if memory is not None and not (isinstance(memory, str) and _MEMORY.fullmatch(memory)):
+        raise FeatureInvalid(
+            "a bound of memory cannot be read",
+            received=repr(memory),
+            allowed='a number and MB, GB, MiB or GiB, such as "500MB"',
+            next_step="write it in this form, or leave it out",
+        )
+
+
+def _check_columns(left: Any, right: Any, wanted: Sequence[str], prefix: str, *, status: bool) -> None:
     absent = [name for name in wanted if name not in right.names]
     if absent:
         raise ColumnMissing(
             "the rows lack columns",
-            received=f"{', '.join(absent)}; they have {', '.join(right.names[:20])}",
+            received=", ".join(absent),
+            allowed=", ".join(right.names[:20]),
             next_step="check the names in columns=",
         )
     names = [prefix + name for name in wanted]
+    names += [f"{name}__status" for name in names if status]
     twice = sorted({name for name in names if names.count(name) > 1 or name in left.names})
     if twice:
         raise FeatureInvalid(
@@ -160,4 +199,3 @@ def _columns(left: Any, right: Any, columns: Sequence[str] | None, own: set[str]
             allowed="names that the labels do not have",
             next_step='choose columns=[...], or a prefix such as prefix="spend_"',
         )
-    return wanted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import date
+from datetime import date, datetime, time
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ ALLOWED = "integers, text, booleans or dates"
 
 
 def key_kind(kind: Any, name: str, what: str) -> str:
-    """The kind of a key column's Arrow type: "int", "text", "bool" or "date". Raises DataUnfit for any other."""
+    """The kind of a key column's type: "int", "text", "bool" or "date". Raises DataUnfit for any other."""
     found = kind_of(kind, name)
     if found in INTEGERS:
         return "int"
@@ -54,6 +54,7 @@ def key_columns(table: Any, names: Sequence[str], what: str) -> list[Any]:
             raise DataUnfit(
                 f"the key column {name!r} of {what} holds an integer of more than 63 bits",
                 received=str(error).splitlines()[0],
+                allowed="integers below 2**63",
                 next_step="make it text",
             ) from error
     return found
@@ -76,7 +77,8 @@ def encode(columns: Sequence[Any]) -> list[bytes]:
     import pyarrow as pa
 
     lists = [
-        column.cast(pa.int32()).to_pylist() if column.type == pa.date32() else column.to_pylist() for column in columns
+        column.cast(pa.int32()).to_pylist() if column.type == pa.date32() else column.to_pylist()
+        for column in columns
     ]
     return encode_rows(zip(*lists, strict=True))
 
@@ -107,6 +109,8 @@ def _day(value: Any) -> int | None:
             value = date.fromisoformat(value)
         except ValueError:
             return None
+    if isinstance(value, datetime) and value.time() != time():
+        return None  # a moment is no day
     return value.toordinal() - _EPOCH if isinstance(value, date) else None
 
 

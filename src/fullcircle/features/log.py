@@ -51,7 +51,9 @@ class TableLog:
             return
         found = msgspec.json.decode(self._place.read(path), type=TableSpec)
         if found != self.spec:
-            differs = [name for name in found.__dataclass_fields__ if getattr(found, name) != getattr(self.spec, name)]
+            differs = [
+                name for name in found.__dataclass_fields__ if getattr(found, name) != getattr(self.spec, name)
+            ]
             raise DefinitionChanged(
                 f"the feature table {self.spec.name!r} was declared otherwise when its first rows were appended",
                 received="; ".join(f"{name}={getattr(self.spec, name)!r}" for name in differs),
@@ -80,9 +82,7 @@ class TableLog:
             return known or Appended(table=self.spec.name, batch=batch, rows=0, commit=state.number)
         stamp = max(self._clock(), state.time)
         table = self._in_schema(self._timed(table, stamp, backfill), state)
-        written = [
-            self._write(table.slice(start, ROWS_A_FILE)) for start in range(0, table.num_rows, ROWS_A_FILE)
-        ]
+        written = [self._write(table.slice(start, ROWS_A_FILE)) for start in range(0, table.num_rows, ROWS_A_FILE)]
         while True:
             commit = self._commit(state, written, table, batch, content, stamp, backfill)
             if self._commits.add(commit):
@@ -98,6 +98,10 @@ class TableLog:
             if known is not None:
                 return known
             table = self._in_schema(table, state)
+
+    def batch(self, commit: int) -> str:
+        """The id of the batch that a commit appended."""
+        return self._commits.batch(commit)
 
     def files(self, chosen: Sequence[DataFile], columns: dict[str, str]) -> ParquetFiles:
         """Data files as one table of the columns that the table has by now."""
@@ -164,7 +168,9 @@ class TableLog:
                 next_step="rename the column",
             )
         column = self.spec.available.removeprefix("column ") if self.spec.available.startswith("column ") else None
-        frames.need(table, dict.fromkeys([*self.spec.key, self.spec.time, *([column] if column else []), *self.spec.id]), what)
+        frames.need(
+            table, dict.fromkeys([*self.spec.key, self.spec.time, *([column] if column else []), *self.spec.id]), what
+        )
         missing = [name for name in table.column_names if str(table.column(name).type) == "null"]
         if missing:
             table = table.drop_columns(missing)  # of no type: the column is filled with nulls where the table has it

@@ -1,8 +1,8 @@
 """How rows are packed for the online store: fixed places, exact values, read by one ``unpack``.
 
 A layout is a list of columns. A record is e, a, s, a bitmap of nulls, eight bytes a column, and what is longer than
-that behind. The entry of a key is its records in order of visibility: the one that answers now, and those that are not
-visible yet. They wait with the key, so that becoming visible needs nobody to do anything.
+that behind. The entry of a key is its records in order of visibility: the one that answers now, and those that are
+not visible yet. They wait with the key, so that becoming visible needs nobody to do anything.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import msgspec
 from fullcircle.features.kinds import FLOATS, INTEGERS, inner, is_time, unit_and_zone
 
 FORMAT = 1
-_HEAD = struct.Struct("<BHH")  # format, layout, records
+_HEAD = struct.Struct("<BHI")  # format, layout, records
 _RECORD = struct.Struct("<qqqI")  # e, a, s, bytes of the payload
 _FIRST = struct.Struct(_HEAD.format + _RECORD.format[1:])  # both, of the first record
 _ONE = _FIRST.size
@@ -49,13 +49,13 @@ class Layout:
         self._tails = [(place, tail_reader(kind)) for place, (_, kind) in enumerate(self.columns) if is_long(kind)]
         self._plain = not self._readers and not self._tails
 
-    def values(self, entry: bytes, start: int) -> Sequence[Any]:
+    def values(self, entry: bytes, start: int) -> list[Any]:
         """The values of the record whose payload begins at ``start``: plain Python, None for null."""
-        found = self._numbers.unpack_from(entry, start + self.bitmap)
+        values = list(self._numbers.unpack_from(entry, start + self.bitmap))
         none = entry.startswith(self._no_nulls, start)
         if none and self._plain:
-            return found
-        values, bits = list(found), 0 if none else int.from_bytes(entry[start : start + self.bitmap], "little")
+            return values
+        bits = 0 if none else int.from_bytes(entry[start : start + self.bitmap], "little")
         for place, read in self._readers:
             if not bits >> place & 1:
                 values[place] = read(values[place])
@@ -65,7 +65,8 @@ class Layout:
                 offset, length = values[place] >> 32, values[place] & _LENGTH
                 values[place] = read(entry[base + offset : base + offset + length])
         if bits:
-            return [None if bits >> place & 1 else value for place, value in enumerate(values)]
+            marks = f"{bits:0{len(values)}b}"[::-1]
+            return [None if mark == "1" else value for mark, value in zip(marks, values, strict=True)]
         return values
 
 
@@ -87,9 +88,12 @@ def reader(kind: str) -> Callable[[Any], Any] | None:
 
 
 def moment_reader(kind: str) -> Callable[[int], Any]:
-    """From whole ticks to a date, a datetime (in UTC where the kind has a zone), or numpy's datetime64[ns]."""
+    """From whole ticks to a date, a datetime (in UTC where the kind has a zone), or numpy's datetime64[ns].
+
+    A moment outside the years that Python counts (1 to 9999) is numpy's datetime64 of its unit.
+    """
     if kind == "date":
-        return lambda days: date.fromordinal(_DAY + days)
+        return _or_numpy(lambda days: date.fromordinal(_DAY + days), "D")
     unit, zone = unit_and_zone(kind)
     if unit == "ns":
         from numpy import datetime64
@@ -97,7 +101,19 @@ def moment_reader(kind: str) -> Callable[[int], Any]:
         return lambda ticks: datetime64(ticks, "ns")
     ticks_to_us = {"s": 10**6, "ms": 1000, "us": 1}[unit]
     epoch = _EPOCH.replace(tzinfo=UTC) if zone else _EPOCH
-    return lambda ticks: epoch + timedelta(microseconds=ticks * ticks_to_us)
+    return _or_numpy(lambda ticks: epoch + timedelta(microseconds=ticks * ticks_to_us), unit)
+
+
+def _or_numpy(read: Callable[[int], Any], unit: Any) -> Callable[[int], Any]:
+    def moment(ticks: int) -> Any:
+        try:
+            return read(ticks)
+        except (OverflowError, ValueError):
+            from numpy import datetime64
+
+            return datetime64(ticks, unit)
+
+    return moment
 
 
 def tail_reader(kind: str) -> Callable[[bytes], Any]:
@@ -177,80 +193,103 @@ def pick(packed: bytes, t: int) -> tuple[int, int, int, int] | None:
 def merged(old: bytes | None, new: bytes, horizon: int) -> bytes:
     """The entry of a key with more records: no answer at ``horizon`` or later is changed by what is left out.
 
-    Merging is the same in whatever order and however often. Entries of another layout are replaced.
+    Merging is the same in whatever order and however often. Of two layouts the one with the greater number stays.
     """
     if old is None:
         return new
-    layout = _HEAD.unpack_from(new)[1]
-    if _HEAD.unpack_from(old)[1] != layout:
-        return new
+    before, after = _FIRST.unpack_from(old), _FIRST.unpack_from(new)
+    if before[1] != after[1]:
+        return old if before[1] > after[1] else new
+    if (
+        before[2] == after[2] == 1
+        and before[3:6] <= after[3:6]
+        and _visible(before[3:]) <= _visible(after[3:]) < horizon
+    ):
+        return new  # nearly always: one newer record that is visible
     union = {record[2]: record for record in (*records(old), *records(new))}
-    return entry(layout, settled(list(union.values()), horizon))
+    return entry(after[1], settled(list(union.values()), horizon))
 
 
 def settled(found: list[Record], horizon: int) -> list[Record]:
     """The records that can answer at ``horizon`` or later, in order of visibility."""
-    found.sort(key=lambda record: (max(record[0], record[1]), record[0], record[1], record[2]))
+    found.sort(key=lambda record: (_visible(record), record[:3]))
     kept: list[Record] = []
     for record in found:
         if kept and record[0] < kept[-1][0]:
             continue  # an older event, known later
-        # What is visible no later than this one, and at the horizon already, never answers again.
-        while kept and _visible(kept[-1]) <= _visible(record) and (
-            _visible(record) < horizon or _visible(kept[-1]) == _visible(record)
-        ):
+        # What came before answers no more: at the horizon this one is visible already, or always when that one is.
+        while kept and (_visible(record) < horizon or _visible(kept[-1]) == _visible(record)):
             kept.pop()
         kept.append(record)
     return kept
 
 
-def _visible(record: Record) -> int:
-    return max(record[0], record[1])
+def _visible(record: Sequence[Any]) -> int:
+    return max(record[0], record[1])  # type: ignore[no-any-return]
 
 
 def payloads(layout: Layout, columns: Mapping[str, Any], rows: int) -> list[bytes]:
     """One payload a row from the Arrow columns of a layout, vectorised over the rows."""
     import numpy as np
 
-    kinds = [("nulls", np.uint8, (layout.bitmap,)), *(_field(place, kind) for place, (_, kind) in enumerate(layout.columns))]
-    table = np.zeros(rows, dtype=np.dtype(kinds))
-    tails: dict[int, list[bytes]] = {}
+    table = np.zeros(rows, dtype=_fields(layout))
+    return _sliced(table, _fill(table, layout, columns))
+
+
+def entries(layout: Layout, columns: Mapping[str, Any], times: Sequence[Any], begins: Any) -> list[bytes]:
+    """One entry a key, vectorised over the rows: key i has the rows from ``begins[i]`` to ``begins[i + 1]``.
+
+    ``times`` are e, a and s. The rows of a key are in order of visibility, as ``settled`` would keep them.
+    """
+    import numpy as np
+
+    head = [("format", "u1"), ("layout", "<u2"), ("records", "<u4")]
+    record = [("e", "<i8"), ("a", "<i8"), ("s", "<i8"), ("length", "<u4")]
+    table = np.zeros(len(times[0]), dtype=[*head, *record, *_fields(layout)])
+    behind = _fill(table, layout, columns)
+    table["format"], table["layout"] = FORMAT, layout.number
+    table["records"][begins[:-1]] = np.diff(begins)
+    table["e"], table["a"], table["s"] = times
+    table["length"] = layout.fixed + (np.fromiter(map(len, behind), np.int64, len(behind)) if behind else 0)
+    rows = _sliced(table, behind)
+    if len(rows) == len(begins) - 1:
+        return rows
+    return [
+        rows[start] + b"".join([row[_HEAD.size :] for row in rows[start + 1 : stop]])
+        for start, stop in zip(begins[:-1].tolist(), begins[1:].tolist(), strict=True)
+    ]
+
+
+def _fields(layout: Layout) -> list[Any]:
+    numpys = {"d": "<f8", "Q": "<u8", "q": "<i8"}
+    columns = ((f"c{place}", numpys[code(kind)]) for place, (_, kind) in enumerate(layout.columns))
+    return [("nulls", "u1", (layout.bitmap,)), *columns]
+
+
+def _fill(table: Any, layout: Layout, columns: Mapping[str, Any]) -> list[bytes]:
+    """Put the columns into their places; returns what stands behind each row, nothing where no column is long."""
+    import numpy as np
+
+    tails, base = [], np.zeros(len(table), dtype=np.int64)
     for place, (name, kind) in enumerate(layout.columns):
         column = columns[name]
         column = column.combine_chunks() if hasattr(column, "combine_chunks") else column
         if column.null_count:
-            table["nulls"][:, place // 8] |= (np.asarray(column.is_null()).astype(np.uint8) << (place % 8)).astype(np.uint8)
-        if is_long(kind):
-            tails[place] = tails_of(column, kind)
-        else:
+            table["nulls"][:, place // 8] |= np.asarray(column.is_null()).astype(np.uint8) << np.uint8(place % 8)
+        if not is_long(kind):
             table[f"c{place}"] = numbers(column, kind)
-    if tails:
-        return _with_tails(table, tails)
+            continue
+        tails.append(tails_of(column, kind))
+        lengths = np.fromiter(map(len, tails[-1]), np.int64, len(table))
+        table[f"c{place}"] = base << 32 | lengths
+        base += lengths
+    return [b"".join(parts) for parts in zip(*tails, strict=True)]
+
+
+def _sliced(table: Any, behind: list[bytes]) -> list[bytes]:
     data, size = table.tobytes(), table.dtype.itemsize
-    return [data[start : start + size] for start in range(0, rows * size, size)]
-
-
-def _field(place: int, kind: str) -> tuple[Any, ...]:
-    return (f"c{place}", {"d": "<f8", "Q": "<u8", "q": "<i8"}[code(kind)])
-
-
-def _with_tails(table: Any, tails: Mapping[int, list[bytes]]) -> list[bytes]:
-    found = []
-    offsets: dict[int, list[int]] = {place: [] for place in tails}
-    behind = []
-    for row in range(len(table)):
-        size, parts = 0, []
-        for place, column in tails.items():
-            offsets[place].append(size << 32 | len(column[row]))
-            parts.append(column[row])
-            size += len(column[row])
-        behind.append(b"".join(parts))
-    for place, column in offsets.items():
-        table[f"c{place}"] = column
-    data, size = table.tobytes(), table.dtype.itemsize
-    for row, more in enumerate(behind):
-        found.append(data[row * size : (row + 1) * size] + more)
-    return found
+    rows = [data[start : start + size] for start in range(0, len(data), size)]
+    return [row + more for row, more in zip(rows, behind, strict=True)] if behind else rows
 
 
 def numbers(column: Any, kind: str) -> Any:
@@ -267,6 +306,10 @@ def numbers(column: Any, kind: str) -> Any:
 
 def tails_of(column: Any, kind: str) -> list[bytes]:
     """The long values of a column as bytes, empty for null; times within a list as ticks, days as days."""
+    import pyarrow as pa
+
+    if kind in ("text", "bytes"):
+        return column.cast(pa.large_binary()).fill_null(b"").to_pylist()  # type: ignore[no-any-return]
     ticks = _ticks(column.type)
     values = (column if ticks == column.type else column.cast(ticks)).to_pylist()
     return [b"" if value is None else tail(kind, value) for value in values]

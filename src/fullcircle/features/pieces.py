@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fullcircle.errors import ColumnMissing, TableUnreadable
+from fullcircle.errors import ColumnMissing, FullcircleError, TableNotFound, TableUnreadable
 from fullcircle.features import frames
 from fullcircle.features.kinds import arrow_type, kind_of
 
@@ -24,9 +26,10 @@ class Labels:
             self._parquet = ParquetFiles([source], what)
             self.names, self.rows = self._parquet.names, self._parquet.rows
         else:
+            self._source = source = source.collect() if frames.is_lazy(source) else source
             self._table, self._library = frames.to_arrow(source, what)
             self.names, self.rows = self._table.column_names, self._table.num_rows
-        _each_once(self.names, what)
+        frames.each_once(self.names, what)
 
     def read(self, names: Sequence[str]) -> Any:
         """These columns, in the types of their kinds. Raises ColumnMissing."""
@@ -47,30 +50,32 @@ class Labels:
             return _beside(self._parquet.read(self.names, plain=False), made)
         if self._library == "pandas":
             return _beside_pandas(self._source, made)
+        if self._library == "polars":
+            return _beside_polars(self._source, made)
         return frames.back(_beside(self._table, made), self._library)
 
     def _write(self, piece: Callable[[int, int], Any], out: Path) -> Path:
         import pyarrow.parquet as pq
 
-        partial = out.with_name(f".{out.name}.{os.getpid()}-partial")
-        writer = None
+        partial = out.with_name(f".{out.name}.{os.getpid()}-{secrets.token_hex(4)}-partial")
+        parts = ((table, piece(start, start + table.num_rows)) for start, table in self._pieces())
         try:
-            for start, table in self._pieces():
-                whole = _beside(table, piece(start, start + table.num_rows))
-                writer = writer or pq.ParquetWriter(partial, whole.schema, compression="zstd")
+            whole = _beside(*next(parts))
+            with pq.ParquetWriter(partial, whole.schema, compression="zstd") as writer:
                 writer.write_table(whole)
-            if writer is not None:
-                writer.close()
+                for table, made in parts:
+                    writer.write_table(_beside(table, made))
             partial.replace(out)
+        except FullcircleError:
+            raise
         except OSError as error:
             raise TableUnreadable(
-                f"the result cannot be written: {error.strerror or error}",
+                f"the result cannot be written: {error.strerror or frames.first_line(error)}",
                 received=str(out),
+                allowed="the path of a file in a folder that is there",
                 next_step="name a place that can be written, with enough space",
             ) from error
         finally:
-            if writer is not None:
-                writer.close()
             partial.unlink(missing_ok=True)
         return out
 
@@ -85,7 +90,8 @@ class Labels:
 class ParquetFiles:
     """Parquet files read as one table. ``take`` reads only the groups of rows that it needs, one at a time.
 
-    ``kinds`` are the columns and their kinds, by default those of the first file; a file that lacks one has nulls there.
+    ``kinds`` are the columns and their kinds, by default those of the first file; one that a file lacks is null there.
+    Any number of files: one at a time is open.
     """
 
     def __init__(
@@ -95,27 +101,37 @@ class ParquetFiles:
         open_file: Callable[[Any], Any] | None = None,
         kinds: Mapping[str, str] | None = None,
     ) -> None:
-        self._what, self._paths, self._open = what, list(paths), open_file or (lambda path: path)
-        self._files: list[Any] = [self._opened(path) for path in self._paths]
+        self._what, self._open = what, open_file or (lambda path: path)
+        self._schema: Any = None
+        self._files: list[tuple[Any, Any]] = []  # each path and what the end of the file says of it
+        for path in paths:
+            with self._opened(path) as file:
+                self._files.append((path, file.metadata))
+                self._schema = self._schema or file.schema_arrow
         if kinds is None:
-            schema = self._files[0].schema_arrow
-            _each_once(schema.names, what)
-            kinds = {field.name: "" for field in schema}  # looked at when the column is asked for
+            frames.each_once(self._schema.names, what)
+            kinds = {field.name: "" for field in self._schema}  # looked at when the column is asked for
         self._kinds = dict(kinds)
         self.names = list(self._kinds)
-        self.rows = sum(file.metadata.num_rows for file in self._files)
+        self.rows = sum(known.num_rows for _, known in self._files)
 
-    def _opened(self, path: Any) -> Any:
+    @contextmanager
+    def _opened(self, path: Any, known: Any = None) -> Iterator[Any]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
-            return pq.ParquetFile(self._open(path))
+            with pq.ParquetFile(self._open(path), metadata=known) as file:
+                yield file
+        except FullcircleError:
+            raise
+        except FileNotFoundError as error:
+            raise frames.not_found(path, self._what) from error
         except (pa.ArrowException, OSError) as error:
             raise TableUnreadable(
-                f"{self._what} cannot be read: {str(error).splitlines()[0]}",
+                f"{self._what} cannot be read: {frames.first_line(error)}",
                 received=str(path),
-                allowed="a whole Parquet file",
+                allowed="a whole Parquet file, each column of one type in all files",
                 next_step="check the path and how the file was written",
             ) from error
 
@@ -124,50 +140,67 @@ class ParquetFiles:
         import pyarrow as pa
 
         self._need(names)
-        parts = [file.read(columns=self._present(file, names)) for file in self._files]
-        if not plain:
-            return pa.concat_tables(parts)
-        return pa.concat_tables([self._empty(names), *(self._typed(part, names) for part in parts)])
+        parts = [self._empty(names)] if plain else []
+        for path, known in self._files:
+            with self._opened(path, known) as file:
+                part = file.read(columns=self._present(file, names))
+                parts.append(self._typed(part, names) if plain else part)
+        return pa.concat_tables(parts)
 
     def take(self, names: Sequence[str], places: Any) -> Any:
         """These columns of the rows at ``places`` (n,), in that order; a place of -1 is a row of nulls."""
         import numpy as np
         import pyarrow as pa
 
+        if not names:
+            return pa.table({})
         order = np.argsort(places, kind="stable")
         wanted = places[order]
-        parts, start, done = [self._empty(names)], 0, int(np.searchsorted(wanted, 0))
-        absent = done
-        for file in self._files:
-            for group in range(file.metadata.num_row_groups):
-                size = file.metadata.row_group(group).num_rows
-                upto = int(np.searchsorted(wanted, start + size))
-                if upto > done:
-                    table = file.read_row_group(group, columns=self._present(file, names))
-                    parts.append(self._typed(table, names).take(pa.array(wanted[done:upto] - start)))
-                start, done = start + size, upto
+        parts, start, absent = [self._empty(names)], 0, int(np.searchsorted(wanted, 0))
+        for path, known in self._files:
+            inside = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, start + known.num_rows)] - start
+            if len(inside):
+                with self._opened(path, known) as file:
+                    parts += self._taken(file, names, inside)
+            start += known.num_rows
         back = np.full(len(places), -1, dtype=np.int64)
         back[order[absent:]] = np.arange(len(places) - absent)
         return pa.concat_tables(parts).combine_chunks().take(pa.array(back, mask=back < 0))
+
+    def _taken(self, file: Any, names: Sequence[str], wanted: Any) -> Iterator[Any]:
+        """The rows of a file at these places, which are in order, group by group."""
+        import numpy as np
+        import pyarrow as pa
+
+        start = done = 0
+        for group in range(file.metadata.num_row_groups):
+            size = file.metadata.row_group(group).num_rows
+            upto = int(np.searchsorted(wanted, start + size))
+            if upto > done:
+                table = file.read_row_group(group, columns=self._present(file, names))
+                yield self._typed(table, names).take(pa.array(wanted[done:upto] - start))
+            start, done = start + size, upto
 
     def pieces(self) -> Iterator[tuple[int, Any]]:
         """All columns of some rows at a time, as they are, with the place of the first."""
         import pyarrow as pa
 
         start = 0
-        for file in self._files:
-            for batch in file.iter_batches(batch_size=PIECE):
-                yield start, pa.Table.from_batches([batch])
-                start += batch.num_rows
+        for path, known in self._files:
+            with self._opened(path, known) as file:
+                for batch in file.iter_batches(batch_size=PIECE):
+                    yield start, pa.Table.from_batches([batch])
+                    start += batch.num_rows
         if not start:
-            yield 0, self._files[0].schema_arrow.empty_table()
+            yield 0, self._schema.empty_table()
 
     def _need(self, names: Sequence[str]) -> None:
         absent = [name for name in names if name not in self._kinds]
         if absent:
             raise ColumnMissing(
-                f"{self._what} lacks {', '.join(absent)}",
-                received=f"it has {', '.join(self.names[:20])}",
+                f"{self._what} lacks {'a column' if len(absent) == 1 else 'columns'}",
+                received=", ".join(absent),
+                allowed=", ".join(self.names[:20]),
                 next_step="check the names",
             )
 
@@ -176,7 +209,7 @@ class ParquetFiles:
 
     def _kind(self, name: str) -> str:
         if not self._kinds[name]:
-            self._kinds[name] = kind_of(self._files[0].schema_arrow.field(name).type, name)
+            self._kinds[name] = kind_of(self._schema.field(name).type, name)
         return self._kinds[name]
 
     def _empty(self, names: Sequence[str]) -> Any:
@@ -214,6 +247,8 @@ class Memory:
         """These columns of the rows at ``places`` (n,), in that order; a place of -1 is a row of nulls."""
         import pyarrow as pa
 
+        if not names:
+            return pa.table({})
         chosen = self.read(names).combine_chunks()
         return chosen.take(pa.array(places, mask=places < 0))
 
@@ -222,21 +257,18 @@ def rows_of(source: Any, what: str) -> ParquetFiles | Memory:
     """The rows of a frame, or of one Parquet file or a folder of them."""
     if isinstance(source, str | Path):
         path = Path(source)
-        return ParquetFiles(sorted(path.glob("*.parquet")) if path.is_dir() else [path], what)
+        found = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+        if not found:
+            raise TableNotFound(
+                f"{what} are a folder without Parquet files",
+                received=str(path),
+                allowed="a folder with files *.parquet",
+                next_step="check the path",
+            )
+        return ParquetFiles(found, what)
     table, _ = frames.to_arrow(source, what)
-    _each_once(table.column_names, what)
+    frames.each_once(table.column_names, what)
     return Memory(table, what)
-
-
-def _each_once(names: Sequence[str], what: str) -> None:
-    twice = sorted({name for name in names if list(names).count(name) > 1})
-    if twice:
-        raise TableUnreadable(
-            f"{what} has a column name twice",
-            received=", ".join(map(repr, twice)),
-            allowed="each name once",
-            next_step="rename the columns",
-        )
 
 
 def _beside(table: Any, made: Any) -> Any:
@@ -251,3 +283,10 @@ def _beside_pandas(frame: Any, made: Any) -> Any:
     new = frames.to_pandas(made)
     new.index = frame.index
     return pd.concat([frame, new], axis=1)
+
+
+def _beside_polars(frame: Any, made: Any) -> Any:
+    import polars as pl
+
+    new: Any = pl.from_arrow(made)
+    return frame.hstack(new) if made.num_columns else frame

@@ -13,6 +13,7 @@ from fullcircle.features.answering import Plan, Vector
 from fullcircle.features.definitions import digest, outputs
 from fullcircle.features.moments import moment
 from fullcircle.runtimes.scorer import Enriched
+from fullcircle.runtimes.values import loggable
 from fullcircle.types.contract import Contract, Problem
 from fullcircle.types.definitions import ViewSpec
 
@@ -35,6 +36,8 @@ class Enricher:
         self._kinds = outputs(plan.spec)
         self._wanted = frozenset(contract.names) & self._kinds.keys()
         self._private = frozenset(column.name for column in contract.columns if column.private)
+        asked = {name for function in plan.spec.functions for name in function.inputs} & plan.spec.request.keys()
+        self._request = sorted(asked - self._private)
         self._known = {"view": plan.spec.name, "definition": digest(plan.spec)}
 
     def __call__(self, rows: Sequence[object]) -> list[Enriched]:
@@ -86,7 +89,7 @@ class Enricher:
             return Enriched(row, tuple(self._unkeyed(row, column) for column in vector.unkeyed))
         own = {name: value for name, value in row.items() if name not in self._kinds}
         values = {name: row[name] if name in row else plain(vector.values[name]) for name in self._wanted}
-        passed = [name for name in self._kinds if name in row]
+        passed = {name: logged(row[name]) for name in self._kinds if name in row and name not in self._private}
         lookup = {
             **self._known,
             "at": at,
@@ -96,6 +99,7 @@ class Enricher:
                 if name not in row and name not in self._private
             },
             "states": {name: state for name, state in vector.states.items() if name not in self._private},
+            **({"request": {name: loggable(row.get(name)) for name in self._request}} if self._request else {}),
             **({"passed": passed} if passed else {}),
             **({"failed": vector.failed} if vector.failed else {}),
         }

@@ -16,6 +16,7 @@ from fullcircle.features.training import TrainingSet
 from fullcircle.ledger.workspace import Workspace
 from fullcircle.types.definitions import ViewSpec
 
+SAMPLE = 500  # rows on which on-demand functions are checked
 FORMAT = 1  # of the key: a change in how answers are made must not find older ones
 
 
@@ -43,6 +44,7 @@ def training_set(
         kept = _read(workspace.blobs.get(blob))
         return _told(spec, versions, _beside(labels, table, library, kept), table.num_rows, reused=True)
     made = training.train(spec, tables, table, status=status, memory=memory).drop_columns(table.column_names)
+    _check_functions(spec, table, made)
     digest = workspace.blobs.put(_written(made))
     heads = " ".join(f"{name}:{number}:{head[:16]}" for name, (number, head) in versions.items())
     record(
@@ -55,6 +57,26 @@ def training_set(
         versions=heads[:500],
     )
     return _told(spec, versions, _beside(labels, table, library, made), table.num_rows, reused=False)
+
+
+def _check_functions(spec: ViewSpec, labels: Any, made: Any) -> None:
+    """Whether each on-demand function answers these rows alone as it does together. Raises FunctionRefused."""
+    import pyarrow as pa
+
+    from fullcircle.features.answering import as_values
+    from fullcircle.features.functions import check
+
+    kinds = {**definitions.outputs(spec), **spec.request}
+    chosen = pa.array(range(0, made.num_rows, max(1, made.num_rows // SAMPLE)), pa.int64())
+    for function in spec.functions:
+        columns = {
+            name: as_values(
+                (made if name in made.column_names else labels).column(name).take(chosen), spec.request.get(name, "")
+            )
+            for name in function.inputs
+        }
+        if len(chosen):
+            check(function, columns, len(chosen), kinds=kinds)
 
 
 def _key(spec: ViewSpec, versions: Mapping[str, tuple[int, str]], labels: Any, status: bool) -> str:

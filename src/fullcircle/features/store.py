@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from fullcircle.errors import FeatureInvalid, ViewNotFound, ViewNotPublished
-from fullcircle.features import definitions, history, publishing, sets, training
+from fullcircle.features import definitions, history, origins, publishing, sets, training
 from fullcircle.features.answering import Plan, Vector
 from fullcircle.features.commits import TableState
 from fullcircle.features.compaction import Compacted, compact
@@ -258,6 +258,10 @@ class Store:
     def historical(self, spec: ViewSpec, rows: Sequence[Mapping[str, Any]], moments: Sequence[int]) -> list[Vector]:
         """The features of each row as they were known at its moment, from the tables."""
         return history.answer(spec, self._opened(spec), rows, moments)
+
+    def origins(self, spec: ViewSpec, row: Mapping[str, Any], at: int) -> tuple[origins.Origin, ...]:
+        """Which rows of which tables answer a row at a moment (nanoseconds since 1970)."""
+        return origins.origins(spec, self._opened(spec), row, at)
 
     # --- inside ---------------------------------------------------------------------------------------
 

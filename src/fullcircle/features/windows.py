@@ -1,14 +1,16 @@
 """Aggregates over windows: one kernel, called with many questions in training and with one in serving.
 
-Events are in order of key, then (e, a, s). A question is a stretch of events (its key's) and a last moment t: an event
-counts from its v on, until a correction of it is visible, and while its e is in (t - window, t]. A window that is open
-on the right is the same question asked a nanosecond earlier. Sums add the values of a window in this order, by the
-same numpy loop whatever else is asked at the same time, so an answer has the same bits alone and among a million.
+Events are in order of key, then (e, a, s). A question is a stretch of events (its key's) and a last moment t: an
+event counts from its v on, until a correction of it is visible, and while its e is in (t - window, t]. A window that
+is open on the right is the same question asked a nanosecond earlier. Sums add the values of a window in this order,
+by the same numpy loop whatever else is asked at the same time, so an answer has the same bits alone and among a
+million. (From eight values on that loop adds eight strands side by side, by places counted from the window's begin.)
+Floats are reduced as float64, and zero is 0.0 and NaN one NaN, whatever the processor makes of several.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,8 @@ from numpy.typing import NDArray
 from fullcircle.errors import DataUnfit
 
 FOREVER = 2**63 - 1
+_LAST = FOREVER - 1  # asked at the last moment there is, what counts for ever counts still
+_BEFORE = -(2**63)  # a nanosecond before the first moment that an event may have
 CHUNK = 4_000_000  # events looked at in one go: bounds memory
 Ints = NDArray[np.int64]
 
@@ -49,7 +53,7 @@ class Answers:
 
 
 def corrected(group: Ints, e: Ints, a: Ints, s: Ints) -> Ints:
-    """Until when each event counts: the first moment at which a row of the same group with a greater (a, s) is visible.
+    """Until when each event counts: the first moment at which a row of its group with a greater (a, s) is visible.
 
     ``group`` numbers the identities (key and id together). Shapes (n,).
     """
@@ -75,19 +79,37 @@ def aggregate(
 
     Raises DataUnfit where a sum of integers does not fit 64 bits.
     """
-    parts = [
-        _reduced(how, None if column is None else events.columns[column], places, counts)
-        for places, counts in _windows(events, starts, ends, t, window)
-    ]
-    if not parts:
-        parts = [_reduced(how, None if column is None else events.columns[column], starts[:0], starts[:0])]
+    return aggregates(events, starts, ends, t, [(how, column)], window)[0]
+
+
+def aggregates(
+    events: Events, starts: Ints, ends: Ints, t: Ints, wanted: Sequence[tuple[str, str | None]], window: int
+) -> list[Answers]:
+    """As ``aggregate``, for several pairs of how and column over one window, which is looked for once."""
+    none = starts[:0]
+    parts: list[list[Answers]] = [[] for _ in wanted]
+    for places, counts in _windows(events, starts, ends, t, window) if len(t) else [(none, none)]:
+        for part, (how, column) in zip(parts, wanted, strict=True):
+            part.append(reduced(how, None if column is None else events.columns[column], places, counts))
+    return [part[0] if len(part) == 1 else _joined(part) for part in parts]
+
+
+def window_of(e: Ints, v: Ints, until: Ints, t: int, window: int) -> tuple[Ints, Ints]:
+    """One question to all of these events: the places of those that count, and how many. For ``reduced``."""
+    low, high = np.searchsorted(e, (max(t - window, _BEFORE), t), side="right").tolist()
+    counts = (v[low:high] <= t) & (until[low:high] > min(t, _LAST))
+    places = np.flatnonzero(counts) + low
+    return places, np.array([len(places)])
+
+
+def _joined(parts: list[Answers]) -> Answers:
     return Answers(np.concatenate([part.values for part in parts]), np.concatenate([part.present for part in parts]))
 
 
 def _windows(events: Events, starts: Ints, ends: Ints, t: Ints, window: int) -> Iterator[tuple[Ints, Ints]]:
     """For a stretch of questions at a time: the places of the events that count, and how many each question has."""
     # A window that reaches before the beginning of time begins there.
-    since = np.where(t < window - FOREVER, -FOREVER, t - window)
+    since = np.where(t < window + _BEFORE, _BEFORE, t - window)
     low = _bisect(events.e, starts, ends, since)
     high = _bisect(events.e, low, ends, t)
     sizes = high - low
@@ -100,8 +122,9 @@ def _windows(events: Events, starts: Ints, ends: Ints, t: Ints, window: int) -> 
         question = np.repeat(np.arange(upto - done), sizes[chosen])
         offsets = np.cumsum(sizes[chosen]) - sizes[chosen]
         places = np.arange(len(question)) - np.repeat(offsets, sizes[chosen]) + np.repeat(low[chosen], sizes[chosen])
-        moment = t[chosen][question]
-        counts = (events.v[places] <= moment) & (events.until[places] > moment)
+        moment = t[chosen]
+        counts = events.v[places] <= moment[question]
+        counts &= events.until[places] > np.minimum(moment, _LAST)[question]
         yield places[counts], np.bincount(question[counts], minlength=upto - done)
         done = upto
 
@@ -117,26 +140,26 @@ def _bisect(e: Ints, starts: Ints, ends: Ints, moments: Ints) -> Ints:
     return low
 
 
-def _reduced(how: str, column: Column | None, places: Ints, counts: Ints) -> Answers:
-    """Reduce the events at ``places``, which belong to the questions by ``counts``."""
-    everyone = np.ones(len(counts), dtype=bool)
+def reduced(how: str, column: Column | None, places: Ints, counts: Ints) -> Answers:
+    """Reduce the events at ``places``: the first ``counts[0]`` belong to the first question, and so on."""
     if column is not None and column.valid is not None:
         good = column.valid[places]
         question = np.repeat(np.arange(len(counts)), counts)[good]
         places, counts = places[good], np.bincount(question, minlength=len(counts))
-    if how == "count":
+    everyone = np.ones(len(counts), dtype=bool)
+    if how == "count" or column is None:
         return Answers(counts.astype(np.int64), everyone)
     filled = counts > 0
-    offsets = (np.cumsum(counts) - counts)[filled]
+    sizes = counts[filled]
+    offsets = np.cumsum(sizes) - sizes
     if how in ("first", "last"):
         chosen = np.full(len(counts), -1, dtype=np.int64)
-        chosen[filled] = places[offsets if how == "first" else offsets + counts[filled] - 1]
+        chosen[filled] = places[offsets if how == "first" else offsets + sizes - 1]
         return Answers(chosen, filled)
-    assert column is not None
     values = column.values[places]
     if how in ("min", "max"):
         return Answers(_spread(_extreme(how, values, offsets), filled), filled)
-    sums = _spread(_sums(values, offsets, counts[filled]), filled)
+    sums = _spread(_sums(values, offsets, sizes), filled)
     if how == "sum":
         return Answers(sums, everyone)
     return Answers(sums / np.maximum(counts, 1).astype(np.float64), filled)
@@ -151,15 +174,20 @@ def _spread(found: NDArray[Any], filled: NDArray[np.bool_]) -> NDArray[Any]:
 def _extreme(how: str, values: NDArray[Any], offsets: Ints) -> NDArray[Any]:
     if not len(offsets):
         return values[:0]
-    with np.errstate(invalid="ignore"):  # NaN is a value, and the extreme of any window that has it
-        return (np.minimum if how == "min" else np.maximum).reduceat(values, offsets)
+    least = np.minimum if how == "min" else np.maximum
+    return _floats(least, values, offsets) if values.dtype.kind == "f" else least.reduceat(values, offsets)
+
+
+def _floats(reduce: np.ufunc, values: NDArray[Any], offsets: Ints) -> NDArray[Any]:
+    with np.errstate(all="ignore"):  # NaN, infinities and their difference are values like others
+        found = reduce.reduceat(values.astype(np.float64), offsets) + 0.0
+    found[np.isnan(found)] = np.nan
+    return found
 
 
 def _sums(values: NDArray[Any], offsets: Ints, counts: Ints) -> NDArray[Any]:
     if values.dtype.kind == "f":
-        with np.errstate(all="ignore"):  # infinities and their difference are values like others
-            wide = values.astype(np.float64)
-            return np.add.reduceat(wide, offsets) if len(offsets) else wide[:0]
+        return _floats(np.add, values, offsets) if len(offsets) else np.zeros(0)
     whole = values.astype(np.int64)
     if not len(offsets):
         return whole[:0]

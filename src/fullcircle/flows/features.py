@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,13 @@ from fullcircle.features import catalogue, definitions, texts
 from fullcircle.features.catalogue import FeatureEntry, TableEntry, Use, ViewEntry
 from fullcircle.features.compaction import Compacted
 from fullcircle.features.publishing import Published
-from fullcircle.features.store import Store
+from fullcircle.features.verify import Verified
+from fullcircle.features.verify import verify as compare
 from fullcircle.flows import views
 from fullcircle.flows.session import Session, loaded, opened
 from fullcircle.settings import Settings
+from fullcircle.tables import predictions
+from fullcircle.tables.lines import moment
 from fullcircle.types.definitions import ViewSpec
 from fullcircle.types.features import Status
 from fullcircle.types.progress import Progress
@@ -81,7 +84,8 @@ class Answer:
 
 def list_features(*, settings: Settings | None = None) -> Listed:
     """The catalogue: tables, views and the models made from them."""
-    with _opened(settings) as (session, store):
+    with opened(settings, create=False) as session:
+        store = session.features
         return Listed(
             tables=catalogue.tables(store, session.workspace),
             views=catalogue.views(store, session.workspace),
@@ -91,14 +95,14 @@ def list_features(*, settings: Settings | None = None) -> Listed:
 
 def show(name: str, *, settings: Settings | None = None) -> Shown:
     """The table, the view and the features of this name. Raises ViewNotFound where there is none."""
-    with _opened(settings) as (session, store):
+    with opened(settings, create=False) as session:
+        store = session.features
         entries = catalogue.views(store, session.workspace)
-        having = [entry.name for entry in entries if any(each.name == name for each in entry.features)]
         shown = Shown(
             name=name,
             table=catalogue.table(store, session.workspace, name),
             view=catalogue.view(store, session.workspace, name),
-            features=tuple(_feature(store, session, view, name) for view in having),
+            features=_having(session, name, entries),
         )
         if shown.table is None and shown.view is None and not shown.features:
             raise ViewNotFound(
@@ -110,20 +114,19 @@ def show(name: str, *, settings: Settings | None = None) -> Shown:
         return shown
 
 
-def publish(
-    view: str | Path, *, settings: Settings | None = None, progress: Progress | None = None
-) -> PublishedView:
+def publish(view: str | Path, *, settings: Settings | None = None, progress: Progress | None = None) -> PublishedView:
     """Bring a view online: one of the catalogue by its name, or the one that a project's data is.
 
     Of a project what is new in the sources of the view's tables is taken in first.
     """
-    project = Path(view).exists()
-    with _opened(settings, progress, create=project) as (session, store):
-        known = str(view) in session.workspace.ledger.state().views
-        if not project and (known or Path(view).name == str(view)):
-            spec, ingested = store.spec(str(view)), ()
+    text, ingested = str(view), tuple[Ingested, ...]()
+    source = loaded(text) if Path(text).exists() or Path(text).name != text or text.endswith(".py") else None
+    with opened(settings, progress, create=source is not None) as session:
+        store = session.features
+        if source is None:
+            spec = store.spec(text)
         else:
-            spec, ingested = _of_project(session, store, loaded(view))
+            spec, ingested = _of_project(session, source)
         done = store.publish(spec)
         return PublishedView(view=spec.name, definition=definitions.digest(spec), ingested=ingested, tables=done)
 
@@ -133,7 +136,8 @@ def get(view: str, given: Mapping[str, str], *, at: str | None = None, settings:
 
     It holds the keys and the request columns, and any feature to be used in place of what is looked up.
     """
-    with _opened(settings) as (session, store):
+    with opened(settings, create=False) as session:
+        store = session.features
         online = session.workspace.ledger.state().published.get(view) if at is None else None
         spec = store.spec(view, online)
         found = store.get(view if at is None else spec, texts.row(spec, given), at=at, status=True)
@@ -148,7 +152,8 @@ def get(view: str, given: Mapping[str, str], *, at: str | None = None, settings:
 
 def compact(table: str, *, settings: Settings | None = None, progress: Progress | None = None) -> Compacted:
     """Rewrite the files of a feature table in order; no answer changes."""
-    with _opened(settings, progress) as (_, store):
+    with opened(settings, progress, create=False) as session:
+        store = session.features
         known = store.tables()
         if table not in known:
             raise ViewNotFound(
@@ -162,37 +167,50 @@ def compact(table: str, *, settings: Settings | None = None, progress: Progress 
 
 def verify(
     view: str, *, since: str | None = None, settings: Settings | None = None, progress: Progress | None = None
-) -> Any:
-    """Compare what was served to logged predictions with what the tables say of the same moments."""
-    from fullcircle.features.verify import verify as compare
+) -> Verified:
+    """Compare what was served to logged predictions with what the training path says of the same moments.
 
-    with _opened(settings, progress) as (_, store):
-        return compare(store, view, since=since)
+    Of the definition that is online (the latest one where none is), for all models that were made from the view.
+    """
+    begin = moment(since) if since else ""
+    with opened(settings, progress, create=False) as session:
+        state = session.workspace.ledger.state()
+        spec = session.features.spec(view, state.published.get(view))
+        models = [use.model for use in catalogue.uses(state) if use.view == view]
+        served = chain.from_iterable(
+            predictions.read(session.workspace.predictions, model, since=begin) for model in models
+        )
+        found = compare(session.features, spec, served, since=begin)
+        session.record(
+            "view.verified",
+            view=view,
+            definition=found.definition,
+            since=found.since,
+            predictions=found.predictions,
+            values=sum(each.compared for each in found.features),
+            mismatches=found.mismatches,
+            missing=sum(each.missing for each in found.features),
+            extra=sum(each.extra for each in found.features),
+        )
+        return found
 
 
-@contextmanager
-def _opened(
-    settings: Settings | None, progress: Progress | None = None, *, create: bool = False
-) -> Iterator[tuple[Session, Store]]:
-    with opened(settings, progress, create=create) as session:
-        store = views.store(session)
-        try:
-            yield session, store
-        finally:
-            store.close()
+def _having(session: Session, name: str, entries: Sequence[ViewEntry]) -> tuple[Found, ...]:
+    """The features of this name, wherever they are."""
+    having = [entry.name for entry in entries if any(each.name == name for each in entry.features)]
+    whole = [catalogue.view(session.features, session.workspace, view) for view in having]
+    return tuple(
+        Found(view=entry.name, feature=each)
+        for entry in whole
+        if entry is not None
+        for each in entry.features
+        if each.name == name
+    )
 
 
-def _feature(store: Store, session: Session, view: str, name: str) -> Found:
-    entry = catalogue.view(store, session.workspace, view)
-    assert entry is not None  # its name comes from the catalogue
-    return Found(view=view, feature=next(each for each in entry.features if each.name == name))
-
-
-def _of_project(
-    session: Session, store: Store, source: LoadedProject
-) -> tuple[ViewSpec, tuple[Ingested, ...]]:
+def _of_project(session: Session, source: LoadedProject) -> tuple[ViewSpec, tuple[Ingested, ...]]:
     """What the project's view means, after what is new in its sources was taken in."""
-    view = source.project.view
+    view, store = source.project.view, session.features
     if view is None:
         raise ProjectInvalid(
             "the data of this project is no feature view, so there is nothing to publish",
@@ -201,9 +219,10 @@ def _of_project(
             next_step="see: fullcircle features list",
         )
     named = [table for table in view.tables if table.source is not None]
-    before = {table.name: store.state(table).rows for table in named}
+    before = [store.state(table).rows for table in named]
     views.ingest(session, source, view)
-    rows: Sequence[Ingested] = [
-        Ingested(table=table.name, rows=store.state(table).rows - before[table.name]) for table in named
-    ]
-    return store.define(view), tuple(rows)
+    ingested = tuple(
+        Ingested(table=table.name, rows=store.state(table).rows - rows)
+        for table, rows in zip(named, before, strict=True)
+    )
+    return store.define(view), ingested

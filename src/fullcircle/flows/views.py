@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.development.loading import LoadedProject
 from fullcircle.features.answering import Plan
+from fullcircle.features.origins import Origin
 from fullcircle.features.serving import Enricher
 from fullcircle.flows.session import Session
 from fullcircle.packaging.bundle import Bundle
 from fullcircle.runtimes.scorer import Enrich
 from fullcircle.tables import reading
+from fullcircle.tables.times import parsed
 from fullcircle.types.definitions import ViewSpec
 from fullcircle.types.features import FeatureView
+from fullcircle.types.prediction import Prediction
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,8 +28,11 @@ def ingest(session: Session, source: LoadedProject, view: FeatureView) -> None:
     for table in view.tables:
         if table.source is None:
             continue
+        timed = replace(table.source, time=table.source.time or table.time)
         with source.active():
-            frame = reading.read(table.source, folder=source.folder, paths=session.settings.paths)
+            frame = reading.read(timed, folder=source.folder, paths=session.settings.paths)
+        if table.available is not None and table.available in frame.columns:
+            frame[table.available] = parsed(reading.describe(timed), frame[table.available])
         done = session.features.ingest(table, frame)
         if done.rows and not done.already:
             session.progress.note(f"{done.rows} rows taken into {table.name}")
@@ -77,6 +84,14 @@ def enricher(session: Session, bundle: Bundle) -> Enrich | None:
     plan = Plan(spec, session.features.online)
     plan.check()
     return Enricher(plan, bundle.contract, history=session.features.historical)
+
+
+def origins_of(session: Session, spec: ViewSpec | None, prediction: Prediction) -> tuple[Origin, ...]:
+    """Which rows of which tables the looked-up features of a prediction came from."""
+    keys = {name: (prediction.context or {}).get(name) for name in (spec.key_columns if spec else ())}
+    if spec is None or prediction.lookup is None or None in keys.values():
+        return ()
+    return session.features.origins(spec, keys, int(prediction.lookup["at"]))
 
 
 def without_features(view: FeatureView, frame: pd.DataFrame) -> pd.DataFrame:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fullcircle.flows import data, drafts, versions
+from fullcircle.features.origins import Origin
+from fullcircle.flows import data, drafts, versions, views
 from fullcircle.flows.session import opened
 from fullcircle.settings import Settings
 from fullcircle.tables import predictions as log
@@ -17,7 +18,10 @@ from fullcircle.types.turn import Snapshot
 
 @dataclass(frozen=True, kw_only=True)
 class Why:
-    """The way from a prediction to its origins. ``decisions`` are the facts that made its version champion."""
+    """The way from a prediction to its origins.
+
+    ``decisions`` are the facts that made its version champion, ``features`` where looked-up features came from.
+    """
 
     prediction: Prediction
     outcome: Outcome | None
@@ -29,6 +33,7 @@ class Why:
     report: Report
     decisions: tuple[Fact, ...]
     snapshot: Snapshot
+    features: tuple[Origin, ...] = ()
 
 
 def why(prediction_id: str, *, settings: Settings | None = None) -> Why:
@@ -56,4 +61,5 @@ def why(prediction_id: str, *, settings: Settings | None = None) -> Why:
             report=session.recall(version.report, Report),
             decisions=tuple(facts),
             snapshot=data.find(session, version.snapshot),
+            features=views.origins_of(session, drafts.view_of(session, draft), prediction),
         )

