@@ -120,9 +120,10 @@ def _pairs(given: list[str]) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for text in given:
         key, equals, value = text.partition("=")
-        if not key or not equals or key in pairs:
+        twice = bool(equals) and key in pairs
+        if not key or not equals or twice:
             raise RequestInvalid(
-                f"{key} is given twice" if key in pairs else "a column to ask with cannot be read",
+                f"{key} is given twice" if twice else "a column to ask with cannot be read",
                 received=text,
                 allowed="KEY=VALUE, each key once",
                 next_step="write for example customer=c00042",

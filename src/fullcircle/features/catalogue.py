@@ -168,11 +168,10 @@ def availability(spec: TableSpec) -> str:
 def null_shares(log: TableLog, state: TableState) -> dict[str, float | None]:
     """The share of nulls in each column, from the footers of the files; None where a file does not say it."""
     counts: dict[str, int | None] = dict.fromkeys(state.columns, 0)
-    for file in state.files:
-        (parquet,) = log.files([file], dict(state.columns))._files  # one open file at a time
-        said = _nulls(parquet.metadata)
+    for _, metadata in log.files(state.files, dict(state.columns))._files:
+        said = _nulls(metadata)
         for name, before in counts.items():
-            found = said.get(name, file.rows)  # one that came later is null in every row of this file
+            found = said.get(name, metadata.num_rows)  # one that came later is null in every row of this file
             counts[name] = None if before is None or found is None else before + found
     return {name: None if count is None or not state.rows else count / state.rows for name, count in counts.items()}
 

@@ -1,13 +1,19 @@
-"""The commits of a feature table: numbered files that say which rows it holds, each sealed by the hash of the one before.
+"""The commits of a feature table: numbered files that say which rows it holds, each with the hash of the one before.
 
 A commit is one file that is created or not: whoever creates number N has committed. Its rows lie in data files that
 were written before it, so a crash leaves files that nobody refers to, never half a commit.
+
+**What may be removed.** Files that a compaction replaced, once that was made longer ago than readers take; no later
+commit refers to them. Files that no commit refers to may be waiting for a commit that their process is about to make,
+and no clock tells. So a file's name begins with the number of the commit that it was written after, and a compaction
+sets a ``fence``: what was written after an earlier commit than that is not committed any more (whoever makes a later
+commit has read the fence, and writes such files anew). Left behind are only those between the fence and now.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,6 +24,7 @@ from fullcircle.ledger.places import Place
 
 ROWS_A_COMMIT = 2**32  # row numbers of commit N begin at N times this
 _FOLDER = "commits"
+Part = Literal["log", "settled", "rest"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +40,14 @@ class DataFile:
     bytes: int
     digest: str
     base: int | None = None
-    part: Literal["log", "settled", "rest"] = "log"
+    part: Part = "log"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Commit:
-    """One commit. A compaction lists all files of the table and all batches so far: what came before is not read again.
+    """One commit. A compaction lists all files of the table and all batches so far, in place of what came before.
 
-    ``time`` is when it was made, nanoseconds since 1970 in UTC.
+    ``time`` is when it was made, nanoseconds since 1970 in UTC; ``fence``: see the module's text.
     """
 
     number: int
@@ -53,6 +60,7 @@ class Commit:
     backfill: bool = False
     rows: int = 0
     last_event: int | None = None
+    fence: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +80,11 @@ class TableState:
     rows: int = 0
     time: int = 0
     last_event: int | None = None
+    fence: int = 0
 
     @property
     def settled(self) -> bool:
-        """Whether every row that can be a latest value is known to be one: nothing was appended since compaction."""
+        """Whether nothing was appended since a compaction: then each row in a part "settled" is a latest value."""
         return all(file.part != "log" for file in self.files)
 
     def latest_files(self) -> tuple[DataFile, ...]:
@@ -92,28 +101,33 @@ class Commits:
         self._state = TableState()
 
     def state(self) -> TableState:
-        """The present state. Raises BlobCorrupt where a commit is missing or is not the one the next was made after."""
+        """The present state. Raises BlobCorrupt where a commit is missing, altered, or not made after the one before."""
         known = self._state
-        numbers = sorted(self._numbers())
-        newer = [number for number in numbers if number > known.number]
-        if not newer:
-            return known
-        read = {number: self._read(number) for number in newer}
-        compact = [number for number in newer if read[number][0].kind == "compact"]
-        start = compact[-1] if compact else newer[0]
+        last = max(self._numbers(), default=0)
+        if last < known.number:
+            raise _damaged(self._path(known.number), "it is missing")
+        # A folder that is listed while files come may show the later of two and not the earlier: each is asked for.
+        read = {number: self._read(number) for number in range(known.number + 1, last + 1)}
+        start = max((number for number, (commit, _) in read.items() if commit.kind == "compact"), default=0)
         state = known
-        for number in range(known.number + 1, newer[-1] + 1):
-            if number not in read:
-                raise _damaged(self._path(number), "it is missing")
-            commit, digest = read[number]
-            if state.number == number - 1 and commit.previous != state.head:
+        for number, (commit, digest) in read.items():
+            if commit.previous != state.head:
                 raise _damaged(self._path(number), "it does not follow the commit before it")
-            if number >= start:
-                state = after(state, commit, digest)
-            else:  # covered by the compaction: its place in the chain is checked, its files are not needed
-                state = TableState(number=number, head=digest)
+            # What a compaction covers: its place in the chain is checked, its files are not needed.
+            state = after(state, commit, digest) if number >= start else TableState(number=number, head=digest)
         self._state = state
         return state
+
+    def all(self) -> list[Commit]:
+        """Every commit in order. Raises BlobCorrupt."""
+        return [self._read(number)[0] for number in range(1, self.state().number + 1)]
+
+    def hash_of(self, number: int) -> str | None:
+        """The hash of commit ``number``, None where it is not there."""
+        try:
+            return self._read(number)[1]
+        except (FileNotFoundError, BlobCorrupt):
+            return None
 
     def batch(self, number: int) -> str:
         """The id of the batch that commit ``number`` appended."""
@@ -121,16 +135,27 @@ class Commits:
 
     def add(self, commit: Commit) -> bool:
         """Create the commit, and say whether its number was still free."""
-        return self._place.create(self._path(commit.number), msgspec.json.encode(commit, order="sorted"))
+        data = msgspec.json.encode(commit, order="sorted")
+        return self._place.create(self._path(commit.number), data + b"\n" + _seal(data) + b"\n")
+
+    def settle(self, number: int) -> None:
+        """Make a commit safe that another process may just have made."""
+        self._place.settle(self._path(number))
 
     def _numbers(self) -> set[int]:
         found = (path.rpartition("/")[2].removesuffix(".json") for path in self._place.names(self._folder))
         return {int(name) for name in found if name.isdecimal()}
 
     def _read(self, number: int) -> tuple[Commit, str]:
-        data = self._place.read(self._path(number))
         try:
-            commit = msgspec.json.decode(data, type=Commit)
+            data = self._place.read(self._path(number))
+        except FileNotFoundError as error:
+            raise _damaged(self._path(number), "it is missing") from error
+        content, _, seal = data.removesuffix(b"\n").rpartition(b"\n")
+        if seal != _seal(content):
+            raise _damaged(self._path(number), "it was altered, or is not whole")
+        try:
+            commit = msgspec.json.decode(content, type=Commit)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise _damaged(self._path(number), f"it cannot be read: {error}") from error
         if commit.number != number:
@@ -158,7 +183,32 @@ def after(state: TableState, commit: Commit, digest: str) -> TableState:
         last_event=max(
             (moment for moment in (state.last_event, commit.last_event) if moment is not None), default=None
         ),
+        fence=max(state.fence, commit.fence),
     )
+
+
+def removable(commits: Sequence[Commit], paths: Iterable[str], before: int) -> list[str]:
+    """Of the data files at ``paths`` those that nobody needs: replaced before that moment, or behind the fence."""
+    present: set[str] = set()
+    replaced: dict[str, int] = {}
+    fence = 0
+    for commit in commits:
+        if commit.kind == "compact":
+            replaced |= dict.fromkeys(present, commit.time)
+            present.clear()
+        present |= {file.path for file in commit.files}
+        fence = max(fence, commit.fence)
+    found = []
+    for path in set(paths) - present:
+        written = path.rpartition("/")[2].partition("-")[0]
+        orphan = path not in replaced and written.isdecimal() and int(written) < fence
+        if orphan or replaced.get(path, before) < before:
+            found.append(path)
+    return sorted(found)
+
+
+def _seal(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode()
 
 
 def _damaged(path: str, why: str) -> BlobCorrupt:

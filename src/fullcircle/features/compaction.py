@@ -1,4 +1,4 @@
-"""Compaction: the rows of a table in few files, those that can be a latest value apart and in order. Nothing is lost."""
+"""Compaction: a table's rows in few files, those that can be a latest value apart and in order. Nothing is lost."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fullcircle.features import keys
-from fullcircle.features.commits import TableState
+from fullcircle.features.commits import DataFile, Part, TableState
 from fullcircle.features.engine import DEFAULT, find_engine
+from fullcircle.features.joining import check_memory
 from fullcircle.features.log import AVAILABLE, EVENT, NUMBER, ROWS_A_FILE, TableLog
 from fullcircle.features.reading import index_of
 from fullcircle.types.progress import Progress, Silent
@@ -33,16 +34,16 @@ def compact(
 ) -> Compacted:
     """Rewrite a table's files in order of key and visibility, and commit them in place of all before.
 
-    Files that this replaces stay for readers that have begun; they go with the next compaction. A table on which
-    nothing was appended since the last one is left as it is.
+    Files that this replaces stay for readers that have begun; they go with the first compaction a day later, and with
+    them what killed processes left. A table on which nothing was appended since the last one is left as it is.
     """
     progress = progress or Silent()
+    check_memory(memory)
     for _ in range(_TRIES):
         state = log.state()
-        if not state.files or state.settled:
-            return _told(log, state)
-        if _rewritten(log, state, engine, memory, progress):
+        if not state.files or state.settled or _rewritten(log, state, engine, memory, progress):
             break
+    log.clean()
     return _told(log, log.state())
 
 
@@ -57,13 +58,17 @@ def _rewritten(log: TableLog, state: TableState, engine: str, memory: str | None
     kept = kept[order]
     source = log.files(state.files, dict(state.columns))
     numbers = index.column("s").to_numpy()
-    written = []
-    for part, places in (("settled", order[kept]), ("rest", order[~kept])):
+    written: list[DataFile] = []
+    parts: list[tuple[Part, Any]] = [("settled", order[kept]), ("rest", order[~kept])]
+    for part, places in parts:
         for start in range(0, len(places), ROWS_A_FILE):
             chosen = places[start : start + ROWS_A_FILE]
-            written.append(log.write(_numbered(source, state, chosen, numbers[chosen]), part))
+            written.append(log.write(_numbered(source, state, chosen, numbers[chosen]), state, part))
             progress.advance(sum(file.rows for file in written), state.rows)
-    return log.commit_compaction(state, written)
+    if log.commit_compaction(state, written):
+        return True
+    log.discard(written)
+    return False
 
 
 def _numbered(source: Any, state: TableState, places: Any, numbers: Any) -> Any:

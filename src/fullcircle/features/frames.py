@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fullcircle.errors import ColumnMissing, DataUnfit, FullcircleError, TableNotFound, TableUnreadable
-from fullcircle.features.kinds import arrow_type, kind_of
+from fullcircle.features.kinds import FLOATS, INTEGERS, arrow_type, inner, kind_of
 
 Library = Literal["pandas", "polars", "arrow", "duckdb"]
 FIRST, LAST = -(2**63) + 1, 2**63 - 1
@@ -165,6 +165,37 @@ def each_once(names: Sequence[Any], what: str) -> None:
             allowed="each name once",
             next_step="rename the columns",
         )
+
+
+def as_kind(column: Any, kind: str, name: str) -> Any:
+    """A column as one of another kind, with the same values. Raises ValueError, or Arrow's errors, where it cannot be.
+
+    A number stays a number: one written as text is none. Floats become integers where they surely were some.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    wanted, found = arrow_type(kind), kind_of(column.type, name)
+    if column.type == wanted:
+        return column
+    if _family(found) != _family(kind):
+        raise ValueError(f"{_family(found)} is no {_family(kind)}")
+    made = column.cast(wanted)
+    if found in FLOATS and kind in INTEGERS and len(column) > column.null_count:
+        if pc.max(pc.abs(column)).as_py() >= (2**53 if found == "float64" else 2**24):
+            raise ValueError("integers of this size have been rounded by becoming floats")
+    elif found == "float64" and kind == "float32":
+        again = pc.equal(made.cast(pa.float64()), column)
+        if pc.any(pc.and_(pc.invert(again), pc.invert(pc.is_nan(column)))).as_py():
+            raise ValueError("numbers would be rounded")
+    return made
+
+
+def _family(kind: str) -> str:
+    element = inner(kind)
+    if element:
+        return f"list<{_family(element)}>"
+    return "number" if kind in (*INTEGERS, *FLOATS) else kind.partition("[")[0].partition("(")[0]
 
 
 def need(table: Any, names: Any, what: str) -> None:

@@ -1,4 +1,4 @@
-"""Answers at any time, from the tables: the training path asked for a few rows. And what rows a caller may ask with."""
+"""Answers at any time, from the tables: the training path asked for a few rows. And what a caller may ask with."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from fullcircle.features import frames, training
 from fullcircle.features.answering import Functions, Vector, as_values
 from fullcircle.features.definitions import outputs
 from fullcircle.features.keys import plain_key
+from fullcircle.features.pieces import Labels
 from fullcircle.types.definitions import ViewSpec
 from fullcircle.types.features import Status
 
@@ -18,7 +19,7 @@ Shape = Callable[[ViewSpec, Sequence[Vector], bool], Any]
 
 
 def answer(spec: ViewSpec, tables: training.Tables, rows: Sequence[Row], moments: Sequence[int]) -> list[Vector]:
-    """The features of each row at its moment, as training would see them. A feature that a row brings along is kept."""
+    """The features of each row at its moment, as training would see them. A feature that a row brings is kept."""
     vectors = [Vector({}) for _ in rows]
     usable = []
     for place, row in enumerate(rows):
@@ -74,18 +75,26 @@ def asked(rows: Any) -> tuple[list[Row], Shape]:
     if isinstance(rows, Sequence) and not isinstance(rows, str) and all(isinstance(row, Mapping) for row in rows):
         return list(rows), lambda spec, vectors, status: [_mapping(vector, status) for vector in vectors]
     table, library = frames.to_arrow(rows, "the rows")
-    table = frames.normal(table, "the rows")
-    columns = {name: as_values(table.column(name)) for name in table.column_names}
+    plain = frames.normal(table, "the rows")
+    columns = {name: as_values(plain.column(name)) for name in plain.column_names}
     mappings = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
     def shape(spec: ViewSpec, vectors: Sequence[Vector], status: bool) -> Any:
-        made = table.drop_columns([name for name in spec.order if name in table.column_names])
         features = columns_of(spec, vectors, status)
-        for name in features.column_names:
-            made = made.append_column(name, features.column(name))
-        return frames.back(made, library)
+        old = [name for name in features.column_names if name in table.column_names]
+        bare = Labels(_without(rows, table, library, old), "the rows")
+        return bare.with_columns(lambda start, stop: features.slice(start, stop - start))
 
     return [dict(row) for row in mappings], shape
+
+
+def _without(rows: Any, table: Any, library: frames.Library, names: Sequence[str]) -> Any:
+    """The caller's frame as it came, but for these columns."""
+    if library == "pandas":
+        return rows.drop(columns=list(names))
+    if library == "polars":
+        return (rows.collect() if frames.is_lazy(rows) else rows).drop(list(names))
+    return frames.back(table.drop_columns(list(names)), library)
 
 
 def columns_of(spec: ViewSpec, vectors: Sequence[Vector], status: bool) -> Any:

@@ -40,11 +40,11 @@ def join(
 ) -> Any:
     """Add to each label the values of the row that was the latest known of its key at its time.
 
-    ``labels`` and ``rows`` are pandas, polars or Arrow tables, DuckDB relations or paths of Parquet files, with the key
-    columns ``on`` and the column ``time`` (``rows_time`` where rows name it differently). A row is known from the
+    ``labels`` and ``rows`` are pandas, polars or Arrow tables, DuckDB relations or paths of Parquet files, with the
+    key columns ``on`` and the column ``time`` (``rows_time`` where rows name it differently). A row is known from the
     later of its event time and its availability on: the column ``available``, or its event time (``as_of="event"``),
-    in both cases ``delay`` later; ``delay`` alone means the event time and ``delay``. One of them must be said. Of the
-    rows known, the one with the greatest event time answers; then availability, then place. A value older than
+    in both cases ``delay`` later; ``delay`` alone means the event time and ``delay``. One of them must be said. Of
+    the rows known, the one with the greatest event time answers; then availability, then place. A value older than
     ``max_age`` is null. ``closed="left"`` leaves out what becomes known exactly at the label's time.
 
     Returns the labels, every row once and in order, with ``columns`` of the rows (default: all others) under
@@ -52,13 +52,13 @@ def join(
     present, null, missing or expired. With ``out`` the result is written to this Parquet file in pieces, so that
     neither it nor the values have to fit into memory, and the path is returned; ``memory`` ("1GB") bounds the engine.
 
-    Raises DataUnfit, ColumnMissing, TableUnreadable, FeatureInvalid, EngineFailed.
+    Raises DataUnfit, ColumnMissing, TableNotFound, TableUnreadable, FeatureInvalid, EngineFailed.
     """
     on = (on,) if isinstance(on, str) else tuple(on)
     columns = [columns] if isinstance(columns, str) else columns
     rows_time = rows_time or time
     _check_rule(available, delay, as_of)
-    _check_rest(on, time, closed)
+    _check_rest(on, (time, rows_time), closed)
     check_memory(memory)
     lag = nanos(delay) if delay else 0
     left, right = Labels(labels, "the labels"), rows_of(rows, "the rows")
@@ -119,7 +119,7 @@ def _index(right: Any, on: Sequence[str], time: str, available: str | None, lag:
     import numpy as np
     import pyarrow as pa
 
-    table = right.read((*on, time, *([available] if available else [])))
+    table = right.read(list(dict.fromkeys((*on, time, *([available] if available else [])))))
     e = frames.nanoseconds(table.column(time), time, "the rows")
     a = frames.nanoseconds(table.column(available), available, "the rows") if available else e
     a = np.where(a > LAST - lag, LAST, a + lag)
@@ -152,11 +152,11 @@ def _check_rule(available: str | None, delay: str | None, as_of: str | None) -> 
         )
 
 
-def _check_rest(on: Sequence[str], time: str, closed: str) -> None:
-    if not on or len({*on, time}) <= len(on):
+def _check_rest(on: Sequence[str], times: Sequence[str], closed: str) -> None:
+    if not on or len(set(on)) < len(on) or set(on) & set(times):
         raise FeatureInvalid(
             "the key and the time are not different columns",
-            received=f"on={list(on)!r}, time={time!r}",
+            received=f"on={list(on)!r}, time={times[0]!r}, rows_time={times[1]!r}",
             allowed="one key column or more, each once, and a column of time",
             next_step='say for example on="customer", time="asked_at"',
         )

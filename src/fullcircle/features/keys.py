@@ -33,7 +33,7 @@ def key_kind(kind: Any, name: str, what: str) -> str:
 
 
 def key_columns(table: Any, names: Sequence[str], what: str) -> list[Any]:
-    """The key columns of a table as Arrow arrays: int64, large_string, bool or date32. Raises DataUnfit for a null."""
+    """The key columns of a table: int64, large_string, bool or date32. Raises DataUnfit for a null."""
     import pyarrow as pa
 
     wanted = {"int": pa.int64(), "text": pa.large_string(), "bool": pa.bool_(), "date": pa.date32()}

@@ -5,15 +5,24 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
-from fullcircle.errors import BatchConflict, BlobCorrupt, DataUnfit, DefinitionChanged, FeatureInvalid
+from fullcircle.errors import (
+    BatchConflict,
+    BlobCorrupt,
+    DataUnfit,
+    DefinitionChanged,
+    FeatureInvalid,
+    FullcircleError,
+    WorkspaceUnusable,
+)
 from fullcircle.features import frames, keys
-from fullcircle.features.commits import ROWS_A_COMMIT, Commit, Commits, DataFile, TableState
+from fullcircle.features.commits import ROWS_A_COMMIT, Commit, Commits, DataFile, Part, TableState, removable
 from fullcircle.features.kinds import arrow_type, kind_of
 from fullcircle.features.pieces import ParquetFiles
 from fullcircle.ledger.places import Place
@@ -21,6 +30,28 @@ from fullcircle.types.definitions import TableSpec
 
 EVENT, AVAILABLE, NUMBER = "__e", "__a", "__s"
 ROWS_A_FILE = 2_000_000
+KEPT = 86_400 * 10**9  # nanoseconds for which readers that have begun find the files that a compaction replaced
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _usable(door: Callable[P, R]) -> Callable[P, R]:
+    """A door that says what to do where the disk, or the place, does not."""
+
+    @wraps(door)
+    def through(*args: P.args, **options: P.kwargs) -> R:
+        try:
+            return door(*args, **options)
+        except FullcircleError:
+            raise
+        except OSError as error:
+            raise WorkspaceUnusable(
+                f"the feature tables cannot be used: {error.strerror or error}",
+                received=error.filename,
+                next_step="check the disk's space, the setting features and your rights",
+            ) from error
+
+    return through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +74,25 @@ class TableLog:
         self._place = place
         self._clock = clock
         self._commits = Commits(place, spec.name)
+        self._folder = f"tables/{spec.name}"
+        self._declared = f"{self._folder}/table.json"
+        self._compared = False
 
     def declare(self) -> None:
         """Write the definition down with the first rows; raises DefinitionChanged where it was another."""
-        path = f"tables/{self.spec.name}/table.json"
-        if self._place.create(path, msgspec.json.encode(self.spec, order="sorted")):
-            return
-        found = msgspec.json.decode(self._place.read(path), type=TableSpec)
+        if not self._place.create(self._declared, msgspec.json.encode(self.spec, order="sorted")):
+            self._compare()
+
+    def _compare(self) -> None:
+        try:
+            found = msgspec.json.decode(self._place.read(self._declared), type=TableSpec)
+        except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise BlobCorrupt(
+                f"the definition of the feature table {self.spec.name!r} cannot be read: {frames.first_line(error)}",
+                received=self._declared,
+                allowed="the definition that was written with the first rows",
+                next_step="restore it from a backup",
+            ) from error
         if found != self.spec:
             differs = [
                 name for name in found.__dataclass_fields__ if getattr(found, name) != getattr(self.spec, name)
@@ -61,29 +104,39 @@ class TableLog:
                 next_step="declare a table of another name, and append the rows to it",
             )
 
+    @_usable
     def state(self) -> TableState:
-        """What the table holds now."""
-        return self._commits.state()
+        """What the table holds now. Raises BlobCorrupt; DefinitionChanged where it was declared otherwise."""
+        state = self._commits.state()
+        if state.number and not self._compared:
+            self._compare()
+            self._compared = True
+        return state
 
+    @_usable
     def append(self, frame: Any, *, batch: str | None = None, backfill: bool = False) -> Appended:
         """Add a batch of rows; once it returns they are safe. A batch id that is known already changes nothing.
 
-        With ``backfill`` rows count as available when they happened, whatever the table says. Raises BatchConflict for
-        a known id with other rows, DataUnfit, ColumnMissing, TableUnreadable, DefinitionChanged.
+        With ``backfill`` rows count as available when they happened, whatever the table says. Raises BatchConflict
+        for a known id with other rows, DataUnfit, ColumnMissing, TableUnreadable, DefinitionChanged.
         """
         table = self._checked(frame)
-        content = content_digest(table)
         batch = batch or secrets.token_hex(16)
-        if table.num_rows:
-            self.declare()
+        if not table.num_rows:
+            return Appended(table=self.spec.name, batch=batch, rows=0, commit=self.state().number)
+        content = content_digest(table)
+        self.declare()
         state = self.state()
         known = self._known(state, batch, content, table.num_rows)
-        if known is not None or not table.num_rows:
-            return known or Appended(table=self.spec.name, batch=batch, rows=0, commit=state.number)
+        if known is not None:
+            return known
         stamp = max(self._clock(), state.time)
         table = self._in_schema(self._timed(table, stamp, backfill), state)
-        written = [self._write(table.slice(start, ROWS_A_FILE)) for start in range(0, table.num_rows, ROWS_A_FILE)]
+        written = self._written(table, state)
+        begun = state.number
         while True:
+            if begun < state.fence:  # these files may be gone: see the module commits
+                written, begun = self._written(table, state), state.number
             commit = self._commit(state, written, table, batch, content, stamp, backfill)
             if self._commits.add(commit):
                 return Appended(
@@ -96,8 +149,35 @@ class TableLog:
             state = self.state()  # another process was faster: after its commit, then
             known = self._known(state, batch, content, table.num_rows)
             if known is not None:
+                self.discard(written)
                 return known
             table = self._in_schema(table, state)
+
+    def _written(self, table: Any, state: TableState) -> list[DataFile]:
+        starts = range(0, table.num_rows, ROWS_A_FILE)
+        return [self.write(table.slice(start, ROWS_A_FILE), state) for start in starts]
+
+    def discard(self, files: Sequence[DataFile]) -> None:
+        """Remove files that were written for a commit that another process made impossible."""
+        self._remove(file.path for file in files)
+
+    @_usable
+    def clean(self) -> int:
+        """Remove data files that nobody needs since a day or more, and return how many. Raises BlobCorrupt."""
+        found = removable(self._commits.all(), self._place.names(f"{self._folder}/data"), self._clock() - KEPT)
+        self._remove(found)
+        return len(found)
+
+    def _remove(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            try:
+                self._place.remove(path)
+            except FileNotFoundError:  # another process removes them too
+                continue
+
+    def hash_of(self, commit: int) -> str | None:
+        """The hash of a commit, None where it is not there."""
+        return self._commits.hash_of(commit)
 
     def batch(self, commit: int) -> str:
         """The id of the batch that a commit appended."""
@@ -110,25 +190,27 @@ class TableLog:
             [file.path for file in chosen], f"the feature table {self.spec.name!r}", self._place.open, kinds
         )
 
+    @_usable
     def verify(self) -> int:
         """Read every data file and compare it with its digest; returns how many. Raises BlobCorrupt."""
         state = self.state()
         for file in state.files:
-            if hashlib.sha256(self._place.read(file.path)).hexdigest() != file.digest:
+            try:
+                found = hashlib.sha256(self._place.read(file.path)).hexdigest()
+            except FileNotFoundError:
+                found = ""
+            if found != file.digest:
                 raise BlobCorrupt(
-                    f"a file of the feature table {self.spec.name!r} was altered",
+                    f"a file of the feature table {self.spec.name!r} {'was altered' if found else 'is missing'}",
                     received=file.path,
                     allowed=file.digest,
                     next_step="restore it from a backup",
                 )
         return len(state.files)
 
-    def write(self, table: Any, part: str) -> DataFile:
-        """Write rows that carry their numbers as one file of a compaction."""
-        return self._write(table, part)
-
     def commit_compaction(self, state: TableState, files: Sequence[DataFile]) -> bool:
         """Commit files in place of all that ``state`` has; False where something was appended meanwhile."""
+        old = self._clock() - KEPT
         return self._commits.add(
             Commit(
                 number=state.number + 1,
@@ -140,6 +222,7 @@ class TableLog:
                 batches=state.batches,
                 rows=state.rows,
                 last_event=state.last_event,
+                fence=max([state.fence, *(one.number for one in self._commits.all() if one.time < old)]),
             )
         )
 
@@ -153,12 +236,14 @@ class TableLog:
                 allowed=state.batches[batch][:12],
                 next_step="give new rows a batch id of their own; a correction is a new row too",
             )
+        self._commits.settle(state.number)
         return Appended(table=self.spec.name, batch=batch, rows=rows, commit=state.number, already=True)
 
     def _checked(self, frame: Any) -> Any:
         """The rows with every column in the type of its kind. What is wrong with them is found before anything."""
         what = f"a batch of {self.spec.name!r}"
         table, _ = frames.to_arrow(frame, what)
+        frames.each_once(table.column_names, what)
         own = [name for name in table.column_names if name.startswith("__")]
         if own:
             raise FeatureInvalid(
@@ -167,14 +252,20 @@ class TableLog:
                 allowed="names that do not begin with __",
                 next_step="rename the column",
             )
-        column = self.spec.available.removeprefix("column ") if self.spec.available.startswith("column ") else None
-        frames.need(
-            table, dict.fromkeys([*self.spec.key, self.spec.time, *([column] if column else []), *self.spec.id]), what
-        )
-        missing = [name for name in table.column_names if str(table.column(name).type) == "null"]
-        if missing:
-            table = table.drop_columns(missing)  # of no type: the column is filled with nulls where the table has it
-            frames.need(table, [*self.spec.key, self.spec.time], what)
+        column = self.spec.available.removeprefix("column ") if self.spec.available.startswith("column ") else ""
+        needed = list(dict.fromkeys([*self.spec.key, self.spec.time, *([column] if column else []), *self.spec.id]))
+        frames.need(table, needed, what)
+        if not table.num_rows:
+            return table
+        untyped = [name for name in table.column_names if str(table.column(name).type) == "null"]
+        if absent := [name for name in needed if name in untyped]:
+            raise DataUnfit(
+                f"the column {absent[0]!r} of {what} has missing values",
+                received=f"{table.num_rows} of {table.num_rows} rows",
+                allowed="a value in every row",
+                next_step="leave those rows out, or fill them in",
+            )
+        table = table.drop_columns(untyped)  # filled with nulls where the table has them
         table = frames.normal(table, what)
         keys.key_columns(table, self.spec.key, what)
         keys.key_columns(table, self.spec.id, what)
@@ -209,19 +300,20 @@ class TableLog:
             if name not in table.column_names:
                 made[name] = pa.nulls(table.num_rows, arrow_type(kind))
                 continue
-            column, wanted = table.column(name), arrow_type(kind)
+            column = table.column(name)
             try:
-                made[name] = column if column.type == wanted else column.cast(wanted)
-            except pa.ArrowException as error:
+                made[name] = frames.as_kind(column, kind, name)
+            except (pa.ArrowException, ValueError) as error:
                 raise DataUnfit(
                     f"the column {name!r} of a batch of {self.spec.name!r} has another type than before",
-                    received=f"{kind_of(column.type, name)}: {str(error).splitlines()[0]}",
-                    allowed=kind,
+                    received=f"{kind_of(column.type, name)}: {frames.first_line(error)}",
+                    allowed=f"{kind}, or what can be made it without changing a value",
                     next_step="cast it before appending",
                 ) from error
         return pa.table(made | {name: table.column(name) for name in table.column_names if name not in made})
 
-    def _write(self, table: Any, part: Any = "log") -> DataFile:
+    def write(self, table: Any, state: TableState, part: Part = "log") -> DataFile:
+        """Write rows as a file of a commit that will come after ``state``; of a compaction they carry their numbers."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -229,7 +321,7 @@ class TableLog:
         pq.write_table(table, sink, compression="zstd", row_group_size=131_072)
         data = sink.getvalue().to_pybytes()
         digest = hashlib.sha256(data).hexdigest()
-        path = f"tables/{self.spec.name}/data/{secrets.token_hex(16)}.parquet"
+        path = f"{self._folder}/data/{state.number:08d}-{secrets.token_hex(16)}.parquet"
         self._place.write(path, data)
         return DataFile(path=path, rows=table.num_rows, bytes=len(data), digest=digest, part=part)
 
@@ -288,7 +380,9 @@ def content_digest(table: Any) -> str:
         def close(self) -> None:
             return None
 
-    with pa.ipc.new_stream(pa.PythonFile(Into(), mode="w"), table.schema) as writer:
-        for batch in table.combine_chunks().to_batches():
+    # Taken anew, what lies under nulls and beyond slices is zero.
+    whole = table.combine_chunks().take(pa.array(range(table.num_rows), pa.int64()))
+    with pa.ipc.new_stream(pa.PythonFile(Into(), mode="w"), whole.schema) as writer:
+        for batch in whole.combine_chunks().to_batches():
             writer.write_batch(batch)
     return sink.hexdigest()

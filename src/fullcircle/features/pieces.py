@@ -90,7 +90,7 @@ class Labels:
 class ParquetFiles:
     """Parquet files read as one table. ``take`` reads only the groups of rows that it needs, one at a time.
 
-    ``kinds`` are the columns and their kinds, by default those of the first file; one that a file lacks is null there.
+    ``kinds`` are the columns and their kinds, by default those of the first file; what a file lacks is null there.
     Any number of files: one at a time is open.
     """
 

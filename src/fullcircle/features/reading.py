@@ -1,4 +1,4 @@
-"""A feature table as an engine and the kernel take it: keys and times of its rows, the values where they are needed."""
+"""A feature table as an engine and the kernel take it: keys and times of its rows, values where they are needed."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ class Store:
                 definition=digest,
                 blob=blob,
                 tables=", ".join(table.name for table in spec.tables)[:500],
-                features=len(spec.order),
+                columns=len(spec.order),
             )
         return digest
 

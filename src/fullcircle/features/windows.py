@@ -2,10 +2,9 @@
 
 Events are in order of key, then (e, a, s). A question is a stretch of events (its key's) and a last moment t: an
 event counts from its v on, until a correction of it is visible, and while its e is in (t - window, t]. A window that
-is open on the right is the same question asked a nanosecond earlier. Sums add the values of a window in this order,
-by the same numpy loop whatever else is asked at the same time, so an answer has the same bits alone and among a
-million. (From eight values on that loop adds eight strands side by side, by places counted from the window's begin.)
-Floats are reduced as float64, and zero is 0.0 and NaN one NaN, whatever the processor makes of several.
+is open on the right is the same question asked a nanosecond earlier. A sum begins at zero and adds the values of its
+window in this order, one after the other, as float64 or as whole numbers. Of floats, zero is 0.0 and NaN is one NaN,
+whatever a processor makes of several. So an answer has the same bits alone and among a million.
 """
 
 from __future__ import annotations
@@ -172,22 +171,25 @@ def _spread(found: NDArray[Any], filled: NDArray[np.bool_]) -> NDArray[Any]:
 
 
 def _extreme(how: str, values: NDArray[Any], offsets: Ints) -> NDArray[Any]:
+    floats = values.dtype.kind == "f"
+    values = values.astype(np.float64) if floats else values
     if not len(offsets):
-        return values[:0]
-    least = np.minimum if how == "min" else np.maximum
-    return _floats(least, values, offsets) if values.dtype.kind == "f" else least.reduceat(values, offsets)
+        return values
+    with np.errstate(invalid="ignore"):  # NaN is a value, and the extreme of any window that has it
+        found: NDArray[Any] = (np.minimum if how == "min" else np.maximum).reduceat(values, offsets)
+    return _one_zero(found) if floats else found
 
 
-def _floats(reduce: np.ufunc, values: NDArray[Any], offsets: Ints) -> NDArray[Any]:
-    with np.errstate(all="ignore"):  # NaN, infinities and their difference are values like others
-        found = reduce.reduceat(values.astype(np.float64), offsets) + 0.0
+def _one_zero(found: NDArray[Any]) -> NDArray[Any]:
+    found = found + 0.0
     found[np.isnan(found)] = np.nan
     return found
 
 
 def _sums(values: NDArray[Any], offsets: Ints, counts: Ints) -> NDArray[Any]:
     if values.dtype.kind == "f":
-        return _floats(np.add, values, offsets) if len(offsets) else np.zeros(0)
+        question = np.repeat(np.arange(len(counts)), counts)
+        return _one_zero(np.bincount(question, weights=values.astype(np.float64), minlength=len(counts)))
     whole = values.astype(np.int64)
     if not len(offsets):
         return whole[:0]

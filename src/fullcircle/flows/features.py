@@ -187,7 +187,7 @@ def verify(
             definition=found.definition,
             since=found.since,
             predictions=found.predictions,
-            values=sum(each.compared for each in found.features),
+            compared=sum(each.compared for each in found.features),
             mismatches=found.mismatches,
             missing=sum(each.missing for each in found.features),
             extra=sum(each.extra for each in found.features),

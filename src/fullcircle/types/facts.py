@@ -40,10 +40,10 @@ FACTS: Mapping[str, tuple[str, ...]] = {
     "window.monitored": ("model", "version", "window", "name", "rows", "labelled", "alarms"),
     "alarm.raised": ("model", "version", "window", "feature", "detector", "p", "alpha", "distance"),
     "rows.backfilled": ("table", "batch", "rows", "commit"),
-    "view.registered": ("view", "definition", "blob", "tables", "features"),
+    "view.registered": ("view", "definition", "blob", "tables", "columns"),
     "view.published": ("view", "definition", "keys", "rebuilt"),
     "training_set.built": ("view", "definition", "key", "blob", "rows", "versions"),
-    "view.verified": ("view", "definition", "since", "predictions", "values", "mismatches", "missing", "extra"),
+    "view.verified": ("view", "definition", "since", "predictions", "compared", "mismatches", "missing", "extra"),
     "blob.deleted": ("digest", "reason"),
     "reconciled": ("model", "what"),
 }
