@@ -60,7 +60,8 @@ check: setup  ## style, types, the floors of the house, sizes
 bench: setup  ## the numbers, with peers (ONLY=start for one)
 	$(BIN)/python -m benchmarks $(ONLY)
 
-soak: setup  ## kill turns of the circle at random moments (MINUTES=10)
+soak: setup  ## many drawn cases of the law of features (CASES=10000); turns killed at random moments (MINUTES=10)
+	$(BIN)/python -m benchmarks.soak_cases $(or $(CASES),10000)
 	$(BIN)/python -m benchmarks.soak $(or $(MINUTES),10)
 
 services:  ## optional servers and a browser from Debian's packages; tests without them skip

@@ -81,7 +81,7 @@ def _joins(folder: Path, python: Path) -> list[Row]:
         slow = interleaved({"pandas": _training(store, compacted, frame), "dask": dask.seconds("join")}, times=3)
         three = _three(store, compacted, files["labels"])
     what = f"join {LABELS:,} labels with {ROWS:,} rows x 10"
-    raw = {"peer": found["raw"], "peer_name": "DuckDB ASOF LEFT JOIN over Parquet", "unit": "s"}
+    raw: dict[str, Any] = {"peer": found["raw"], "peer_name": "DuckDB ASOF LEFT JOIN over Parquet", "unit": "s"}
     return [
         Row(what=f"{what}, compacted", ours=found["compacted"], goal=1.2 * found["raw"], **raw),
         Row(what=f"{what}, {APPENDS} appends, not compacted", ours=found["loose"], goal=2 * found["raw"], **raw),
@@ -142,7 +142,7 @@ def _training(store: ft.Store, view: ft.FeatureView, labels: Any) -> Callable[[]
     source = str(labels) if isinstance(labels, Path) else labels
 
     def train() -> int:
-        return store.train(view, source, reuse=False).rows
+        return int(store.train(view, source, reuse=False).rows)
 
     return lambda: _seconds(train, LABELS)
 
@@ -244,7 +244,14 @@ def _publishing(folder: Path, python: Path) -> list[Row]:
     name = f"Feast {FEAST}, SQLite"
     values = f"{KEYS:,} keys x 10"
     return [
-        Row(what=f"publish {values}", unit="s", ours=found["ours"], goal=1, peer=slow["feast"], peer_name=f"{name}, 3 times"),
+        Row(
+            what=f"publish {values}",
+            unit="s",
+            ours=found["ours"],
+            goal=1,
+            peer=slow["feast"],
+            peer_name=f"{name}, 3 times",
+        ),
         Row(
             what=f"online file of {values}",
             unit="MB",
@@ -270,7 +277,9 @@ def _store(folder: Path, online: str = "") -> Iterator[ft.Store]:
 def _view(name: str, columns: int = 10) -> ft.FeatureView:
     table = ft.FeatureTable(name=name, key="user_id", time="event_timestamp", available="created")
     features = [table.latest(f"f{place}") for place in range(columns)]
-    return ft.FeatureView(name=name, tables=[table], features=features).with_labels("labels.parquet", "event_timestamp")
+    return ft.FeatureView(name=name, tables=[table], features=features).with_labels(
+        "labels.parquet", "event_timestamp"
+    )
 
 
 def _seconds(what: Callable[[], int], expected: int) -> float:

@@ -18,7 +18,7 @@ LATE = np.timedelta64(60, "s")  # from when something happens until it is known
 
 
 def feature_rows(count: int, users: int, *, columns: int = 10, seed: int = 0, each: bool = False) -> pa.Table:
-    """Rows of ``user_id``, ``event_timestamp``, ``created`` and floats ``f0``, ``f1``, ...; with ``each`` one a user."""
+    """Rows of ``user_id``, ``event_timestamp``, ``created`` and floats ``f0``, ``f1``...; ``each``: one a user."""
     draw = np.random.default_rng(seed)
     happened = np.sort(draw.integers(0, YEAR, count)).astype("timedelta64[s]") + START
     user = draw.permutation(count) % users if each else draw.integers(0, users, count)
@@ -44,7 +44,7 @@ def _times(values: Any) -> Any:
 
 
 def large(rows: int, folder: Path) -> None:
-    """``labels.parquet`` and ``rows.parquet`` of this many rows each, ten floats in the latter, a user for ten rows."""
+    """``labels.parquet`` and ``rows.parquet`` of this many rows, ten floats in the latter, ten rows a user."""
     import duckdb
 
     users = max(rows // 10, 1)
@@ -54,9 +54,11 @@ def large(rows: int, folder: Path) -> None:
     with duckdb.connect() as connection:
         connection.execute("set memory_limit = '1GB'")
         for name, seed, more in (("labels", 1, ""), ("rows", 0, f", {floats}")):
-            asked = f"select {user.format(seed)}, {happened.format(seed)} as event_timestamp{more} from range({rows})"
+            columns = f"{user.format(seed)}, {happened.format(seed)} as event_timestamp{more}"
             target = str(folder / f"{name}.parquet").replace("'", "''")
-            connection.execute(f"copy ({asked}) to '{target}' (format parquet, compression zstd)")
+            connection.execute(
+                f"copy (select {columns} from range({rows})) to '{target}' (format parquet, compression zstd)"  # noqa: S608  # numbers and our own path
+            )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Cases on Feast, run by the Python of its environment: ``feast_cases.py FOLDER`` reads cases.json, writes answers.json.
+"""Cases on Feast, run by the Python of its environment: ``feast_cases.py FOLDER`` from cases.json to answers.json.
 
-Three ways: the default offline store, the duckdb one, and the SQLite online store, filled from the default one. Every
-answer is a list, for each label, of the rows that came back for it: none, one or several.
+Four ways: the default offline store and the duckdb one, and the SQLite online store filled from either. Every answer
+is a list, for each label, of the rows that came back for it: none, one or several.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType  # type: ignore
-from feast import types as kinds  # type: ignore
+from feast import types as kinds
 
 warnings.simplefilter("ignore")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -51,9 +52,7 @@ def opened(case: dict[str, Any], folder: Path, source: Path, offline: str) -> An
         entities=keys,
         ttl=timedelta(microseconds=case["max_age"] or 0),
         schema=[Field(name=name, dtype=TYPES[kind]) for name, kind in case["columns"].items()],
-        source=FileSource(
-            path=str(source), timestamp_field="event_time", created_timestamp_column="available_at"
-        ),
+        source=FileSource(path=str(source), timestamp_field="event_time", created_timestamp_column="available_at"),
     )
     store = FeatureStore(config=config)
     store.apply([*keys, view])
@@ -75,17 +74,17 @@ def offline(case: dict[str, Any], folder: Path, kind: str) -> Rows:
     return answers
 
 
-def online(case: dict[str, Any], folder: Path) -> Rows:
+def online(case: dict[str, Any], folder: Path, kind: str) -> Rows:
     """At the time of each label in turn: bring online what was there by then, and ask."""
-    known = folder / "known.parquet"
+    known = folder / f"known-{kind}.parquet"
     table = pq.read_table(folder / "rows.parquet")
     pq.write_table(table, known)
-    store = opened(case, folder / "online", known, "dask")
+    store = opened(case, folder / f"online-{kind}", known, kind)
     features = [f"rows:{name}" for name in case["columns"]]
     answers: Rows = [[] for _ in case["labels"]]
     for at in sorted({at for _, at in case["labels"]}):
         moment = EPOCH + timedelta(microseconds=at)
-        there = table.filter(pc.less_equal(table["available_at"], pc.scalar(moment).cast(table["available_at"].type)))
+        there = table.filter(pc.less_equal(table["available_at"], pa.scalar(moment, table["available_at"].type)))
         if there.num_rows:
             pq.write_table(there, known)
             store.materialize(EPOCH - timedelta(days=365), moment)
@@ -105,6 +104,11 @@ def tried(ask: Any, *arguments: Any) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {str(error).strip()[:300]}"}
 
 
+def plain(value: Any) -> Any:
+    """What JSON does not know: numpy's arrays and numbers, and decimals as text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
 def main(folder: Path) -> None:
     """All cases, each in a folder of its own."""
     found = {}
@@ -113,11 +117,12 @@ def main(folder: Path) -> None:
         found[case["id"]] = {
             "dask": tried(offline, case, place, "dask"),
             "duckdb": tried(offline, case, place, "duckdb"),
-            "online": tried(online, case, place),
+            "online dask": tried(online, case, place, "dask"),
+            "online duckdb": tried(online, case, place, "duckdb"),
         }
     names = ("feast", "dask", "duckdb", "ibis-framework", "pandas", "pyarrow")
     told = {"versions": {name: version(name) for name in names}, "answers": found}
-    (folder / "answers.json").write_text(json.dumps(told, default=str), encoding="utf-8")
+    (folder / "answers.json").write_text(json.dumps(told, default=plain), encoding="utf-8")
 
 
 main(Path(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""``large_join.py FOLDER MEMORY``: our join of two Parquet files into a third, alone in a process whose peak is told."""
+"""``large_join.py FOLDER MEMORY``: our join of two Parquet files into a third, in a process that tells its peak."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The catalogue says what tables, definitions and the ledger say: freshness, nulls, and which model is made of what."""
+"""The catalogue says what tables, definitions and the ledger say: freshness, nulls, which model is made of what."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from fullcircle.features import catalogue
 from fullcircle.features.definitions import digest
 from fullcircle.ledger.workspace import Workspace
 from fullcircle.settings import load
+from fullcircle.types.catalogue import TableEntry, ViewEntry
 from fullcircle.types.definitions import TableSpec
 from fullcircle.types.features import Feature
 
@@ -39,13 +40,13 @@ class World:
     def __init__(self, workspace: Workspace, store: ft.Store, clock: Clock) -> None:
         self.workspace, self.store, self.clock = workspace, store, clock
 
-    def table(self, name: str) -> catalogue.TableEntry:
+    def table(self, name: str) -> TableEntry:
         found = catalogue.table(self.store, self.workspace, name)
         assert found is not None
         assert found in catalogue.tables(self.store, self.workspace)
         return found
 
-    def view(self, name: str) -> catalogue.ViewEntry:
+    def view(self, name: str) -> ViewEntry:
         found = catalogue.view(self.store, self.workspace, name)
         assert found is not None
         return found

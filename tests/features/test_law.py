@@ -178,6 +178,11 @@ def test_every_known_trap(name: str) -> None:
     prove(named_cases()[name])
 
 
+@pytest.mark.parametrize("name", sorted(named_cases()))
+def test_every_known_trap_with_redis_online(name: str, redis_url: str) -> None:
+    prove(named_cases()[name], redis_url)
+
+
 @examples(60)
 @given(cases())
 def test_training_is_the_replay_and_the_online_answer(case: Case) -> None:

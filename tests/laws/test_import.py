@@ -11,7 +11,7 @@ import pytest
 HEAVY = {
     "numpy", "pandas", "scipy", "sklearn", "sqlalchemy", "msgspec", "mlflow", "alembic", "pyarrow", "polars", "skops",
     "fairlearn", "cryptography", "jinja2", "fsspec", "uvicorn", "uvloop", "httptools", "vl_convert", "typer", "click",
-    "rich",
+    "rich", "duckdb", "redis",
 }  # fmt: skip
 PROBE = """
 import json, logging, os, signal, sys, threading, warnings
@@ -66,6 +66,9 @@ def test_the_command_line_starts_light(module: str) -> None:
         "runtimes.scorer",
         "tables.predictions",
         "server.app",
+        "server.opening",
+        "features.serving",
+        "features.stores.sqlite",
     ],
 )
 def test_the_serving_runtime_needs_only_the_base_install(module: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -49,7 +49,7 @@ def shown(found: Any) -> RenderableType:
     if found.features:
         rows = [(one.view, *_feature(one.feature)) for one in found.features]
         parts += [Text("")] if parts else []
-        parts += [table(f"feature {found.name}", ("view", *_FEATURE), rows, whole=1)]
+        parts += [_filled(f"feature {found.name}", ("view", *_FEATURE), rows)]
     return Group(*parts)
 
 
@@ -97,7 +97,7 @@ def compacted(found: Any) -> RenderableType:
 
 # --- parts --------------------------------------------------------------------------------------------
 
-_FEATURE = ("feature", "type", "how", "of", "window", "max age", "no value", "what it is")
+_FEATURE = ("feature", "type", "how", "of", "window", "max age", "no value", "about")
 
 
 def _table(one: Any) -> list[RenderableType]:
@@ -135,7 +135,7 @@ def _view(one: Any) -> list[RenderableType]:
     return [
         table(f"view {one.name}", ("", ""), rows),
         Text(""),
-        table("features", _FEATURE, map(_feature, one.features), whole=1),
+        _filled("features", _FEATURE, [_feature(each) for each in one.features]),
         Text(""),
         table("definitions", ("digest", "registered", ""), known, whole=1),
     ]
@@ -143,7 +143,22 @@ def _view(one: Any) -> list[RenderableType]:
 
 def _feature(one: Any) -> tuple[object, ...]:
     made_of = _list(one.inputs) if one.inputs else ".".join(part for part in (one.table, one.column) if part)
-    return one.name, one.type, one.how, made_of, one.window, one.max_age, _share(one.nulls), one.about
+    return (
+        one.name,
+        one.type,
+        one.how,
+        made_of,
+        one.window,
+        one.max_age,
+        "" if one.nulls is None else _share(one.nulls),
+        one.about,
+    )
+
+
+def _filled(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> RenderableType:
+    """A table without the columns that say nothing in any row."""
+    kept = [place for place in range(len(columns)) if any(row[place] for row in rows)]
+    return table(title, [columns[place] for place in kept], ([row[place] for place in kept] for row in rows), whole=1)
 
 
 def _about(one: Any) -> list[tuple[str, str]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,103 +17,12 @@ from fullcircle.features.log import TableLog
 from fullcircle.features.store import Store
 from fullcircle.ledger.state import State
 from fullcircle.ledger.workspace import Workspace
+from fullcircle.types.catalogue import ColumnEntry, DefinitionEntry, FeatureEntry, TableEntry, Use, ViewEntry
 from fullcircle.types.definitions import FeatureSpec, FunctionSpec, TableSpec, ViewSpec
 
 _SPANS = (("d", 86_400 * 10**9), ("h", 3_600 * 10**9), ("m", 60 * 10**9), ("s", 10**9), ("ms", 10**6), ("us", 10**3))
 _AVAILABLE = {"stamped": "when the store took it in", "event": "when it happened"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ColumnEntry:
-    """A column of a table: its kind, and the share of rows that are null (None where no file says it)."""
-
-    name: str
-    kind: str
-    nulls: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class TableEntry:
-    """A feature table. ``available`` says in words from when on a row is known.
-
-    ``last_event`` is the latest event time, ``last_append`` when rows last came (UTC, ISO 8601; None: never).
-    ``owner`` and ``description`` are what the newest view that reads it says, ``views`` all that read it.
-    """
-
-    name: str
-    key: tuple[str, ...]
-    time: str
-    available: str
-    id: tuple[str, ...]
-    owner: str
-    description: str
-    columns: tuple[ColumnEntry, ...]
-    rows: int
-    batches: int
-    last_event: str | None
-    last_append: str | None
-    views: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureEntry:
-    """A feature of a view. ``how`` is "on demand" for a function, then ``inputs`` says of what.
-
-    ``nulls`` is the share of rows without a value in the last training set (None where it was not looked at).
-    """
-
-    name: str
-    type: str
-    how: str
-    table: str = ""
-    column: str = ""
-    window: str = ""
-    max_age: str = ""
-    inputs: tuple[str, ...] = ()
-    about: str = ""
-    nulls: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class DefinitionEntry:
-    """One definition of a view: its digest, when it was registered first, and whether it is the one online."""
-
-    digest: str
-    registered: str
-    published: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Use:
-    """A model made from a view: the versions that were, and the champion where it is one of them."""
-
-    model: str
-    view: str
-    versions: tuple[int, ...]
-    champion: int | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ViewEntry:
-    """A feature view by its latest definition. ``published`` is the digest of the one online, None where none is.
-
-    ``definitions`` are all that were registered, oldest first.
-    """
-
-    name: str
-    definition: str
-    definitions: tuple[DefinitionEntry, ...]
-    published: str | None
-    keys: tuple[str, ...]
-    request: Mapping[str, str]
-    time: str
-    closed: str
-    tables: tuple[str, ...]
-    features: tuple[FeatureEntry, ...]
-    owner: str
-    description: str
-    models: tuple[Use, ...]
 
 
 # --- tables -------------------------------------------------------------------------------------------

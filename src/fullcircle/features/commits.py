@@ -101,7 +101,7 @@ class Commits:
         self._state = TableState()
 
     def state(self) -> TableState:
-        """The present state. Raises BlobCorrupt where a commit is missing, altered, or not made after the one before."""
+        """The present state. Raises BlobCorrupt where a commit is missing, altered or not after the one before."""
         known = self._state
         last = max(self._numbers(), default=0)
         if last < known.number:

@@ -31,7 +31,7 @@ class FeatureStore:
 
         The column of time is that of the view's labels; ``event_timestamp`` is taken for it where that is absent.
         Unlike Feast's: rows keep their order, and every one comes back; a row is known from when it was available,
-        not from its event time; how old a value may be is said by each feature's ``max_age``, not by a view's ``ttl``.
+        not from its event time; how old a value may be is said by each feature's ``max_age``, not a view's ``ttl``.
         """
         spec = _spec(self.store, features)
         table, _ = frames.to_arrow(entity_df, "entity_df")

@@ -168,7 +168,7 @@ def each_once(names: Sequence[Any], what: str) -> None:
 
 
 def as_kind(column: Any, kind: str, name: str) -> Any:
-    """A column as one of another kind, with the same values. Raises ValueError, or Arrow's errors, where it cannot be.
+    """A column as one of another kind, with the same values. Raises ValueError or Arrow's errors if it cannot be.
 
     A number stays a number: one written as text is none. Floats become integers where they surely were some.
     """
@@ -200,11 +200,17 @@ def _family(kind: str) -> str:
 
 def need(table: Any, names: Any, what: str) -> None:
     """Raise ColumnMissing for the columns that ``table`` lacks."""
-    absent = [name for name in names if name not in table.column_names]
+    need_among(table.column_names, names, what)
+
+
+def need_among(present: Sequence[str], names: Any, what: str) -> None:
+    """Raise ColumnMissing for the names that are not present."""
+    absent = [name for name in names if name not in present]
     if absent:
         raise ColumnMissing(
             f"{what} lacks {'a column' if len(absent) == 1 else 'columns'}",
-            received=f"{', '.join(absent)}; it has {', '.join(table.column_names[:20])}",
+            received=", ".join(absent),
+            allowed=", ".join(present[:20]) or "none",
             next_step="check the names, or make the column first",
         )
 

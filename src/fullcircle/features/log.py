@@ -159,7 +159,9 @@ class TableLog:
 
     def discard(self, files: Sequence[DataFile]) -> None:
         """Remove files that were written for a commit that another process made impossible."""
-        self._remove(file.path for file in files)
+        # Unless it was made all the same: a place whose answer got lost may say that it was somebody else's.
+        needed = {file.path for commit in self._commits.all() for file in commit.files}
+        self._remove(file.path for file in files if file.path not in needed)
 
     @_usable
     def clean(self) -> int:
@@ -313,7 +315,7 @@ class TableLog:
         return pa.table(made | {name: table.column(name) for name in table.column_names if name not in made})
 
     def write(self, table: Any, state: TableState, part: Part = "log") -> DataFile:
-        """Write rows as a file of a commit that will come after ``state``; of a compaction they carry their numbers."""
+        """Write rows as a file of a commit that comes after ``state``; those of a compaction carry their numbers."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 

@@ -197,17 +197,14 @@ def merged(old: bytes | None, new: bytes, horizon: int) -> bytes:
     """
     if old is None:
         return new
-    before, after = _FIRST.unpack_from(old), _FIRST.unpack_from(new)
-    if before[1] != after[1]:
-        return old if before[1] > after[1] else new
-    if (
-        before[2] == after[2] == 1
-        and before[3:6] <= after[3:6]
-        and _visible(before[3:]) <= _visible(after[3:]) < horizon
-    ):
+    _, number, several, *before, _ = _FIRST.unpack_from(old)
+    _, layout, many, *after, _ = _FIRST.unpack_from(new)
+    if number != layout:
+        return old if number > layout else new
+    if several == many == 1 and before <= after and after[0] < horizon and after[1] < horizon:
         return new  # nearly always: one newer record that is visible
     union = {record[2]: record for record in (*records(old), *records(new))}
-    return entry(after[1], settled(list(union.values()), horizon))
+    return entry(layout, settled(list(union.values()), horizon))
 
 
 def settled(found: list[Record], horizon: int) -> list[Record]:

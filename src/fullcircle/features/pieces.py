@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fullcircle.errors import ColumnMissing, FullcircleError, TableNotFound, TableUnreadable
+from fullcircle.errors import FullcircleError, TableNotFound, TableUnreadable
 from fullcircle.features import frames
 from fullcircle.features.kinds import arrow_type, kind_of
 
@@ -139,7 +139,7 @@ class ParquetFiles:
         """These columns of all rows; with ``plain`` in the types of their kinds. Raises ColumnMissing."""
         import pyarrow as pa
 
-        self._need(names)
+        frames.need_among(self.names, names, self._what)
         parts = [self._empty(names)] if plain else []
         for path, known in self._files:
             with self._opened(path, known) as file:
@@ -193,16 +193,6 @@ class ParquetFiles:
                     start += batch.num_rows
         if not start:
             yield 0, self._schema.empty_table()
-
-    def _need(self, names: Sequence[str]) -> None:
-        absent = [name for name in names if name not in self._kinds]
-        if absent:
-            raise ColumnMissing(
-                f"{self._what} lacks {'a column' if len(absent) == 1 else 'columns'}",
-                received=", ".join(absent),
-                allowed=", ".join(self.names[:20]),
-                next_step="check the names",
-            )
 
     def _present(self, file: Any, names: Sequence[str]) -> list[str]:
         return [name for name in names if name in file.schema_arrow.names]

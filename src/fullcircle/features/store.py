@@ -157,7 +157,8 @@ class Store:
         spec = self._defined(view)
         digest, data = definitions.digest(spec), definitions.encode(spec)
         blob = hashlib.sha256(data).hexdigest()
-        if self._workspace.ledger.state().views.get(spec.name, {}).get(digest) != blob:
+        known = self._workspace.ledger.state().views.get(spec.name, {})
+        if [*known.items()][-1:] != [(digest, blob)]:  # going back to an earlier definition makes it the latest again
             self._workspace.blobs.put(data)
             self._record(
                 "view.registered",

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from fullcircle.errors import DataUnfit
 
 FOREVER = 2**63 - 1
-_LAST = FOREVER - 1  # asked at the last moment there is, what counts for ever counts still
 _BEFORE = -(2**63)  # a nanosecond before the first moment that an event may have
 CHUNK = 4_000_000  # events looked at in one go: bounds memory
 Ints = NDArray[np.int64]
@@ -35,7 +34,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Events:
-    """Events in order: event time, visible from, visible until (excluded), and their columns."""
+    """Events in order: event time, the first and the last moment at which they count, and their columns."""
 
     e: Ints
     v: Ints
@@ -52,22 +51,20 @@ class Answers:
 
 
 def corrected(group: Ints, e: Ints, a: Ints, s: Ints) -> Ints:
-    """Until when each event counts: the first moment at which a row of its group with a greater (a, s) is visible.
+    """The last moment at which each event counts: then a row of its group with a greater (a, s) becomes visible.
 
-    ``group`` numbers the identities (key and id together). Shapes (n,).
+    ``group`` numbers the identities (key and id together). Shapes (n,); no time is below 1 - 2**63.
     """
     size = len(group)
     order = np.lexsort((s, a, group))
     groups, soonest = group[order], np.maximum(e, a)[order]
-    follows = np.zeros(size, dtype=bool)
-    follows[:-1] = groups[:-1] == groups[1:]
+    follows = groups[:-1] == groups[1:]
     step = 1
     while step < size and (alike := groups[:-step] == groups[step:]).any():
         soonest[:-step] = np.where(alike, np.minimum(soonest[:-step], soonest[step:]), soonest[:-step])
         step *= 2
     until = np.full(size, FOREVER, dtype=np.int64)
-    later = np.append(soonest[1:], FOREVER) if size else until
-    until[order] = np.where(follows, later, FOREVER)
+    until[order[:-1][follows]] = soonest[1:][follows] - 1
     return until
 
 
@@ -96,7 +93,7 @@ def aggregates(
 def window_of(e: Ints, v: Ints, until: Ints, t: int, window: int) -> tuple[Ints, Ints]:
     """One question to all of these events: the places of those that count, and how many. For ``reduced``."""
     low, high = np.searchsorted(e, (max(t - window, _BEFORE), t), side="right").tolist()
-    counts = (v[low:high] <= t) & (until[low:high] > min(t, _LAST))
+    counts = (v[low:high] <= t) & (until[low:high] >= t)
     places = np.flatnonzero(counts) + low
     return places, np.array([len(places)])
 
@@ -121,9 +118,8 @@ def _windows(events: Events, starts: Ints, ends: Ints, t: Ints, window: int) -> 
         question = np.repeat(np.arange(upto - done), sizes[chosen])
         offsets = np.cumsum(sizes[chosen]) - sizes[chosen]
         places = np.arange(len(question)) - np.repeat(offsets, sizes[chosen]) + np.repeat(low[chosen], sizes[chosen])
-        moment = t[chosen]
-        counts = events.v[places] <= moment[question]
-        counts &= events.until[places] > np.minimum(moment, _LAST)[question]
+        moment = t[chosen][question]
+        counts = (events.v[places] <= moment) & (events.until[places] >= moment)
         yield places[counts], np.bincount(question[counts], minlength=upto - done)
         done = upto
 

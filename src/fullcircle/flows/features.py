@@ -11,7 +11,6 @@ from typing import Any
 from fullcircle.development.loading import LoadedProject
 from fullcircle.errors import ProjectInvalid, ViewNotFound
 from fullcircle.features import catalogue, definitions, texts
-from fullcircle.features.catalogue import FeatureEntry, TableEntry, Use, ViewEntry
 from fullcircle.features.compaction import Compacted
 from fullcircle.features.publishing import Published
 from fullcircle.features.verify import Verified
@@ -21,6 +20,7 @@ from fullcircle.flows.session import Session, loaded, opened
 from fullcircle.settings import Settings
 from fullcircle.tables import predictions
 from fullcircle.tables.lines import moment
+from fullcircle.types.catalogue import FeatureEntry, TableEntry, Use, ViewEntry
 from fullcircle.types.definitions import ViewSpec
 from fullcircle.types.features import Status
 from fullcircle.types.progress import Progress

@@ -31,6 +31,7 @@ def ingest(session: Session, source: LoadedProject, view: FeatureView) -> None:
         timed = replace(table.source, time=table.source.time or table.time)
         with source.active():
             frame = reading.read(timed, folder=source.folder, paths=session.settings.paths)
+        frame = _days(frame, table.key)
         if table.available is not None and table.available in frame.columns:
             frame[table.available] = parsed(reading.describe(timed), frame[table.available])
         done = session.features.ingest(table, frame)
@@ -43,11 +44,21 @@ def training_frame(session: Session, source: LoadedProject, view: FeatureView) -
     ingest(session, source, view)
     assert view.labels is not None  # a project is not made of a view without
     with source.active():
-        labels = reading.read(view.labels, folder=source.folder, paths=session.settings.paths)
+        labels = _days(reading.read(view.labels, folder=source.folder, paths=session.settings.paths), view.keys)
     trained = session.features.train(view, labels)
     for note in trained.notes:
         session.progress.note(note)
     return for_models(trained.frame)
+
+
+def _days(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Keys that are days as days: a column of dates is read as times, and a time is no key."""
+    days = {
+        name: frame[name].dt.date
+        for name in keys
+        if name in frame.columns and frame[name].dtype.kind == "M" and (frame[name].dt.normalize() == frame[name]).all()
+    }
+    return frame.assign(**days)
 
 
 def for_models(frame: pd.DataFrame) -> pd.DataFrame:
