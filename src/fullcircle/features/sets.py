@@ -12,6 +12,7 @@ import msgspec
 
 from fullcircle.features import definitions, frames, training
 from fullcircle.features.log import content_digest
+from fullcircle.features.pieces import Labels
 from fullcircle.features.training import TrainingSet
 from fullcircle.ledger.workspace import Workspace
 from fullcircle.types.definitions import ViewSpec
@@ -37,12 +38,12 @@ def training_set(
     if out is not None or isinstance(labels, str | Path):
         found = training.train(spec, tables, labels, status=status, out=out, memory=memory)
         return _told(spec, versions, found, _rows(found), reused=False)
-    table, library = frames.to_arrow(labels, "the labels")
+    table, _ = frames.to_arrow(labels, "the labels")
     key = _key(spec, versions, table, status)
     blob = workspace.ledger.state().training_sets.get(key) if reuse else None
     if blob is not None and workspace.blobs.exists(blob):
         kept = _read(workspace.blobs.get(blob))
-        return _told(spec, versions, _beside(labels, table, library, kept), table.num_rows, reused=True)
+        return _told(spec, versions, _beside(labels, kept), table.num_rows, reused=True)
     made = training.train(spec, tables, table, status=status, memory=memory).drop_columns(table.column_names)
     _check_functions(spec, table, made)
     digest = workspace.blobs.put(_written(made))
@@ -56,7 +57,7 @@ def training_set(
         rows=table.num_rows,
         versions=heads[:500],
     )
-    return _told(spec, versions, _beside(labels, table, library, made), table.num_rows, reused=False)
+    return _told(spec, versions, _beside(labels, made), table.num_rows, reused=False)
 
 
 def _check_functions(spec: ViewSpec, labels: Any, made: Any) -> None:
@@ -80,7 +81,10 @@ def _check_functions(spec: ViewSpec, labels: Any, made: Any) -> None:
 
 
 def _key(spec: ViewSpec, versions: Mapping[str, tuple[int, str]], labels: Any, status: bool) -> str:
-    parts = [FORMAT, definitions.digest(spec), dict(versions), content_digest(labels), status]
+    asked = training.columns_of(spec)
+    frames.need(labels, asked, "the labels")
+    content = content_digest(frames.normal(labels.select(asked), "the labels"))
+    parts = [FORMAT, definitions.digest(spec), dict(versions), content, status]
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
 
 
@@ -107,18 +111,8 @@ def _rule(available: str, delay: int) -> str:
     return rule.get(available, f"from the time in {available.removeprefix('column ')!r}") + later
 
 
-def _beside(labels: Any, table: Any, library: frames.Library, made: Any) -> Any:
-    from fullcircle.features.pieces import Labels
-
-    return Labels(labels if library == "pandas" else table, "the labels").with_columns(
-        lambda start, stop: made.slice(start, stop - start)
-    ) if library in ("pandas", "arrow") else frames.back(_joined(table, made), library)
-
-
-def _joined(table: Any, made: Any) -> Any:
-    for name in made.column_names:
-        table = table.append_column(name, made.column(name))
-    return table
+def _beside(labels: Any, made: Any) -> Any:
+    return Labels(labels, "the labels").with_columns(lambda start, stop: made.slice(start, stop - start))
 
 
 def _rows(found: Any) -> int:

@@ -68,7 +68,7 @@ def train(
             allowed=f"any name but {', '.join(spec.order[:20])}",
             next_step="leave that column out, or rename it",
         )
-    asked = left.read([*spec.key_columns, spec.time, *_requested(spec)])
+    asked = left.read(columns_of(spec))
     moments = frames.nanoseconds(asked.column(spec.time), spec.time, what)
     parts: list[_Latest | _Windows] = []
     for table in spec.tables:
@@ -96,6 +96,11 @@ def without_functions(spec: ViewSpec) -> ViewSpec:
     """A view without its on-demand functions."""
     names = {feature.name for feature in spec.features}
     return replace(spec, functions=(), order=tuple(name for name in spec.order if name in names))
+
+
+def columns_of(spec: ViewSpec) -> list[str]:
+    """The columns of labels that decide what their features are."""
+    return list(dict.fromkeys([*spec.key_columns, spec.time, *_requested(spec)]))
 
 
 def _requested(spec: ViewSpec) -> list[str]:

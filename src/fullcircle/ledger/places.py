@@ -188,7 +188,7 @@ class _Remote:
         """Nothing to do: what can be read is there."""
 
     def exists(self, path: str) -> bool:
-        return bool(self._files.exists(f"{self._root}/{path}"))
+        return bool(self._files.isfile(f"{self._root}/{path}"))
 
     def remove(self, path: str) -> None:
         self._files.rm_file(f"{self._root}/{path}")
