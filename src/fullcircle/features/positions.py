@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from fullcircle.errors import OnlineStoreUnavailable
 from fullcircle.features.online import OnlineStore
 
 
@@ -30,14 +31,26 @@ class Position:
 
 def position(online: OnlineStore, table: str) -> Position:
     """What of a table is online by now."""
-    found = online.note(f"table:{table}")
-    return Position(table=table) if found is None else msgspec.json.decode(found, type=Position)
+    return _noted(online, f"table:{table}") or Position(table=table)
 
 
 def position_of(online: OnlineStore, table: str, layout: int) -> Position | None:
     """What a layout of a table was, for entries that still have it."""
-    found = online.note(f"layout:{table}:{layout}")
-    return None if found is None else msgspec.json.decode(found, type=Position)
+    return _noted(online, f"layout:{table}:{layout}")
+
+
+def _noted(online: OnlineStore, name: str) -> Position | None:
+    found = online.note(name)
+    if found is None:
+        return None
+    try:
+        return msgspec.json.decode(found, type=Position)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise OnlineStoreUnavailable(
+            "what the online store says of a table cannot be read",
+            received=f"note {name}: {error}",
+            next_step="publish the views again into a new online store: see the setting online",
+        ) from error
 
 
 def keep(online: OnlineStore, known: Position, *, layout: bool = False) -> None:
