@@ -394,6 +394,14 @@ def test_events_that_no_window_reaches_are_let_go() -> None:
     assert merged.tail[-1] == [b"5", b"6", b"7", b"8", b"9"]
 
 
+def test_what_a_correction_replaces_answers_until_the_moment_before() -> None:
+    rows = [replay.Row((1,), 5, 5, 0, {"x": 1}, (0,)), replay.Row((1,), 5, 9, 1, {"x": 2}, (0,))]
+    for horizon, kept in ((8, [8, windows.FOREVER]), (9, [windows.FOREVER])):
+        merged = eventpacking.merged(LAYOUT, None, events(rows), horizon, 10)
+        assert merged.times[3].tolist() == kept
+        check(eventpacking.pack(LAYOUT, merged), LAYOUT, rows, horizon, 10)
+
+
 def test_keys_are_numbered_as_they_appear_and_rows_stay_in_order() -> None:
     names, order, begins = eventpacking.group_rows([b"b", b"a", b"b", b"c", b"a"])
     assert (names, order.tolist(), begins.tolist()) == ([b"b", b"a", b"c"], [0, 2, 1, 4, 3], [0, 2, 4, 5])

@@ -9,15 +9,15 @@ v = max(e, a) on; rows are ordered by (e, a, s).
 
 **``positions``** returns for each label the place of the row that answers it (shape (labels,), int64): of the rows
 with the label's key and v <= t the greatest by that order; -1 where there is none. Keys are equal where all their
-parts are. ``settled`` promises that each row is the greatest of its key among those with a v up to its own, and no two
-of a key have the same v: the engine may skip finding that out.
+parts are. ``settled`` promises that each row is the greatest of its key among those with a v up to its own, and no
+two of a key have the same v: the engine may skip finding that out.
 
-**``maxima``** returns which rows (shape (rows,), bool) are the greatest of their key among all rows of that key with a
-v not above their own, and the last of their own v: what is left out can never be an answer.
+**``maxima``** returns which rows (shape (rows,), bool) are the greatest of their key among all rows of that key with
+a v not above their own, and the last of their own v: what is left out can never be an answer.
 
 An engine holds no state between calls, may be called from several threads at once, and leaves nothing behind.
 ``memory`` bounds what it uses beside its input ("1GB"); it may write to disk instead. It raises EngineFailed with the
-engine's own words.
+engine's own words. ``fullcircle.testing.engines.OfflineEngineSuite`` tests an engine.
 """
 
 from __future__ import annotations
