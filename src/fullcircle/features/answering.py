@@ -107,7 +107,8 @@ class Functions:
         for function, call in self._calls:
             asked = [place for place, row in enumerate(rows) if function.name not in row]
             columns = {
-                name: [self._argument(name, rows[place], vectors[place]) for place in asked] for name in function.inputs
+                name: [self._argument(name, rows[place], vectors[place]) for place in asked]
+                for name in function.inputs
             }
             found = compute(function, call, columns, len(asked), kinds=self._inputs)
             for place, answer in zip(asked, found, strict=True):

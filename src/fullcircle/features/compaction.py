@@ -8,7 +8,7 @@ from typing import Any
 
 from fullcircle.features import keys
 from fullcircle.features.commits import DataFile, Part, TableState
-from fullcircle.features.engine import DEFAULT, find_engine
+from fullcircle.features.engine import OfflineEngine
 from fullcircle.features.joining import check_memory
 from fullcircle.features.log import AVAILABLE, EVENT, NUMBER, ROWS_A_FILE, TableLog
 from fullcircle.features.reading import index_of
@@ -30,7 +30,7 @@ class Compacted:
 
 
 def compact(
-    log: TableLog, *, engine: str = DEFAULT, memory: str | None = None, progress: Progress | None = None
+    log: TableLog, *, engine: OfflineEngine, memory: str | None = None, progress: Progress | None = None
 ) -> Compacted:
     """Rewrite a table's files in order of key and visibility, and commit them in place of all before.
 
@@ -47,11 +47,13 @@ def compact(
     return _told(log, log.state())
 
 
-def _rewritten(log: TableLog, state: TableState, engine: str, memory: str | None, progress: Progress) -> bool:
+def _rewritten(
+    log: TableLog, state: TableState, engine: OfflineEngine, memory: str | None, progress: Progress
+) -> bool:
     import numpy as np
 
     index = index_of(log, state, state.files)
-    kept = find_engine(engine).maxima(index, memory=memory)
+    kept = engine.maxima(index, memory=memory)
     visible = np.maximum(index.column("e").to_numpy(), index.column("a").to_numpy())
     (codes,) = keys.codes([[index.column(name) for name in index.column_names if name.startswith("k")]])
     order = np.lexsort((index.column("s").to_numpy(), visible, codes))

@@ -9,6 +9,7 @@ from fullcircle.errors import DataUnfit
 from fullcircle.features import frames, training
 from fullcircle.features.answering import Functions, Vector, as_values
 from fullcircle.features.definitions import outputs
+from fullcircle.features.engine import OfflineEngine
 from fullcircle.features.keys import plain_key
 from fullcircle.features.pieces import Labels
 from fullcircle.types.definitions import ViewSpec
@@ -18,7 +19,13 @@ Row = Mapping[str, Any]
 Shape = Callable[[ViewSpec, Sequence[Vector], bool], Any]
 
 
-def answer(spec: ViewSpec, tables: training.Tables, rows: Sequence[Row], moments: Sequence[int]) -> list[Vector]:
+def answer(
+    spec: ViewSpec,
+    tables: training.Tables,
+    rows: Sequence[Row],
+    moments: Sequence[int],
+    engine: OfflineEngine | None = None,
+) -> list[Vector]:
     """The features of each row at its moment, as training would see them. A feature that a row brings is kept."""
     vectors = [Vector({}) for _ in rows]
     usable = []
@@ -33,7 +40,7 @@ def answer(spec: ViewSpec, tables: training.Tables, rows: Sequence[Row], moments
     if usable and spec.features:
         bare = training.without_functions(spec)
         labels = labels_of(spec, [rows[place] for place in usable], [moments[place] for place in usable])
-        found = training.train(bare, tables, labels, status=True)
+        found = training.train(bare, tables, labels, status=True, engine=engine)
         _fill(bare, found, [vectors[place] for place in usable])
     return Functions(spec).finish(rows, vectors)
 

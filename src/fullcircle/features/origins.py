@@ -9,7 +9,7 @@ from typing import Any
 
 from fullcircle.features import history, training
 from fullcircle.features.commits import ROWS_A_COMMIT
-from fullcircle.features.engine import find_engine
+from fullcircle.features.engine import OfflineEngine
 from fullcircle.features.joining import questions
 from fullcircle.features.keys import key_columns
 from fullcircle.features.reading import index_of
@@ -35,13 +35,17 @@ class Origin:
     events: int
 
 
-def origins(spec: ViewSpec, tables: training.Tables, row: Mapping[str, Any], moment: int) -> tuple[Origin, ...]:
+def origins(
+    spec: ViewSpec, tables: training.Tables, row: Mapping[str, Any], moment: int, engine: OfflineEngine
+) -> tuple[Origin, ...]:
     """The origins of the features of a row asked at a moment (nanoseconds since 1970), one for each table."""
     labels = history.labels_of(spec, [row], [moment])
-    return tuple(_origin(spec, table, tables, labels, moment) for table in spec.tables)
+    return tuple(_origin(spec, table, tables, labels, moment, engine) for table in spec.tables)
 
 
-def _origin(spec: ViewSpec, table: TableSpec, tables: training.Tables, labels: Any, moment: int) -> Origin:
+def _origin(
+    spec: ViewSpec, table: TableSpec, tables: training.Tables, labels: Any, moment: int, engine: OfflineEngine
+) -> Origin:
     import numpy as np
     import pyarrow.compute as pc
 
@@ -49,7 +53,7 @@ def _origin(spec: ViewSpec, table: TableSpec, tables: training.Tables, labels: A
     names = tuple(feature.name for feature in spec.features if feature.table == table.name)
     index = index_of(log, state, state.files)
     asked = questions(key_columns(labels, spec.keys[table.name], "the request"), np.array([moment]), spec.closed)
-    (place,) = find_engine().positions(asked, index)
+    (place,) = engine.positions(asked, index)
     mine = np.ones(index.num_rows, dtype=bool)
     for name in (name for name in index.column_names if name.startswith("k")):
         mine &= np.asarray(pc.equal(index.column(name), asked.column(name)[0]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from fullcircle.features import eventpacking, packing
 from fullcircle.features.commits import ROWS_A_COMMIT, TableState
-from fullcircle.features.engine import DEFAULT, find_engine
+from fullcircle.features.engine import OfflineEngine
 from fullcircle.features.keys import encode
 from fullcircle.features.log import AVAILABLE, EVENT, TableLog
 from fullcircle.features.online import OnlineStore
@@ -21,6 +21,7 @@ from fullcircle.types.progress import Progress, Silent
 
 MARGIN = 5 * 10**9  # nanoseconds: what was superseded this short ago is kept, for clocks that differ
 CHUNK = 20_000  # keys written in one go
+ROWS = 1_000_000  # rows whose values are in memory at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ def publish(
     *,
     now: int,
     since: int | None = None,
-    engine: str = DEFAULT,
+    engine: OfflineEngine,
     progress: Progress | None = None,
 ) -> Published:
     """Bring the online store up to the table's latest commit; from the start where something new is wanted of it.
@@ -123,49 +124,71 @@ class _Latest:
         self._online, self._layout = online, packing.Layout(place.layout, place.latest)
         self._space = f"latest.{place.table}"
 
-    def write(self, places: Any, horizon: int, engine: str, progress: Progress) -> int:
+    def write(self, places: Any, horizon: int, engine: OfflineEngine, progress: Progress) -> int:
         """Write the rows at these places; returns how many keys."""
         import pyarrow as pa
 
         index = self._index.take(pa.array(places))
-        keep = np.flatnonzero(find_engine(engine).maxima(index))
+        keep = np.flatnonzero(engine.maxima(index))
         index, places = index.take(pa.array(keep)), places[keep]
-        index, places = self._candidates(index, places, horizon)
-        names, order, begins = eventpacking.group_rows(encode(_keys(index)))
-        times = [index.column(name).to_numpy()[order] for name in ("e", "a", "s")]
-        for start in range(0, len(names), CHUNK):
-            chosen = slice(int(begins[start]), int(begins[min(start + CHUNK, len(names))]))
-            packed = self._entries(places[order][chosen], [one[chosen] for one in times], begins[start : start + CHUNK + 1])
-            _write(self._online, self._space, names[start : start + CHUNK], packed, horizon)
-            progress.advance(min(start + CHUNK, len(names)), len(names))
-        return len(names)
+        groups = _Groups(index, horizon)
+        columns = [name for name, _ in self._layout.columns]
+        for names, rows, begins in groups.pieces(places):
+            table = self._source.take(columns, places[rows])
+            times = [index.column(name).to_numpy()[rows] for name in ("e", "a", "s")]
+            packed = packing.entries(self._layout, {name: table.column(name) for name in columns}, times, begins)
+            ranked = sorted(range(len(names)), key=names.__getitem__)  # neighbours share pages
+            for start in range(0, len(ranked), CHUNK):
+                chosen = ranked[start : start + CHUNK]
+                _write(self._online, self._space, [names[i] for i in chosen], [packed[i] for i in chosen], horizon)
+            progress.advance(groups.done, groups.keys)
+        return groups.keys
 
-    def _candidates(self, index: Any, places: Any, horizon: int) -> tuple[Any, Any]:
-        """Of the running maxima those that can still answer: the last visible of each key, and all that come later."""
-        import pyarrow as pa
 
+class _Groups:
+    """Rows by key. With a horizon, of running maxima those that can still answer: the last one visible before it, and
+
+    all that come later. ``keys`` is how many there are, ``done`` how many were handed out.
+    """
+
+    def __init__(self, index: Any, horizon: int | None = None) -> None:
         from fullcircle.features.keys import codes
 
+        self._index, self.done = index, 0
         visible = np.maximum(index.column("e").to_numpy(), index.column("a").to_numpy())
         (group,) = codes([_keys(index)])
-        order = np.lexsort((visible, group))
-        last = np.ones(len(order), dtype=bool)
-        group, seen = group[order], visible[order] < horizon
-        last[:-1] = (group[:-1] != group[1:]) | ~seen[1:]
-        kept = np.sort(order[last | ~seen])
-        return index.take(pa.array(kept)), places[kept]
+        self._order = np.lexsort((visible, group))
+        group = group[self._order]
+        if horizon is not None:
+            seen = visible[self._order] < horizon
+            last = np.ones(len(group), dtype=bool)
+            last[:-1] = (group[:-1] != group[1:]) | ~seen[1:]
+            self._order, group = self._order[last], group[last]
+        first = np.ones(len(group), dtype=bool)
+        first[1:] = group[1:] != group[:-1]
+        self._begins = np.append(np.flatnonzero(first), len(group))
+        self.keys = len(self._begins) - 1
 
-    def _entries(self, places: Any, times: list[Any], begins: Any) -> list[bytes]:
-        columns = [name for name, _ in self._layout.columns]
-        table = self._source.take(columns, places)
-        payloads = packing.payloads(self._layout, {name: table.column(name) for name in columns}, len(places))
-        rows = list(zip(*(one.tolist() for one in times), payloads, strict=True))
-        begins = (begins - begins[0]).tolist()
-        number = self._layout.number
-        return [
-            packing.entry(number, sorted(rows[start:stop], key=lambda row: (max(row[0], row[1]), row[:3])))
-            for start, stop in zip(begins[:-1], begins[1:], strict=True)
-        ]
+    def pieces(self, places: Any) -> Iterator[tuple[list[bytes], Any, Any]]:
+        """Some keys at a time, whole, in order of where their last row lies: each part of a file is read about once.
+
+        Gives the keys, their rows in order of key and visibility, and where the rows of each begin.
+        """
+        import pyarrow as pa
+
+        starts, sizes = self._begins[:-1], np.diff(self._begins)
+        ranked = np.argsort(places[self._order[starts + sizes - 1]], kind="stable") if self.keys else starts
+        total = np.cumsum(sizes[ranked])
+        while self.done < self.keys:
+            before = int(total[self.done - 1]) if self.done else 0
+            upto = max(self.done + 1, int(np.searchsorted(total, before + ROWS, side="right")))
+            chosen = ranked[self.done : upto]
+            begins = np.append(0, np.cumsum(sizes[chosen]))
+            within = np.arange(begins[-1]) - np.repeat(begins[:-1], sizes[chosen])
+            rows = self._order[np.repeat(starts[chosen], sizes[chosen]) + within]
+            names = encode([column.take(pa.array(rows[begins[:-1]])) for column in _keys(self._index)])
+            self.done = upto
+            yield names, rows, begins
 
 
 def _write(online: OnlineStore, space: str, names: list[bytes], packed: list[bytes], horizon: int) -> None:
@@ -190,32 +213,36 @@ class _Events:
         import pyarrow as pa
 
         e, a = (self._index.column(name).to_numpy() for name in ("e", "a"))
-        places = places[np.maximum(e, a)[places] >= horizon - self._retain]
+        if not self._layout.identified:  # a correction may be older than what it corrects, which is dated ahead
+            places = places[np.maximum(e, a)[places] >= horizon - self._retain]
         index = self._index.take(pa.array(places))
-        names, order, begins = eventpacking.group_rows(encode(_keys(index)))
-        for start in range(0, len(names), CHUNK):
-            stop = min(start + CHUNK, len(names))
-            rows = order[int(begins[start]) : int(begins[stop])]
-            packed = self._unpacked(index.take(pa.array(rows)), places[rows], begins[start : stop + 1])
-            self._online.update(self._space, names[start:stop], self._merge(packed, horizon))
-            progress.advance(stop, len(names))
-        return len(names)
+        groups = _Groups(index)
+        for names, rows, begins in groups.pieces(places):
+            packed = self._unpacked(index.take(pa.array(rows)), places[rows], begins)
+            for start in range(0, len(names), CHUNK):
+                chosen = slice(start, start + CHUNK)
+                self._online.update(self._space, names[chosen], self._merge(packed[chosen], horizon))
+            progress.advance(groups.done, groups.keys)
+        return groups.keys
 
     def _unpacked(self, index: Any, places: Any, begins: Any) -> list[eventpacking.Packed]:
         columns = [name for name, _ in self._layout.columns]
         table = self._source.take(list(dict.fromkeys([*columns, *self._identity])), places)
-        times = np.stack([*(index.column(name).to_numpy() for name in ("e", "a", "s")), np.zeros(len(places), np.int64)])
+        times = np.stack(
+            [*(index.column(name).to_numpy() for name in ("e", "a", "s")), np.zeros(len(places), np.int64)]
+        )
         nulls = [np.asarray(table.column(name).combine_chunks().is_null()) for name in columns]
         kinds = dict(self._layout.columns)
         long = [name for name in columns if packing.is_long(kinds[name])]
         values = [
-            np.zeros(len(places), np.int64) if name in long else packing.numbers(table.column(name).combine_chunks(), kinds[name])
+            np.zeros(len(places), np.int64)
+            if name in long
+            else packing.numbers(table.column(name).combine_chunks(), kinds[name])
             for name in columns
         ]
         tails = [packing.tails_of(table.column(name).combine_chunks(), kinds[name]) for name in long]
         if self._layout.identified:
             tails.append(encode(_identity(table, self._identity)))
-        begins = (begins - begins[0]).tolist()
         return [
             eventpacking.Packed(
                 times[:, start:stop],
@@ -223,7 +250,7 @@ class _Events:
                 [one[start:stop] for one in values],
                 [one[start:stop] for one in tails],
             )
-            for start, stop in zip(begins[:-1], begins[1:], strict=True)
+            for start, stop in zip(begins[:-1].tolist(), begins[1:].tolist(), strict=True)
         ]
 
     def _merge(self, packed: list[eventpacking.Packed], horizon: int) -> Any:
@@ -232,9 +259,14 @@ class _Events:
         def merge(present: list[bytes | None]) -> list[bytes | None]:
             found: list[bytes | None] = []
             for old, new in zip(present, packed, strict=True):
+                if old is not None and eventpacking.layout_of(old) > layout.number:
+                    found.append(old)
+                    continue
                 same = old is not None and eventpacking.layout_of(old) == layout.number
                 before = eventpacking.unpack(layout, old) if same and old is not None else None
-                found.append(eventpacking.pack(layout, eventpacking.merged(layout, before, new, horizon, self._retain)))
+                found.append(
+                    eventpacking.pack(layout, eventpacking.merged(layout, before, new, horizon, self._retain))
+                )
             return found
 
         return merge

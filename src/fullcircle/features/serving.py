@@ -29,7 +29,12 @@ class Enricher:
     """
 
     def __init__(
-        self, plan: Plan, contract: Contract, *, history: History | None = None, clock: Callable[[], int] = time.time_ns
+        self,
+        plan: Plan,
+        contract: Contract,
+        *,
+        history: History | None = None,
+        clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.spec = plan.spec
         self._plan, self._history, self._clock = plan, history, clock
@@ -108,7 +113,9 @@ class Enricher:
     def _unkeyed(self, row: Row, column: str) -> Problem:
         if row.get(column) is None:
             return Problem(column=column, reason="missing", action="reject", text="the key is missing")
-        return Problem(column=column, reason="wrong_type", action="reject", text="the value cannot be a key of this view")
+        return Problem(
+            column=column, reason="wrong_type", action="reject", text="the value cannot be a key of this view"
+        )
 
 
 def plain(value: Any) -> Any:

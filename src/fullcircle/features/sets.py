@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from fullcircle.features import definitions, frames, training
+from fullcircle.features.engine import OfflineEngine
 from fullcircle.features.log import content_digest
 from fullcircle.features.pieces import Labels
 from fullcircle.features.training import TrainingSet
@@ -32,11 +33,12 @@ def training_set(
     out: str | Path | None,
     memory: str | None,
     reuse: bool,
+    engine: OfflineEngine,
 ) -> TrainingSet:
     """The training set of a view, made or read back. See ``Store.train``."""
     versions = {name: (state.number, state.head) for name, (_, state) in tables.items()}
     if out is not None or isinstance(labels, str | Path):
-        found = training.train(spec, tables, labels, status=status, out=out, memory=memory)
+        found = training.train(spec, tables, labels, status=status, out=out, memory=memory, engine=engine)
         return _told(spec, versions, found, _rows(found), reused=False)
     table, _ = frames.to_arrow(labels, "the labels")
     key = _key(spec, versions, table, status)
@@ -44,7 +46,9 @@ def training_set(
     if blob is not None and workspace.blobs.exists(blob):
         kept = _read(workspace.blobs.get(blob))
         return _told(spec, versions, _beside(labels, kept), table.num_rows, reused=True)
-    made = training.train(spec, tables, table, status=status, memory=memory).drop_columns(table.column_names)
+    made = training.train(spec, tables, table, status=status, memory=memory, engine=engine).drop_columns(
+        table.column_names
+    )
     _check_functions(spec, table, made)
     digest = workspace.blobs.put(_written(made))
     heads = " ".join(f"{name}:{number}:{head[:16]}" for name, (number, head) in versions.items())

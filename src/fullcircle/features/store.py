@@ -18,6 +18,7 @@ from fullcircle.features import definitions, history, origins, publishing, sets,
 from fullcircle.features.answering import Plan, Vector
 from fullcircle.features.commits import TableState
 from fullcircle.features.compaction import Compacted, compact
+from fullcircle.features.engine import OfflineEngine, find_engine
 from fullcircle.features.log import Appended, TableLog
 from fullcircle.features.moments import moment
 from fullcircle.features.online import OnlineStore, open_online
@@ -75,6 +76,11 @@ class Store:
         """The online store, opened when first asked for."""
         return open_online(self.online_url)
 
+    @cached_property
+    def engine(self) -> OfflineEngine:
+        """The engine that joins, found when first asked for."""
+        return find_engine()
+
     @property
     def online_url(self) -> str:
         """Where the online store is."""
@@ -101,7 +107,9 @@ class Store:
             )
         done = self._log(spec).append(frame, batch=batch, backfill=backfill)
         if backfill and not done.already and done.rows:
-            self._record("rows.backfilled", table=table.name, batch=done.batch[:200], rows=done.rows, commit=done.commit)
+            self._record(
+                "rows.backfilled", table=table.name, batch=done.batch[:200], rows=done.rows, commit=done.commit
+            )
             warnings.warn(
                 f"{done.rows} rows of {table.name!r} count as available when they happened, which nobody recorded: "
                 "a training set may know more than was known then",
@@ -119,14 +127,16 @@ class Store:
 
         log = self._log(definitions.table_spec(table))
         fresh = new_rows(log, frame)
-        return self.append(table, fresh) if len(fresh) else Appended(
-            table=table.name, batch="", rows=0, commit=log.state().number, already=True
+        return (
+            self.append(table, fresh)
+            if len(fresh)
+            else Appended(table=table.name, batch="", rows=0, commit=log.state().number, already=True)
         )
 
     def compact(self, table: FeatureTable | TableSpec, **options: Any) -> Compacted:
         """Rewrite a table's files in order; reading is faster afterwards, and no answer changes."""
         spec = table if isinstance(table, TableSpec) else definitions.table_spec(table)
-        return compact(self._log(spec), progress=self._progress, **options)
+        return compact(self._log(spec), engine=self.engine, progress=self._progress, **options)
 
     def state(self, table: FeatureTable | TableSpec) -> TableState:
         """What a table holds now."""
@@ -205,7 +215,16 @@ class Store:
         source = _source(view) if labels is None else labels
         tables = self._opened(spec)
         return sets.training_set(
-            spec, tables, source, self._workspace, self._record, status=status, out=out, memory=memory, reuse=reuse
+            spec,
+            tables,
+            source,
+            self._workspace,
+            self._record,
+            status=status,
+            out=out,
+            memory=memory,
+            reuse=reuse,
+            engine=self.engine,
         )
 
     def publish(self, view: View, *, exact_from: Any = None) -> tuple[publishing.Published, ...]:
@@ -226,7 +245,13 @@ class Store:
             with locked(self._workspace.root / f"publish-{table.name}.lock", _LOCK_SECONDS):
                 done.append(
                     publishing.publish(
-                        self._log(table), self.online, wanted, now=now, since=since, progress=self._progress
+                        self._log(table),
+                        self.online,
+                        wanted,
+                        now=now,
+                        since=since,
+                        engine=self.engine,
+                        progress=self._progress,
                     )
                 )
         if self._workspace.ledger.state().published.get(spec.name) != digest:
@@ -258,11 +283,11 @@ class Store:
 
     def historical(self, spec: ViewSpec, rows: Sequence[Mapping[str, Any]], moments: Sequence[int]) -> list[Vector]:
         """The features of each row as they were known at its moment, from the tables."""
-        return history.answer(spec, self._opened(spec), rows, moments)
+        return history.answer(spec, self._opened(spec), rows, moments, self.engine)
 
     def origins(self, spec: ViewSpec, row: Mapping[str, Any], at: int) -> tuple[origins.Origin, ...]:
         """Which rows of which tables answer a row at a moment (nanoseconds since 1970)."""
-        return origins.origins(spec, self._opened(spec), row, at)
+        return origins.origins(spec, self._opened(spec), row, at, self.engine)
 
     # --- inside ---------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from fullcircle.errors import FeatureInvalid
 from fullcircle.features import frames, keys, windows
 from fullcircle.features.answering import computed
 from fullcircle.features.commits import TableState
-from fullcircle.features.engine import DEFAULT, find_engine
+from fullcircle.features.engine import OfflineEngine, find_engine
 from fullcircle.features.joining import answers, questions, states
 from fullcircle.features.kinds import arrow_type
 from fullcircle.features.log import AVAILABLE, EVENT, TableLog
@@ -51,7 +51,7 @@ def train(
     status: bool = False,
     out: str | Path | None = None,
     memory: str | None = None,
-    engine: str = DEFAULT,
+    engine: OfflineEngine | None = None,
 ) -> Any:
     """The labels with the features of a view as they were known at the time of each, in the labels' library.
 
@@ -77,7 +77,7 @@ def train(
         label_keys = keys.key_columns(asked, spec.keys[table.name], what)
         latest = [feature for feature in mine if feature.how == "latest"]
         if latest:
-            parts.append(_Latest(spec, latest, log, state, label_keys, moments, memory, engine))
+            parts.append(_Latest(spec, latest, log, state, label_keys, moments, memory, engine or find_engine()))
         over = [feature for feature in mine if feature.how != "latest"]
         if over:
             parts.append(_Windows(spec, table, over, log, state, label_keys, moments))
@@ -135,16 +135,18 @@ class _Latest:
         label_keys: Sequence[Any],
         moments: Any,
         memory: str | None,
-        engine: str,
+        engine: OfflineEngine,
     ) -> None:
         files = state.latest_files()
         index = index_of(log, state, files)
         names = [f"k{place}" for place in range(len(label_keys))]
         if state.files:
-            keys.check_alike(label_keys, [index.column(name) for name in names], log.spec.key, f"table {log.spec.name!r}")
+            keys.check_alike(
+                label_keys, [index.column(name) for name in names], log.spec.key, f"table {log.spec.name!r}"
+            )
         self._features = features
         self._source = log.files(files, dict(state.columns))
-        self._found = find_engine(engine).positions(
+        self._found = engine.positions(
             questions(label_keys, moments, spec.closed), index, settled=state.settled, memory=memory
         )
         e = index.column("e").to_numpy()

@@ -56,7 +56,9 @@ def _days(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     days = {
         name: frame[name].dt.date
         for name in keys
-        if name in frame.columns and frame[name].dtype.kind == "M" and (frame[name].dt.normalize() == frame[name]).all()
+        if name in frame.columns
+        and frame[name].dtype.kind == "M"
+        and (frame[name].dt.normalize() == frame[name]).all()
     }
     return frame.assign(**days)
 

@@ -16,7 +16,9 @@ _NEARBY = 50  # how far a renumbered line is looked for when nothing else tells 
 class AuditProblem:
     """One thing that does not hold, and the fact it is about (by the number it stands at)."""
 
-    kind: Literal["edited", "deleted", "inserted", "swapped", "truncated", "rewritten", "checkpoint", "blob", "features"]
+    kind: Literal[
+        "edited", "deleted", "inserted", "swapped", "truncated", "rewritten", "checkpoint", "blob", "features"
+    ]
     seq: int
     text: str
 

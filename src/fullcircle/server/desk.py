@@ -38,9 +38,7 @@ class Desk:
             scored = scorer.score(rows)
         except (OnlineStoreUnavailable, ViewNotPublished) as error:
             raise _not_looked_up(error) from error
-        found = signed(
-            scored, scorer.contract, model=loaded.model, version=loaded.version, bundle=loaded.bundle
-        )
+        found = signed(scored, scorer.contract, model=loaded.model, version=loaded.version, bundle=loaded.bundle)
         try:
             logged = self._log.append(found)
         except WorkspaceUnusable as error:

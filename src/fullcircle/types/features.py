@@ -104,9 +104,7 @@ class FeatureTable:
 
     def latest(self, column: str, *, name: str = "", max_age: str | None = None, **about: str) -> Feature:
         """The value of ``column`` in the latest row, expired when that is older than ``max_age``."""
-        return Feature(
-            name=name or column, table=self.name, how="latest", column=column, max_age=max_age, **about
-        )
+        return Feature(name=name or column, table=self.name, how="latest", column=column, max_age=max_age, **about)
 
     def sum(self, column: str, window: str, *, name: str = "", **about: str) -> Feature:
         """The sum over the rows of a window; 0 where there is no value."""
@@ -202,7 +200,9 @@ class FeatureView:
             raise _invalid(f"tables of view {self.name!r} are not different FeatureTables", repr(names), "each once")
         for feature in self.features:
             if not isinstance(feature, Feature | OnDemand):
-                raise _invalid(f"view {self.name!r} holds something that is no feature", repr(feature), "table.latest()")
+                raise _invalid(
+                    f"view {self.name!r} holds something that is no feature", repr(feature), "table.latest()"
+                )
             if isinstance(feature, Feature) and feature.table not in names:
                 raise _invalid(
                     f"feature {feature.name!r} is of a table that view {self.name!r} does not name",

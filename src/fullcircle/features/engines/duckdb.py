@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import shutil
 import tempfile
+import threading
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
 from fullcircle.errors import EngineFailed, MissingExtra
 
+_PREFIX = "fullcircle-spill-"
 _FEW = 50  # with fewer labels than a fiftieth of the rows, it pays to look at their keys alone
 
 
 class DuckDBEngine:
-    """DuckDB in memory, one connection a call. Threads may share it."""
+    """DuckDB in memory. Threads may share it: each call has a connection of its own."""
 
     def __init__(self) -> None:
         try:
@@ -22,6 +28,8 @@ class DuckDBEngine:
                 "joining features needs DuckDB, which is not installed", next_step="pip install 'fullcircle[lab]'"
             ) from error
         self._duckdb = duckdb
+        self._lock = threading.Lock()
+        self._root: tuple[int, Any] | None = None
 
     def positions(self, labels: Any, rows: Any, *, settled: bool = False, memory: str | None = None) -> Any:
         """The place of the row that answers each label, -1 for none: one ASOF join, after the running maxima."""
@@ -60,24 +68,57 @@ class DuckDBEngine:
         return kept
 
     def _ask(self, query: str, tables: Mapping[str, Any], memory: str | None) -> Any:
-        with tempfile.TemporaryDirectory(prefix="fullcircle-spill-") as spill:
-            connection = self._duckdb.connect()
-            try:
-                connection.execute("set enable_progress_bar = false")
-                connection.execute("set preserve_insertion_order = false")
-                connection.execute("set temp_directory = ?", [spill])
-                if memory is not None:
-                    connection.execute("set memory_limit = ?", [memory])
-                for name, table in tables.items():
-                    connection.register(name, table)
-                return connection.execute(query).fetchnumpy()
-            except self._duckdb.Error as error:
-                raise EngineFailed(
-                    f"DuckDB could not join: {str(error).partition(chr(10))[0]}",
-                    next_step="give it more memory or disk; otherwise report it",
-                ) from error
-            finally:
-                connection.close()
+        if memory is None:
+            return self._run(self._shared().cursor(), query, tables)
+        with tempfile.TemporaryDirectory(prefix=_PREFIX) as spill:
+            return self._run(self._open(spill, memory), query, tables)
+
+    def _run(self, connection: Any, query: str, tables: Mapping[str, Any]) -> Any:
+        try:
+            for name, table in tables.items():
+                connection.register(name, table)
+            return connection.execute(query).fetchnumpy()
+        except self._duckdb.Error as error:
+            raise _failed(error) from error
+        finally:
+            connection.close()
+
+    def _shared(self) -> Any:
+        """The database that calls share, each through a connection of its own. A forked child opens another."""
+        with self._lock:
+            if self._root is None or self._root[0] != os.getpid():
+                # DuckDB makes the folder when it first has to spill.
+                spill = os.path.join(tempfile.gettempdir(), _PREFIX + secrets.token_hex(8))
+                self._root = os.getpid(), self._open(spill, None)
+                weakref.finalize(self, _forget, os.getpid(), spill, self._root[1])
+            return self._root[1]
+
+    def _open(self, spill: str, memory: str | None) -> Any:
+        connection = self._duckdb.connect()
+        try:
+            connection.execute("set enable_progress_bar = false")
+            connection.execute("set preserve_insertion_order = false")
+            connection.execute("set temp_directory = ?", [spill])
+            if memory is not None:
+                connection.execute("set memory_limit = ?", [memory])
+        except self._duckdb.Error as error:
+            connection.close()
+            raise _failed(error) from error
+        return connection
+
+
+def _forget(process: int, spill: str, connection: Any) -> None:
+    """Close the shared database and remove what it spilled, in the process that opened it."""
+    if process == os.getpid():
+        connection.close()
+        shutil.rmtree(spill, ignore_errors=True)
+
+
+def _failed(error: Exception) -> EngineFailed:
+    return EngineFailed(
+        f"DuckDB could not join: {str(error).partition(chr(10))[0]}",
+        next_step="give it more memory or disk; otherwise report it",
+    )
 
 
 def _winners(keys: list[str], *, settled: bool, few: bool) -> str:
