@@ -1,9 +1,10 @@
 """``python -m benchmarks.soak_cases COUNT``: the law of features over many drawn cases, on all cores.
 
-Each case is a small table with ties, corrections, late and future rows, appended in batches; training sets, online answers
-and answers asked later are compared with the brute-force replay of ``tests/features/replay.py``, before and after
-compaction, and with each other bit for bit. The seed is printed: ``python -m benchmarks.soak_cases COUNT SEED`` plays the
-same cases again. What was done is written to ``benchmarks/results/soak_cases.json``, and only when nothing differed.
+Each case is a small table with ties, corrections, late and future rows, appended in batches; training sets, online
+answers and answers asked later are compared with the brute-force replay of ``tests/features/replay.py``, before and
+after compaction, and with each other bit for bit. The seed is printed: ``python -m benchmarks.soak_cases COUNT SEED``
+plays the same cases again. What was done is written to ``benchmarks/results/soak_cases.json``, and only when nothing
+differed.
 """
 
 from __future__ import annotations

@@ -16,13 +16,11 @@ from hypothesis import given
 from features.cases import (
     ASKED_AT,
     AVAILABLE_AT,
-    DAY,
     EVENT_TIME,
     HOWS,
     ID,
     KINDS,
     NUMBERS,
-    SECOND,
     Case,
     cases,
     examples,
@@ -116,7 +114,9 @@ def compare(case: Case, view: ft.FeatureView, got: pa.Table, known: Case) -> Non
         expected = known.expected(feature.how, feature.column)
         values = plain(kind_of(case, feature), got.column(feature.name).combine_chunks())
         states = got.column(f"{feature.name}__status").to_pylist()
-        spread = known.values_in_windows(feature.column) if feature.column and feature.how in ("sum", "mean") else None
+        spread = (
+            known.values_in_windows(feature.column) if feature.column and feature.how in ("sum", "mean") else None
+        )
         for place, (status, value) in enumerate(expected):
             told = f"{feature.how} of {feature.column} for {case.labels[place]}"
             assert states[place] == status, told
@@ -213,9 +213,7 @@ def test_published_step_by_step_the_online_answer_is_that_of_the_rows_so_far(cas
             spec = defined(store, view, case)
             store.publish(spec)
             horizon = clock.now - MARGIN
-            later = replace(
-                case, batches=known, labels=[(key, at) for key, at in case.labels if at >= horizon]
-            )
+            later = replace(case, batches=known, labels=[(key, at) for key, at in case.labels if at >= horizon])
             answers = online_answers(store, spec, later)
             compare(later, view, answers, later)
             identical(store.train(spec, later.arrow_labels(), status=True).frame, answers)
@@ -239,9 +237,10 @@ def test_asked_later_the_answer_at_a_time_is_the_same(case: Case) -> None:
 
 
 def test_asked_at_is_the_time_of_labels_without_a_table() -> None:
-    assert ft.FeatureView(
-        name="v", tables=[], features=[ft.on_demand(returns=float)(_one)], request={"x": float}
-    ).time is None
+    assert (
+        ft.FeatureView(name="v", tables=[], features=[ft.on_demand(returns=float)(_one)], request={"x": float}).time
+        is None
+    )
     assert ASKED_AT == "asked_at"
 
 

@@ -131,6 +131,12 @@ def named(kinds: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return tuple((f"c{place}", kind) for place, kind in enumerate(kinds))
 
 
+def payloads(layout: Layout, columns: dict[str, Any], rows: int) -> list[bytes]:
+    """What is packed of each row alone, behind its times."""
+    times = [np.zeros(rows, dtype=np.int64)] * 3
+    return [packing.records(one)[0][3] for one in packing.entries(layout, columns, times, np.arange(rows + 1))]
+
+
 @examples(300)
 @given(tables())
 def test_every_value_of_a_row_comes_back(table: tuple[list[str], list[list[Any]]]) -> None:
@@ -140,7 +146,7 @@ def test_every_value_of_a_row_comes_back(table: tuple[list[str], list[list[Any]]
         f"c{place}": pa.chunked_array([column(*pair)]) for place, pair in enumerate(zip(kinds, values, strict=True))
     }
     rows = len(values[0])
-    packed = packing.payloads(layout, columns, rows)
+    packed = payloads(layout, columns, rows)
     times = [np.arange(rows) + shift for shift in (10, 20, 30)]
     together = packing.entries(layout, columns, times, np.arange(rows + 1))
     wanted = list(zip(*(expected(*pair) for pair in zip(kinds, values, strict=True)), strict=True))
@@ -213,7 +219,7 @@ def test_a_moment_beyond_the_years_of_python_is_given_as_one_of_numpy(kind: str)
 def test_a_row_whose_every_value_is_null() -> None:
     layout = Layout(1, named(["text", "date", "bool", "list<text>", *["float64"] * 30]))
     columns = {name: pa.nulls(1, arrow_type(kind)) for name, kind in layout.columns}
-    entry = packing.entry(1, [(0, 0, 0, packing.payloads(layout, columns, 1)[0])])
+    entry = packing.entry(1, [(0, 0, 0, payloads(layout, columns, 1)[0])])
     assert layout.values(entry, packing.pick(entry, 0)[3]) == [None] * 34  # type: ignore[index]
 
 
@@ -221,8 +227,8 @@ def test_entries_of_several_records_are_those_of_one_after_another() -> None:
     layout = Layout(7, named(["int64", "text"]))
     columns = {"c0": pa.array([1, None, 3, 4]), "c1": pa.array(["", "long", None, "é"])}
     e, a, s = np.array([1, 5, 9, 2]), np.array([1, 4, 3, 8]), np.array([3, 1, 2, 0])
-    payloads = packing.payloads(layout, columns, 4)
-    rows = [(int(x), int(y), int(z), payload) for x, y, z, payload in zip(e, a, s, payloads, strict=True)]
+    packed = payloads(layout, columns, 4)
+    rows = [(int(x), int(y), int(z), payload) for x, y, z, payload in zip(e, a, s, packed, strict=True)]
     together = packing.entries(layout, columns, [e, a, s], np.array([0, 3, 4]))
     assert together == [packing.entry(7, rows[:3]), packing.entry(7, rows[3:])]
     assert packing.records(together[0]) == rows[:3]
@@ -400,10 +406,3 @@ def test_what_a_correction_replaces_answers_until_the_moment_before() -> None:
         merged = eventpacking.merged(LAYOUT, None, events(rows), horizon, 10)
         assert merged.times[3].tolist() == kept
         check(eventpacking.pack(LAYOUT, merged), LAYOUT, rows, horizon, 10)
-
-
-def test_keys_are_numbered_as_they_appear_and_rows_stay_in_order() -> None:
-    names, order, begins = eventpacking.group_rows([b"b", b"a", b"b", b"c", b"a"])
-    assert (names, order.tolist(), begins.tolist()) == ([b"b", b"a", b"c"], [0, 2, 1, 4, 3], [0, 2, 4, 5])
-    names, order, begins = eventpacking.group_rows([])
-    assert (names, order.tolist(), begins.tolist()) == ([], [], [0])

@@ -18,8 +18,8 @@ from fullcircle.errors import (
     ColumnMissing,
     DataUnfit,
     FeatureInvalid,
-    FunctionRefused,
     FullcircleError,
+    FunctionRefused,
     RequestInvalid,
     ViewNotFound,
     ViewNotPublished,
@@ -53,7 +53,9 @@ def view(**changes: Any) -> ft.FeatureView:
 
 def rows(*days: int, shop: str = "north") -> pd.DataFrame:
     at = [pd.Timestamp("2026-03-01") + pd.Timedelta(days=day) for day in days]
-    return pd.DataFrame({"shop": shop, "at": at, "spent": [10.0 * day for day in days], "page": [f"p{d}" for d in days]})
+    return pd.DataFrame(
+        {"shop": shop, "at": at, "spent": [10.0 * day for day in days], "page": [f"p{d}" for d in days]}
+    )
 
 
 @pytest.fixture

@@ -77,7 +77,10 @@ project = fc.Project(
 
 
 def write(folder: Path) -> None:
-    """Visits (some known late, some corrected), prices, and offers with what was sold. Times as text, as CSV has them."""
+    """Visits (some known late, some corrected), prices, and offers with what was sold.
+
+    Times as text, as CSV has them.
+    """
     rng = np.random.default_rng(4)
     start = pd.Timestamp("2025-03-01")
     count, shops = 3000, [f"s{number}" for number in range(20)]
@@ -113,13 +116,13 @@ def shops(tmp_path_factory: pytest.TempPathFactory, environments: None) -> Itera
 
 def _ask(circle: Circle, *rows: Any) -> tuple[int, Any]:
     assert circle.turn.deployed is not None
-    request = urllib.request.Request(
+    request = urllib.request.Request(  # noqa: S310 - loopback
         f"{circle.turn.deployed.url}/predict/shops",
         json.dumps({"rows": list(rows)}).encode(),
         {"Content-Type": "application/json"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310 - loopback
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)

@@ -61,7 +61,13 @@ def store(tmp_path: Path) -> Iterator[ft.Store]:
     settings = load({"workspace": "ws", "config": "config", "actor": "tester"}, tmp_path)
     with ft.Store.open(settings, clock=lambda: NOW) as store:
         at = pd.to_datetime(["2026-03-01", "2026-03-10", "2026-01-01"])
-        rows = {"person": [1, 1, 2], "at": at, "age": [40, 41, 50], "bmi": [24.0, 25.0, 30.0], "secret": [1.5, 2.5, 3.5]}
+        rows = {
+            "person": [1, 1, 2],
+            "at": at,
+            "age": [40, 41, 50],
+            "bmi": [24.0, 25.0, 30.0],
+            "secret": [1.5, 2.5, 3.5],
+        }
         store.append(people, pd.DataFrame(rows))
         store.publish(VIEW)
         yield store
@@ -102,7 +108,9 @@ def test_each_row_stands_for_itself(store: ft.Store) -> None:
     ]  # fmt: skip
     assert found[1].lookup is not None
     assert found[1].lookup["states"] == {"bmi": "expired", "double": "null"}
-    assert [problem.text for problem in found[2].verdict.problems if problem.column == "person"] == ["the key is missing"]
+    assert [problem.text for problem in found[2].verdict.problems if problem.column == "person"] == [
+        "the key is missing"
+    ]
     assert found[5].lookup is None  # nothing had to be looked up
     assert found[6].lookup is not None
     assert found[6].lookup["passed"] == {"age": 33}
@@ -148,7 +156,9 @@ def test_a_damaged_store_is_503_and_not_a_missing_value(store: ft.Store, tmp_pat
     assert post(target, "/predict/m", {"rows": [{"person": 1, "factor": 1.0}]}).status == 200
     store.online.set_note("layout:people:1", b"{")
     fresh = Scorer(contract(), Sum(), enrich=enricher(store))
-    found = post(app(tmp_path / "other", loaded(scorer=fresh)), "/predict/m", {"rows": [{"person": 1, "factor": 1.0}]})
+    found = post(
+        app(tmp_path / "other", loaded(scorer=fresh)), "/predict/m", {"rows": [{"person": 1, "factor": 1.0}]}
+    )
     assert found.status == 503
     assert "looked up" in found.json["error"]["message"]
 

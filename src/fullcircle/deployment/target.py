@@ -35,7 +35,8 @@ class Service:
     ``predictions`` is the folder of the prediction log, ``code`` that for the bundles' own classes, ``state`` one
     that belongs to the target (its notes, the server's log). ``port`` 0 is any free one. ``models`` limits what is
     served, all that ``served`` names by default. ``hosts`` are names beside loopback's by which a proxy calls it.
-    ``online`` is the URL of the online store, for models with a feature view. ``timeout`` is how many seconds the start may take.
+    ``online`` is the URL of the online store, for models with a feature view. ``timeout`` is how many seconds the
+    start may take.
     """
 
     python: Path

@@ -23,9 +23,9 @@ Row = Mapping[str, Any]
 
 @dataclass(slots=True)
 class Vector:
-    """The features of one row. ``states`` names those that are not present; ``unkeyed`` the key columns that a row lacks.
+    """The features of one row.
 
-    ``failed`` says why an on-demand function gave no answer, by feature.
+    ``states`` names those that are not present, ``unkeyed`` the key columns that the row lacks. ``failed`` says why an on-demand function gave no answer, by feature.
     """
 
     values: dict[str, Any]
@@ -62,7 +62,10 @@ class Plan:
             part.check(self._position(part.table))
 
     def get(self, rows: Sequence[Row], moments: Sequence[int]) -> list[Vector]:
-        """The features of each row at its moment (nanoseconds since 1970). A feature that a row brings along is kept."""
+        """The features of each row at its moment (nanoseconds since 1970).
+
+        A feature that a row brings along is kept.
+        """
         shift = 1 if self.spec.closed == "left" else 0
         vectors = [Vector({}) for _ in rows]
         for part in self._parts:
@@ -127,7 +130,10 @@ class Functions:
 
 
 def requested(value: Any, kind: str) -> Any:
-    """What a caller sent, as functions get it: of the declared kind, or None. The contract judges the value itself."""
+    """What a caller sent, as functions get it: of the declared kind, or None.
+
+    The contract judges the value itself.
+    """
     if kind == "float":
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
     if kind == "int":

@@ -8,7 +8,7 @@ from typing import Any
 
 from fullcircle.features import keys
 from fullcircle.features.commits import DataFile, Part, TableState
-from fullcircle.features.engine import OfflineEngine
+from fullcircle.features.engine import OfflineEngine, find_engine
 from fullcircle.features.joining import check_memory
 from fullcircle.features.log import AVAILABLE, EVENT, NUMBER, ROWS_A_FILE, TableLog
 from fullcircle.features.reading import index_of
@@ -30,7 +30,7 @@ class Compacted:
 
 
 def compact(
-    log: TableLog, *, engine: OfflineEngine, memory: str | None = None, progress: Progress | None = None
+    log: TableLog, *, engine: OfflineEngine | None = None, memory: str | None = None, progress: Progress | None = None
 ) -> Compacted:
     """Rewrite a table's files in order of key and visibility, and commit them in place of all before.
 
@@ -41,7 +41,7 @@ def compact(
     check_memory(memory)
     for _ in range(_TRIES):
         state = log.state()
-        if not state.files or state.settled or _rewritten(log, state, engine, memory, progress):
+        if not state.files or state.settled or _rewritten(log, state, engine or find_engine(), memory, progress):
             break
     log.clean()
     return _told(log, log.state())

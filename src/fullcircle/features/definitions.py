@@ -39,7 +39,10 @@ def table_spec(table: FeatureTable) -> TableSpec:
 
 
 def view_spec(view: FeatureView, kinds: Kinds) -> ViewSpec:
-    """What a view means; ``kinds`` are the kinds of the columns of each table. Raises ColumnMissing, FeatureInvalid."""
+    """What a view means; ``kinds`` are the kinds of the columns of each table.
+
+    Raises ColumnMissing, FeatureInvalid.
+    """
     from fullcircle.features.functions import spec as function_spec
 
     return ViewSpec(

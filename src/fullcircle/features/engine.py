@@ -15,9 +15,9 @@ two of a key have the same v: the engine may skip finding that out.
 **``maxima``** returns which rows (shape (rows,), bool) are the greatest of their key among all rows of that key with
 a v not above their own, and the last of their own v: what is left out can never be an answer.
 
-An engine keeps nothing of its input between calls, may be called from several threads at once, and leaves nothing behind.
-``memory`` bounds what it uses beside its input ("1GB"); it may write to disk instead. It raises EngineFailed with the
-engine's own words. ``fullcircle.testing.engines.OfflineEngineSuite`` tests an engine.
+An engine keeps nothing of its input between calls, may be called from several threads at once, and leaves nothing
+behind. ``memory`` bounds what it uses beside its input ("1GB"); it may write to disk instead. It raises EngineFailed
+with the engine's own words. ``fullcircle.testing.engines.OfflineEngineSuite`` tests an engine.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ behind.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -180,12 +180,3 @@ def plain(kind: str) -> Callable[[Any], Any]:
     if kind == "bool":
         return bool
     return moment_reader(kind) if is_time(kind) else (lambda value: value)
-
-
-def group_rows(keys: Sequence[bytes]) -> tuple[list[bytes], Any, Any]:
-    """Different keys in order of appearance, the rows in order of key (stable), and where each key's rows begin."""
-    numbers: dict[bytes, int] = {}
-    group = np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), dtype=np.int64, count=len(keys))
-    order = np.argsort(group, kind="stable")
-    begins = np.searchsorted(group[order], np.arange(len(numbers) + 1))
-    return list(numbers), order, begins

@@ -132,6 +132,25 @@ def to_pandas(table: Any) -> Any:
     return pd.DataFrame(made, index=pd.RangeIndex(table.num_rows), columns=pd.Index(table.column_names, dtype=object))
 
 
+def without_views(column: Any) -> Any:
+    """Text and bytes in the form that all of Arrow's functions take; other columns as they are."""
+    import pyarrow as pa
+
+    plain = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+    kind = column.type
+    if kind in plain:
+        return column.cast(plain[kind])
+    if not pa.types.is_dictionary(kind) or kind.value_type not in plain:
+        return column
+    chunks = [
+        pa.DictionaryArray.from_arrays(
+            chunk.indices, chunk.dictionary.cast(plain[kind.value_type]), ordered=kind.ordered
+        )
+        for chunk in column.chunks
+    ]
+    return pa.chunked_array(chunks, pa.dictionary(kind.index_type, plain[kind.value_type], kind.ordered))
+
+
 def _has_gaps_inside(column: Any) -> bool:
     """Whether these are lists whose integers or booleans pandas would turn into floats, for a null among them."""
     import pyarrow as pa
@@ -151,7 +170,7 @@ def normal(table: Any, what: str) -> Any:
     columns = []
     for name in names:
         column, wanted = table.column(name), arrow_type(kind_of(table.column(name).type, name))
-        columns.append(column if column.type == wanted else column.cast(wanted))
+        columns.append(column if column.type == wanted else without_views(column).cast(wanted))
     return pa.table(columns, names=names)
 
 
@@ -180,7 +199,7 @@ def as_kind(column: Any, kind: str, name: str) -> Any:
         return column
     if _family(found) != _family(kind):
         raise ValueError(f"{_family(found)} is no {_family(kind)}")
-    made = column.cast(wanted)
+    made = without_views(column).cast(wanted)
     if found in FLOATS and kind in INTEGERS and len(column) > column.null_count:
         if pc.max(pc.abs(column)).as_py() >= (2**53 if found == "float64" else 2**24):
             raise ValueError("integers of this size have been rounded by becoming floats")

@@ -1,4 +1,7 @@
-"""Ingesting: the rows of a source that a table does not hold yet. A source may grow, and may be read again and again."""
+"""Ingesting: the rows of a source that a table does not hold yet.
+
+A source may grow, and may be read again and again.
+"""
 
 from __future__ import annotations
 

@@ -383,7 +383,10 @@ def content_digest(table: Any) -> str:
             return None
 
     # Taken anew, what lies under nulls and beyond slices is zero.
-    whole = table.combine_chunks().take(pa.array(range(table.num_rows), pa.int64()))
+    columns = [frames.without_views(column) for column in table.columns]
+    whole = (
+        pa.table(columns, names=table.column_names).combine_chunks().take(pa.array(range(table.num_rows), pa.int64()))
+    )
     with pa.ipc.new_stream(pa.PythonFile(Into(), mode="w"), whole.schema) as writer:
         for batch in whole.combine_chunks().to_batches():
             writer.write_batch(batch)

@@ -11,7 +11,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def moment(value: Any) -> int:
-    """A time as nanoseconds since 1970 in UTC: ISO 8601 text, a datetime, numpy or pandas time. Without a zone: UTC."""
+    """A time as nanoseconds since 1970 in UTC: ISO 8601 text, a datetime, numpy or pandas time.
+
+    Without a zone: UTC.
+    """
     found = value
     if hasattr(value, "value") and hasattr(value, "nanosecond"):  # a pandas Timestamp
         return int(value.tz_localize("UTC").value if value.tzinfo is None else value.value)

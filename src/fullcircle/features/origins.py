@@ -21,8 +21,8 @@ class Origin:
     """Where features of one table came from: the row that answers latest values, and the events of its windows.
 
     ``features`` are their names. ``event``, ``available`` (times in UTC, ISO 8601), ``commit`` and ``row`` (its place
-    among the rows of that commit) are of the latest row, None where there is none; ``batch`` is the id it was appended
-    with. ``events`` is how many rows of the key were known at that moment.
+    among the rows of that commit) are of the latest row, None where there is none; ``batch`` is the id it was
+    appended with. ``events`` is how many rows of the key were known at that moment.
     """
 
     table: str

@@ -225,14 +225,6 @@ def _visible(record: Sequence[Any]) -> int:
     return max(record[0], record[1])  # type: ignore[no-any-return]
 
 
-def payloads(layout: Layout, columns: Mapping[str, Any], rows: int) -> list[bytes]:
-    """One payload a row from the Arrow columns of a layout, vectorised over the rows."""
-    import numpy as np
-
-    table = np.zeros(rows, dtype=_fields(layout))
-    return _sliced(table, _fill(table, layout, columns))
-
-
 def entries(layout: Layout, columns: Mapping[str, Any], times: Sequence[Any], begins: Any) -> list[bytes]:
     """One entry a key, vectorised over the rows: key i has the rows from ``begins[i]`` to ``begins[i + 1]``.
 

@@ -217,7 +217,7 @@ class ParquetFiles:
                 made[name] = pa.nulls(table.num_rows, wanted)
             else:
                 column = table.column(name)
-                made[name] = column if column.type == wanted else column.cast(wanted)
+                made[name] = column if column.type == wanted else frames.without_views(column).cast(wanted)
         return pa.table(made)
 
 

@@ -1,4 +1,4 @@
-"""What of each table is online, as notes in the online store: layouts, how far, and from when on answers are exact."""
+"""What of each table is online, noted in the online store: layouts, how far, from when on answers are exact."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from fullcircle.features import eventpacking, packing
 from fullcircle.features.commits import ROWS_A_COMMIT, TableState
 from fullcircle.features.engine import OfflineEngine
 from fullcircle.features.keys import encode
-from fullcircle.features.log import AVAILABLE, EVENT, TableLog
+from fullcircle.features.log import TableLog
 from fullcircle.features.online import OnlineStore
 from fullcircle.features.positions import Position, keep, position
 from fullcircle.features.reading import index_of, numbers_of
@@ -26,7 +26,10 @@ ROWS = 1_000_000  # rows whose values are in memory at once
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """What became of publishing a table. ``rows`` were looked at, ``keys`` written; ``rebuilt`` says from the start."""
+    """What became of publishing a table.
+
+    ``rows`` were looked at, ``keys`` written; ``rebuilt`` says from the start.
+    """
 
     table: str
     commit: int
@@ -69,8 +72,8 @@ def publish(
 ) -> Published:
     """Bring the online store up to the table's latest commit; from the start where something new is wanted of it.
 
-    Nothing that could answer at ``since`` (by default ``now``) or later is left out; rows that are not visible yet wait
-    with their key.
+    Nothing that could answer at ``since`` (by default ``now``) or later is left out; rows that are not visible yet
+    wait with their key.
     """
     progress = progress or Silent()
     state, known = log.state(), position(online, log.spec.name)
@@ -91,7 +94,8 @@ def publish(
         if grown.windows:
             written += _Events(log, online, state, files, grown).write(places, horizon, progress)
     moved = replace(grown, number=state.number, horizon=horizon, published=now)
-    keep(online, moved)
+    if position(online, grown.table).layout <= moved.layout:  # else another publisher wants more of it by now
+        keep(online, moved)
     return Published(table=grown.table, commit=state.number, rows=rows, keys=written, rebuilt=rebuilt and rows > 0)
 
 

@@ -1,4 +1,4 @@
-"""Serving: what a caller sends becomes the row that a model sees, with its features looked up and noted for the log."""
+"""Serving: what a caller sends becomes the row that a model sees; what was looked up is noted for the log."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ History = Callable[[ViewSpec, Sequence[Row], Sequence[int]], list[Vector]]
 class Enricher:
     """Completes rows with the features of a view: what the caller passes is kept, the rest is looked up by its keys.
 
-    A row that brings the view's column of time is answered as of that time: from the online store where that is exact,
-    else from ``history`` where there is one. One thread at a time.
+    A row that brings the view's column of time is answered as of that time: from the online store where that is
+    exact, else from ``history`` where there is one. One thread at a time.
     """
 
     def __init__(
@@ -46,7 +46,10 @@ class Enricher:
         self._known = {"view": plan.spec.name, "definition": digest(plan.spec)}
 
     def __call__(self, rows: Sequence[object]) -> list[Enriched]:
-        """One completed row for each, in order. A row that cannot be looked up gets a problem, its neighbours do not."""
+        """One completed row for each, in order.
+
+        A row that cannot be looked up gets a problem, its neighbours do not.
+        """
         found: list[Enriched] = [Enriched(row) for row in rows]
         asked: list[tuple[int, Row, int]] = []
         now = self._clock()

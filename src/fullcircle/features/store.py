@@ -56,7 +56,7 @@ class Store:
     @classmethod
     @contextmanager
     def open(cls, settings: Settings | None = None, **options: Any) -> Iterator[Store]:
-        """The store of the workspace of ``settings`` (read from the surroundings by default), to be used in ``with``."""
+        """The store of the workspace of ``settings`` (by default those in force), to be used in ``with``."""
         settings = settings or load_settings()
         with Workspace.open(settings) as workspace:
             store = cls(workspace, settings, **options)
@@ -181,7 +181,7 @@ class Store:
         return digest
 
     def spec(self, name: str, definition: str | None = None) -> ViewSpec:
-        """A definition in the catalogue: the latest of this name, or the one whose digest begins with ``definition``."""
+        """A definition in the catalogue: the latest of this name, or the one of which ``definition`` is the digest."""
         views = self._workspace.ledger.state().views
         known = views.get(name, {})
         chosen = [digest for digest in known if definition is None or digest.startswith(definition)]
@@ -208,7 +208,8 @@ class Store:
 
         ``labels`` is by default the view's own table of labels: a frame with the key columns, the request columns and
         the time; or a Parquet path. With ``status`` each feature has ``NAME__status`` beside it. A set that was made
-        before from the same definition, labels and rows is read back, unless ``reuse`` is False or it went to ``out``.
+        before from the same definition, labels and rows is read back, unless ``reuse`` is False or it went to
+        ``out``.
         """
         spec = self._defined(view)
         self.register(spec)

@@ -17,7 +17,7 @@ from fullcircle.features.engine import OfflineEngine, find_engine
 from fullcircle.features.joining import answers, questions, states
 from fullcircle.features.kinds import arrow_type
 from fullcircle.features.log import AVAILABLE, EVENT, TableLog
-from fullcircle.features.pieces import Labels, ParquetFiles
+from fullcircle.features.pieces import Labels
 from fullcircle.features.reading import column_of, index_of, numbers_of
 from fullcircle.features.statuses import MISSING, PRESENT, words
 from fullcircle.types.definitions import FeatureSpec, TableSpec, ViewSpec
@@ -55,8 +55,8 @@ def train(
 ) -> Any:
     """The labels with the features of a view as they were known at the time of each, in the labels' library.
 
-    ``labels`` is any frame, or a Parquet path, with the key columns, the request columns and the time. With ``status``
-    each feature has a column ``NAME__status`` beside it. ``out`` and ``memory``: as in ``join``.
+    ``labels`` is any frame, or a Parquet path, with the key columns, the request columns and the time. With
+    ``status`` each feature has a column ``NAME__status`` beside it. ``out`` and ``memory``: as in ``join``.
     """
     what = "the labels"
     left = Labels(labels, what)
@@ -208,18 +208,14 @@ class _Windows:
     def columns(self, start: int, stop: int) -> dict[str, tuple[Any, Any]]:
         """The values and states of each feature for some labels."""
         made = {}
-        for feature in self._features:
-            found = windows.aggregate(
-                self._events,
-                self._starts[start:stop],
-                self._ends[start:stop],
-                self._t[start:stop],
-                feature.how,
-                feature.column,
-                int(feature.window or 0),
-            )
-            state = np.where(found.present, PRESENT, MISSING).astype(np.uint8)
-            made[feature.name] = (self._values(feature, found), state)
+        starts, ends, t = (one[start:stop] for one in (self._starts, self._ends, self._t))
+        for window in {int(feature.window or 0) for feature in self._features}:
+            mine = [feature for feature in self._features if feature.window == window]
+            wanted = [(feature.how, feature.column) for feature in mine]
+            answers_of = windows.aggregates(self._events, starts, ends, t, wanted, window)
+            for feature, found in zip(mine, answers_of, strict=True):
+                state = np.where(found.present, PRESENT, MISSING).astype(np.uint8)
+                made[feature.name] = (self._values(feature, found), state)
         return made
 
     def _values(self, feature: FeatureSpec, found: windows.Answers) -> Any:

@@ -237,7 +237,7 @@ def _arriving(session: Session, source: LoadedProject, arrival: Any, held_out: A
 
 
 def _replayed_from(session: Session, source: LoadedProject, held_out: Any) -> Any:
-    """The time of the earliest row that will be played as production traffic, which is answered as of its own time."""
+    """The time of the earliest row that will be played as traffic: each is answered as of its own time."""
     view = source.project.view
     if view is None:
         return None

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.development.loading import LoadedProject
+from fullcircle.errors import ProjectInvalid
 from fullcircle.features.answering import Plan
 from fullcircle.features.origins import Origin
 from fullcircle.features.serving import Enricher
@@ -18,6 +19,7 @@ from fullcircle.tables.times import parsed
 from fullcircle.types.definitions import ViewSpec
 from fullcircle.types.features import FeatureView
 from fullcircle.types.prediction import Prediction
+from fullcircle.types.project import Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,9 +44,8 @@ def ingest(session: Session, source: LoadedProject, view: FeatureView) -> None:
 def training_frame(session: Session, source: LoadedProject, view: FeatureView) -> pd.DataFrame:
     """The labels of a view with its features, as they were known at the time of each; for a model, as pandas."""
     ingest(session, source, view)
-    assert view.labels is not None  # a project is not made of a view without
     with source.active():
-        labels = _days(reading.read(view.labels, folder=source.folder, paths=session.settings.paths), view.keys)
+        labels = _days(reading.read(labels_of(view), folder=source.folder, paths=session.settings.paths), view.keys)
     trained = session.features.train(view, labels)
     for note in trained.notes:
         session.progress.note(note)
@@ -61,6 +62,13 @@ def _days(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
         and (frame[name].dt.normalize() == frame[name]).all()
     }
     return frame.assign(**days)
+
+
+def labels_of(view: FeatureView) -> Table:
+    """The table of training rows of a project's view."""
+    if view.labels is None:
+        raise ProjectInvalid(f"the view {view.name!r} has no labels", next_step="say labels=fc.Table(...)")
+    return view.labels
 
 
 def for_models(frame: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from fullcircle.errors import BlobCorrupt, BlobMissing, WorkspaceUnusable
 from fullcircle.ledger.places import Place, open_place

@@ -42,13 +42,13 @@ class VersionState:
 class State:
     """What holds after the fact ``seq`` (0: before the first).
 
-    ``history`` is the way back per model: its champions, oldest first, the present one last; a rollback to an
-    earlier champion drops those after it. ``promoted`` are all versions that were ever champion, ``promotions`` is
-    the seq of the fact that made the present champion. ``runs`` (by run id, in order of finishing) and
-    ``deployments`` (by model, running ones only) are the bodies of their facts, ``decisions`` and ``windows`` the
-    facts themselves in order. ``views`` are the definitions of each feature view by their digest, in order of
-    registration, with the blob of each; ``published`` the digest of the one that is online; ``training_sets`` the
-    blobs of training sets by what they were made from. ``deleted`` holds the digests of blobs that were deleted and not stored again since.
+    ``history`` is the way back per model: its champions, oldest first, the present one last; a rollback to an earlier
+    champion drops those after it. ``promoted`` are all versions that were ever champion, ``promotions`` is the seq of
+    the fact that made the present champion. ``runs`` (by run id, in order of finishing) and ``deployments`` (by
+    model, running ones only) are the bodies of their facts, ``decisions`` and ``windows`` the facts themselves in
+    order. ``views`` are the definitions of each feature view by their digest, in order of registration, with the blob
+    of each; ``published`` the digest of the one that is online; ``training_sets`` the blobs of training sets by what
+    they were made from. ``deleted`` holds the digests of blobs that were deleted and not stored again since.
     """
 
     seq: int = 0

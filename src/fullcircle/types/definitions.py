@@ -55,10 +55,11 @@ class FunctionSpec:
 @dataclass(frozen=True, kw_only=True)
 class ViewSpec:
     """A whole view. ``order`` names all features as declared; ``keys`` maps each table to its columns in a request,
-    ``key_kinds`` to what these are (int, text, bool, date), ``request`` what a caller sends besides to int, float, bool or str.
+    ``key_kinds`` to what these are (int, text, bool, date), ``request`` what a caller sends besides to int, float,
+    bool or str.
 
-    Its digest is the SHA-256 over everything but what only people read: ``owner``, ``description``, ``about`` (by feature), ``tables_about`` (owner
-    and description by table).
+    Its digest is the SHA-256 over everything but what only people read: ``owner``, ``description``, ``about`` (by
+    feature), ``tables_about`` (owner and description by table).
     """
 
     name: str

@@ -163,8 +163,9 @@ class FeatureView:
 
     ``tables`` are the tables it reads, ``features`` are of these tables or on-demand functions. ``labels`` is the
     table of training rows: it has the key columns, a time, the label, and the columns of ``request``, which a caller
-    sends with the keys; ``request`` maps each to int, float, bool or str. ``on`` maps a table's key column to another name in the labels and in requests.
-    ``closed="left"`` leaves out what becomes visible exactly when it is asked for.
+    sends with the keys; ``request`` maps each to int, float, bool or str. ``on`` maps a table's key column to another
+    name in the labels and in requests. ``closed="left"`` leaves out what becomes visible exactly when it is asked
+    for.
     """
 
     name: str

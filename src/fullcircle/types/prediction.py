@@ -15,10 +15,10 @@ class Prediction:
 
     ``value`` is the predicted number or class, None when the row was rejected. ``probabilities`` maps each
     class (as a string) to its probability, None for regression. ``inputs`` are the values the model saw, after
-    imputation. ``context`` are the values of the contract's context columns that the row brought along. ``id`` is
-    "" until it was logged, ``time`` is UTC, ISO 8601. ``lookup`` says how features were looked up: the view and its
-    definition, at which nanosecond, the values as they were served, the states of those that were not present, and what
-    the caller passed or functions took of the request.
+    imputation. ``context`` are the values of the contract's context columns that the row brought along. ``id`` is ""
+    until it was logged, ``time`` is UTC, ISO 8601. ``lookup`` says how features were looked up: the view and its
+    definition, at which nanosecond, the values as they were served, the states of those that were not present, and
+    what the caller passed or functions took of the request.
     """
 
     value: Value

@@ -225,13 +225,13 @@ class Retrain:
 class Project:
     """Everything fullcircle needs to know about one model.
 
-    ``data`` is a Table (or what one is made of), or a FeatureView with labels: then ``features`` are by default all of
-    the view's and the request columns, and whoever asks for a prediction sends keys and request columns only.
+    ``data`` is a Table (or what one is made of), or a FeatureView with labels: then ``features`` are by default all
+    of the view's and the request columns, and whoever asks for a prediction sends keys and request columns only.
     ``fit(X, y, **params)`` takes a pandas DataFrame of ``features`` and a Series, and returns an object with
-    ``predict`` (and ``predict_proba`` for classes). Instead of ``fit``, ``candidates`` names several; the best on
-    a validation part of the training rows goes on. ``test`` is the share of rows kept for the report: the
-    latest ones where the table has a time, else a seeded draw. ``arrivals`` names tables (or functions
-    from the test rows to a frame) that ``run`` plays through the server as production traffic.
+    ``predict`` (and ``predict_proba`` for classes). Instead of ``fit``, ``candidates`` names several; the best on a
+    validation part of the training rows goes on. ``test`` is the share of rows kept for the report: the latest ones
+    where the table has a time, else a seeded draw. ``arrivals`` names tables (or functions from the test rows to a
+    frame) that ``run`` plays through the server as production traffic.
     """
 
     name: str
