@@ -81,7 +81,7 @@ def view_of(case: Case) -> ft.FeatureView:
                 )
             )
     features.append(table.count("1s", name="all_count"))
-    return ft.FeatureView(name="all", tables=[table], features=features, closed=case.closed)  # type: ignore[arg-type]
+    return ft.FeatureView(name="all", tables=[table], features=features, closed=case.closed)
 
 
 def defined(store: ft.Store, view: ft.FeatureView, case: Case) -> ViewSpec:
@@ -90,7 +90,8 @@ def defined(store: ft.Store, view: ft.FeatureView, case: Case) -> ViewSpec:
     features = tuple(
         replace(one, window=one.window and case.window, max_age=one.max_age and case.max_age) for one in spec.features
     )
-    return replace(spec, features=features)
+    changed: ViewSpec = replace(spec, features=features)
+    return changed
 
 
 def fits(case: Case, column: str) -> bool:

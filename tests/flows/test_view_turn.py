@@ -167,7 +167,8 @@ def test_a_value_that_was_served_otherwise_is_found(shops: Circle) -> None:
         rows[4] = replace(rows[4], lookup={**wrong, "values": served})
         found = verify(session.features, session.features.spec("shops"), rows)
     spent, visits, price, _ = found.features
-    assert (spent.mismatches, spent.missing, spent.largest_difference) == (1, 0, pytest.approx(0.5))
+    assert (spent.mismatches, spent.missing) == (1, 0)
+    assert spent.largest_difference == pytest.approx(0.5)
     assert (price.mismatches, price.missing, price.extra) == (1, 1, 0)
     assert visits.mismatches == 0
     assert found.examples == (rows[4].id,)

@@ -97,7 +97,7 @@ def test_times_of_cases_keep_their_order_in_microseconds() -> None:
     ],
 )
 def test_answers_of_feast_are_compared_fairly(got: list[object], wanted: object, told: str) -> None:
-    from benchmarks.peers.compare import difference
+    from benchmarks.peers.judging import difference
 
     assert difference(got, wanted) == told
 

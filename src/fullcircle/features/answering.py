@@ -25,7 +25,8 @@ Row = Mapping[str, Any]
 class Vector:
     """The features of one row.
 
-    ``states`` names those that are not present, ``unkeyed`` the key columns that the row lacks. ``failed`` says why an on-demand function gave no answer, by feature.
+    ``states`` names those that are not present, ``unkeyed`` the key columns that the row lacks. ``failed``
+    says why an on-demand function gave no answer, by feature.
     """
 
     values: dict[str, Any]

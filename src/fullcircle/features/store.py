@@ -181,7 +181,7 @@ class Store:
         return digest
 
     def spec(self, name: str, definition: str | None = None) -> ViewSpec:
-        """A definition in the catalogue: the latest of this name, or the one of which ``definition`` is the digest."""
+        """A definition in the catalogue: the latest of this name, or the one with the digest ``definition``."""
         views = self._workspace.ledger.state().views
         known = views.get(name, {})
         chosen = [digest for digest in known if definition is None or digest.startswith(definition)]
