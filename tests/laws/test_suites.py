@@ -20,6 +20,11 @@ SUITES = {
     "stores": "fullcircle.testing.stores:StoreSuite",
     "targets": "fullcircle.testing.targets:TargetSuite",
 }
+# What a member of the stores is tells its name: online.NAME, offline.NAME, or a ledger's database.
+STORES = {
+    "online": "fullcircle.testing.online:OnlineStoreSuite",
+    "offline": "fullcircle.testing.engines:OfflineEngineSuite",
+}
 MEMBERS = [(group, name) for group in GROUPS for name in registry.names(group)]
 
 
@@ -37,13 +42,18 @@ def test_each_group_has_members_and_what_is_declared_is_installed(group: Group) 
     assert set(declared[f"fullcircle.{group}"]) <= set(registry.names(group))
 
 
-@pytest.mark.parametrize("group", GROUPS)
-def test_each_extension_point_has_a_public_suite(group: Group) -> None:
-    module, _, name = SUITES[group].partition(":")
+@pytest.mark.parametrize("place", [*SUITES.values(), *STORES.values()])
+def test_each_extension_point_has_a_public_suite(place: str) -> None:
+    module, _, name = place.partition(":")
     suite = getattr(import_module(module), name)
     assert inspect.getdoc(suite)
     tests = [each for each in dir(suite) if each.startswith("test_")]
     assert len(tests) >= 3
+
+
+def test_each_kind_of_store_has_members_and_no_other_kind_is_registered() -> None:
+    kinds = {name.partition(".")[0] for name in registry.names("stores") if "." in name}
+    assert kinds == set(STORES)
 
 
 @pytest.mark.parametrize("group", GROUPS)
