@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, cast
 
 from fullcircle import registry
-from fullcircle.errors import FeatureInvalid, MissingExtra, PluginBroken, SettingInvalid
+from fullcircle.errors import FeatureInvalid, MissingExtra, PluginBroken, PluginUnknown, SettingInvalid
 
 Merge = Callable[[list[bytes | None]], list[bytes | None]]
 
@@ -104,8 +104,17 @@ def open_online(url: str, *, create: bool = True) -> OnlineStore:
     if found is None:
         raise refused("the online store's place is not a URL", f"a text of {len(url)} characters without a scheme")
     scheme = found[1].lower()
+    name = _NAMES.get(scheme, scheme)
+    known = [each.removeprefix("online.") for each in registry.names("stores") if each.startswith("online.")]
+    if name not in known:
+        raise PluginUnknown(
+            "no online store is registered for this scheme",
+            received=repr(scheme),
+            allowed=", ".join(known),
+            next_step=NEXT_STEP,
+        )
     try:
-        factory = cast("OnlineStoreFactory", registry.find("stores", f"online.{_NAMES.get(scheme, scheme)}"))
+        factory = cast("OnlineStoreFactory", registry.find("stores", f"online.{name}"))
     except PluginBroken as error:
         if isinstance(error.__cause__, MissingExtra):
             raise error.__cause__ from error

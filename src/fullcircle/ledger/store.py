@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from fullcircle import registry
-from fullcircle.errors import MissingExtra, PluginBroken, SettingInvalid
+from fullcircle.errors import MissingExtra, PluginBroken, PluginUnknown, SettingInvalid
 
 GENESIS = "0" * 64
 
@@ -108,6 +108,14 @@ def open_store(url: str, *, create: bool, timeout: float = 30.0) -> Store:
             received=repr(url),
             allowed="sqlite:///path or postgresql://user@host/database",
             next_step="change the setting ledger (FULLCIRCLE_LEDGER)",
+        )
+    known = [name for name in registry.names("stores") if "." not in name]  # with a point they are no ledger's
+    if scheme.partition("+")[0] not in known:
+        raise PluginUnknown(
+            "no store is registered for the ledger's scheme",
+            received=repr(scheme),
+            allowed=", ".join(known),
+            next_step="check the setting ledger (FULLCIRCLE_LEDGER), or install the package that brings the store",
         )
     try:
         factory = cast("StoreFactory", registry.find("stores", scheme.partition("+")[0]))
