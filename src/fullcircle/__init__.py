@@ -12,7 +12,7 @@ _HOME = {
     "Monitor": "fullcircle.types.project",
     "Project": "fullcircle.types.project",
     "Retrain": "fullcircle.types.project",
-    "Table": "fullcircle.types.project",
+    "Table": "fullcircle.types.table",
     "at_least": "fullcircle.types.project",
     "at_most": "fullcircle.types.project",
     "beats": "fullcircle.types.project",

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -102,6 +102,16 @@ def test_open_files_do_not_share_a_position(place: Place) -> None:
         assert set(pool.map(lambda _: open_file(place, "a"), range(40))) == {data}
 
 
+@pytest.fixture
+def hasty() -> Iterator[None]:
+    """Threads take turns all the time."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("hasty")
 def test_of_many_threads_one_creates(place: Place) -> None:
     start = Barrier(8)
 

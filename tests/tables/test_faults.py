@@ -20,7 +20,7 @@ from fullcircle.errors import ColumnMissing, DataUnfit, ProjectInvalid, TableNot
 from fullcircle.tables.lines import Lines, model_folder, moment, now, plain, unwritable, write
 from fullcircle.tables.reading import describe, locate, read
 from fullcircle.types.prediction import Outcome
-from fullcircle.types.project import Table
+from fullcircle.types.table import Table
 
 
 def _csv(folder: Path, content: str, **more: Any) -> Any:

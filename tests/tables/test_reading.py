@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from fullcircle.errors import ColumnMissing, DataUnfit, ProjectInvalid, TableNotFound, TableUnreadable
 from fullcircle.tables.reading import describe, locate, read
-from fullcircle.types.project import Table
+from fullcircle.types.table import Table
 
 GOOD = "age,town,paid\n31,Bern,1.5\n45,Genève,\n28,Chur,3.25\n"
 

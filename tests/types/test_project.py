@@ -23,7 +23,6 @@ from fullcircle.types.project import (
     Monitor,
     Project,
     Retrain,
-    Table,
     at_least,
     at_most,
     beats,
@@ -32,6 +31,7 @@ from fullcircle.types.project import (
     size,
     worth,
 )
+from fullcircle.types.table import Table
 
 
 def _fit(X: Any, y: Any) -> Any:

@@ -16,7 +16,7 @@ from fullcircle.errors import DataUnfit
 from fullcircle.exploration import leaks, writing
 from fullcircle.exploration.columns import Column, label_of, look_at, named_as_id, names_rows, task_of, time_of
 from fullcircle.tables import reading
-from fullcircle.types.project import Table
+from fullcircle.types.table import Table
 
 _FEWEST_ROWS = 20
 

@@ -12,7 +12,7 @@ from fullcircle.flows import views
 from fullcircle.flows.session import Session
 from fullcircle.tables import reading, snapshots
 from fullcircle.types.features import FeatureView
-from fullcircle.types.project import Table
+from fullcircle.types.table import Table
 from fullcircle.types.turn import Snapshot
 
 if TYPE_CHECKING:

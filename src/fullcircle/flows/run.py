@@ -26,8 +26,8 @@ from fullcircle.settings import Settings
 from fullcircle.types.bundle import Proof
 from fullcircle.types.monitoring import Decision, Window
 from fullcircle.types.progress import Progress
-from fullcircle.types.project import Table
 from fullcircle.types.report import Report
+from fullcircle.types.table import Table
 from fullcircle.types.turn import Deployed, Packaged, Probe, Retrained, Trained, Turn
 
 

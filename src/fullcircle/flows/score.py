@@ -13,7 +13,7 @@ from fullcircle.tables import reading
 from fullcircle.tables.predictions import PredictionLog, signed
 from fullcircle.types.prediction import Prediction
 from fullcircle.types.progress import Progress
-from fullcircle.types.project import Table
+from fullcircle.types.table import Table
 
 
 def score(

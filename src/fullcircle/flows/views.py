@@ -19,7 +19,7 @@ from fullcircle.tables.times import parsed
 from fullcircle.types.definitions import ViewSpec
 from fullcircle.types.features import FeatureView
 from fullcircle.types.prediction import Prediction
-from fullcircle.types.project import Table
+from fullcircle.types.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,7 @@ from typing import Any
 from fullcircle.errors import DataUnfit, TableNotFound, TableUnreadable
 from fullcircle.tables.csv_file import read_csv
 from fullcircle.tables.times import bounds, within
-from fullcircle.types.project import Table
+from fullcircle.types.table import Table
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")

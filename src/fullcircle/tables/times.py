@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fullcircle.errors import ColumnMissing, ProjectInvalid, TableUnreadable
-from fullcircle.types.project import Table
+from fullcircle.types.table import Table
 
 
 def within(table: Table, name: str, frame: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from fullcircle.errors import FeatureInvalid
 from fullcircle.types.durations import duration
-from fullcircle.types.project import Table
+from fullcircle.types.table import Table
 
 How = Literal["latest", "sum", "count", "mean", "min", "max", "first", "last"]
 Closed = Literal["right", "left"]

@@ -7,57 +7,19 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from fullcircle.errors import ProjectInvalid
 from fullcircle.types.contract import POLICIES, Policy
 from fullcircle.types.durations import byte_count, duration, per_year
+from fullcircle.types.features import FeatureView
+from fullcircle.types.table import Table
 
 Fit = Callable[..., Any]
-if TYPE_CHECKING:
-    from fullcircle.types.features import FeatureView
-
 _LARGEST = sys.float_info.max
 _LARGEST_SEED = 2**32 - 1  # of numpy's and scikit-learn's generators
 Scalar = str | int | float | bool | None
 GateKind = Literal["at_most", "at_least", "beats", "fair", "worth", "latency", "size"]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A source of rows: a CSV or Parquet file, or a pandas, polars or Arrow table.
-
-    A relative path is looked up beside the project file. ``${NAME}`` in a path is taken from the environment or
-    from the table [paths] of fullcircle.toml; ``hint`` says where to get the file when it is absent.
-    ``prepare`` takes the frame as read and returns the frame to use. ``time`` names the column of event time
-    (after ``prepare``); rows from ``since`` on and before ``until`` (ISO 8601) are kept.
-    """
-
-    source: Any
-    time: str | None = None
-    prepare: Callable[[Any], Any] | None = None
-    since: str | None = None
-    until: str | None = None
-    hint: str = ""
-
-    def __post_init__(self) -> None:
-        if isinstance(self.source, Path):
-            object.__setattr__(self, "source", str(self.source))
-        if isinstance(self.source, str) and not self.source.strip():
-            raise ProjectInvalid("a Table has an empty path", next_step="give the path of a CSV or Parquet file")
-        if (self.since or self.until) and not self.time:
-            raise ProjectInvalid(
-                "a Table with since or until needs to know which column is time",
-                next_step='add time="COLUMN" to the Table',
-            )
-        if self.prepare is not None and not callable(self.prepare):
-            raise ProjectInvalid(
-                "prepare is not a function",
-                received=repr(self.prepare),
-                allowed="a function from frame to frame",
-                next_step="pass the function itself",
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,8 +234,6 @@ class Project:
     @property
     def view(self) -> FeatureView | None:
         """The feature view that the project's rows come from, where it has one."""
-        from fullcircle.types.features import FeatureView
-
         return self.data if isinstance(self.data, FeatureView) else None
 
     def _check_view(self, view: FeatureView) -> None:
