@@ -290,6 +290,11 @@ def test_history_that_is_stamped_today_is_not_known_before_today_unless_backfill
     with pytest.warns(UserWarning, match="nobody recorded"):
         store.append(stamped, rows(1), backfill=True)
     assert store.train(asking, labels).frame["page"].tolist() == ["p1"]
+    log = store.log(definitions.table_spec(stamped))
+    log.append(rows(2), batch="killed before it was told", backfill=True)
+    with pytest.warns(UserWarning, match="nobody recorded"):
+        assert store.append(stamped, rows(2), batch="killed before it was told", backfill=True).already
+    assert store.append(stamped, rows(2), batch="killed before it was told", backfill=True).already  # told already
     with pytest.raises(FeatureInvalid) as caught:
         store.append(visits, rows(1), backfill=True)
     told(caught, "visits")

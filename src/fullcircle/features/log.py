@@ -239,7 +239,15 @@ class TableLog:
                 next_step="give new rows a batch id of their own; a correction is a new row too",
             )
         self._commits.settle(state.number)
-        return Appended(table=self.spec.name, batch=batch, rows=rows, commit=state.number, already=True)
+        (made,) = [commit for commit in self._commits.all() if batch in commit.batches and commit.kind == "append"]
+        return Appended(
+            table=self.spec.name,
+            batch=batch,
+            rows=rows,
+            commit=made.number,
+            already=True,
+            backfilled=made.backfill,
+        )
 
     def _checked(self, frame: Any) -> Any:
         """The rows with every column in the type of its kind. What is wrong with them is found before anything."""

@@ -106,7 +106,8 @@ class Store:
                 next_step="leave backfill out",
             )
         done = self._log(spec).append(frame, batch=batch, backfill=backfill)
-        if backfill and not done.already and done.rows:
+        # A process that was killed after its rows were safe has not told of it: whoever repeats the batch does.
+        if done.backfilled and done.rows and not self._told_of(done):
             self._record(
                 "rows.backfilled", table=table.name, batch=done.batch[:200], rows=done.rows, commit=done.commit
             )
@@ -330,6 +331,10 @@ class Store:
         if spec not in self._logs:
             self._logs[spec] = TableLog(self._place, spec, clock=self._clock)
         return self._logs[spec]
+
+    def _told_of(self, done: Appended) -> bool:
+        facts = self._workspace.ledger.facts("rows.backfilled")
+        return any((fact.body.get("table"), fact.body.get("commit")) == (done.table, done.commit) for fact in facts)
 
     def _record(self, kind: str, **body: Any) -> None:
         self._workspace.ledger.append(kind, body)

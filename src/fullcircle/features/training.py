@@ -14,7 +14,7 @@ from fullcircle.features import frames, keys, windows
 from fullcircle.features.answering import computed
 from fullcircle.features.commits import TableState
 from fullcircle.features.engine import OfflineEngine, find_engine
-from fullcircle.features.joining import answers, questions, states
+from fullcircle.features.joining import answers, check_memory, questions, states
 from fullcircle.features.kinds import arrow_type
 from fullcircle.features.log import AVAILABLE, EVENT, TableLog
 from fullcircle.features.pieces import Labels
@@ -59,13 +59,14 @@ def train(
     ``status`` each feature has a column ``NAME__status`` beside it. ``out`` and ``memory``: as in ``join``.
     """
     what = "the labels"
+    check_memory(memory)
     left = Labels(labels, what)
     taken = sorted({*spec.order, *(f"{name}__status" for name in spec.order if status)} & set(left.names))
     if taken:
         raise FeatureInvalid(
             "the labels have a column with the name of a feature",
             received=", ".join(taken),
-            allowed=f"any name but {', '.join(spec.order[:20])}",
+            allowed=f"any name but {', '.join(spec.order[:20])}" + (" and these with __status" if status else ""),
             next_step="leave that column out, or rename it",
         )
     asked = left.read(columns_of(spec))
