@@ -164,22 +164,33 @@ def _raw(files: dict[str, Path]) -> Callable[[], float]:
 
 def _answers(folder: Path, python: Path) -> list[Row]:
     one = _answer(folder / "narrow", python, keys=USERS, columns=10, sizes=[1] * 200)
-    many = _answer(folder / "wide", python, keys=1000, columns=WIDE, sizes=[100] * 20)
+    many = _answer(folder / "wide", python, keys=1000, columns=WIDE, sizes=[100] * 20, matrix=True)
+    mappings = _answer(folder / "mappings", python, keys=1000, columns=WIDE, sizes=[100] * 20)
     peer = {"peer_name": f"Feast {FEAST}, SQLite"}
     return [
         Row(what="online, 1 row x 10, p50", unit="µs", ours=one[0] * 1e6, goal=30, peer=one[1] * 1e6, **peer),
         Row(
-            what=f"online, 100 rows x {WIDE}, p50",
+            what=f"online, 100 rows x {WIDE}, p50, to a matrix",
             unit="ms",
             ours=many[0] * 1e3,
             goal=1,
             peer=many[1] * 1e3,
             **peer,
         ),
+        Row(
+            what=f"online, 100 rows x {WIDE}, p50, to mappings",
+            unit="ms",
+            ours=mappings[0] * 1e3,
+            goal=mappings[1] * 1e3 / 20,
+            peer=mappings[1] * 1e3,
+            **peer,
+        ),
     ]
 
 
-def _answer(folder: Path, python: Path, *, keys: int, columns: int, sizes: Sequence[int]) -> tuple[float, float]:
+def _answer(
+    folder: Path, python: Path, *, keys: int, columns: int, sizes: Sequence[int], matrix: bool = False
+) -> tuple[float, float]:
     """Seconds of one request, ours and Feast's: the median of the medians of each round."""
     folder.mkdir()
     data = feature_rows(keys, keys, columns=columns, each=True)
@@ -192,11 +203,13 @@ def _answer(folder: Path, python: Path, *, keys: int, columns: int, sizes: Seque
         store.publish(view)
         peer.ask("view", path=str(folder / "rows.parquet"), columns=columns)
         peer.ask("materialize")
-        found = interleaved({"ours": _getting(store, requests), "feast": peer.seconds("get", requests=requests)})
+        found = interleaved(
+            {"ours": _getting(store, requests, matrix), "feast": peer.seconds("get", requests=requests)}
+        )
     return found["ours"], found["feast"]
 
 
-def _getting(store: ft.Store, requests: Sequence[Sequence[int]]) -> Callable[[], float]:
+def _getting(store: ft.Store, requests: Sequence[Sequence[int]], matrix: bool) -> Callable[[], float]:
     asked = [[{"user_id": user} for user in users] for users in requests]
 
     def get() -> float:
@@ -204,10 +217,11 @@ def _getting(store: ft.Store, requests: Sequence[Sequence[int]]) -> Callable[[],
         for users in asked:
             request: Any = users if len(users) > 1 else users[0]
             begun = time.perf_counter()
-            found = store.get("online", request)
+            found = store.matrix("online", request) if matrix else store.get("online", request)
             taken.append(time.perf_counter() - begun)
-            first = found[0] if isinstance(found, list) else found
-            assert first["f0"] is not None, "a value is missing"
+            first = found["f0"] if isinstance(found, dict) else found[0][0 if matrix else "f0"]
+            assert first is not None, "a value is missing"
+            assert first == first, "a value is missing"
         return statistics.median(taken)
 
     return get

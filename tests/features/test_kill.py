@@ -118,10 +118,10 @@ for _ in range(int(sys.argv[3])):
         os._exit(0)
     os.close(write)
     with os.fdopen(read) as output:
-        output.readline()
-        time.sleep(rng.uniform(0.0, 0.3))
+        begun = [output.readline() for _ in range(1 + rng.randrange(4))]
+        time.sleep(rng.uniform(0.0, 0.15))
         os.kill(child, signal.SIGKILL)
-        said = output.read()
+        said = "".join(begun) + output.read()
         print(said)
         acknowledged = max([acknowledged, *map(int, re.findall(r"^safe (\\d+)\\n", said, flags=re.MULTILINE))])
     print("ended by", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -111,6 +112,50 @@ def test_a_feature_that_is_passed_is_kept_and_functions_use_it(store: ft.Store) 
     assert (found["spent"], found["share"], found["spent__status"]) == (90.0, 0.1, "present")
     then = store.get(view(), {"shop": "north", "offered": 9.0, "spent": 90.0}, at="2026-03-03")
     assert (then["spent"], then["share"]) == (90.0, 0.1)
+
+
+def test_a_matrix_holds_what_mappings_hold(store: ft.Store) -> None:
+    numbers = ft.FeatureTable(name="numbers", key="shop", time="at", as_of="event")
+    at = pd.to_datetime(["2026-03-19", "2026-03-19", "2026-03-01"])
+    rows_of = {
+        "shop": ["a", "b", "c"],
+        "at": at,
+        "x": [1.5, None, 3.5],
+        "n": [2**53 - 1, -7, 9],
+        "b": [True, False, True],
+    }
+    store.append(numbers, pa.table(rows_of))
+    features = [numbers.latest("n"), numbers.latest("x", max_age="7d"), numbers.sum("x", "7d"), numbers.latest("b")]
+    store.publish(ft.FeatureView(name="m", tables=[numbers], features=features))
+    asked = [{"shop": name} for name in ("b", "a", "c", "nobody", "a")]
+    found = store.matrix("m", asked)
+    wanted = [[np.nan if v is None else v for v in one.values()] for one in store.get("m", asked)]
+    np.testing.assert_array_equal(found, np.array(wanted, dtype=float))
+    assert found[1].tolist() == [2.0**53 - 1, 1.5, 1.5, 1.0]
+    assert np.isnan(found[2, 1])  # expired
+    passed = store.matrix("m", [{"shop": "a", "x": 9.0}])
+    assert passed.tolist() == [[2.0**53 - 1, 9.0, 1.5, 1.0]]
+    floats = ft.FeatureView(name="f", tables=[numbers], features=[numbers.latest("x")])
+    store.publish(floats)
+    np.testing.assert_array_equal(store.matrix(floats, asked)[:, 0], [np.nan, 1.5, 3.5, np.nan, 1.5])
+    with pytest.raises(DataUnfit):
+        store.matrix(floats, [{"shop": 3}])
+    store.publish(view())
+    with pytest.raises(FeatureInvalid) as caught:
+        store.matrix(view(), asked)
+    told(caught, "page")
+
+
+def test_what_is_published_elsewhere_is_seen_at_once(store: ft.Store, settings: Settings) -> None:
+    store.publish(view())
+    assert store.get("shops", {"shop": "north"})["spent"] == 180.0
+    clock = Clock()
+    clock.now = NOW
+    with ft.Store.open(settings, clock=clock) as other:
+        other.publish(view(features=[visits.sum("spent", "30d", name="spent"), visits.latest("page"), share]))
+    assert store.get("shops", {"shop": "north"})["spent"] == 210.0
+    with pytest.raises(ViewNotPublished):
+        store.get(view(), {"shop": "north"})
 
 
 def test_a_row_without_its_key_says_which_and_of_what_type(store: ft.Store) -> None:
@@ -303,7 +348,7 @@ def test_history_that_is_stamped_today_is_not_known_before_today_unless_backfill
 def test_a_function_that_answers_a_batch_otherwise_is_refused_when_a_training_set_is_made(store: ft.Store) -> None:
     @ft.on_demand(returns=float, vectorized=True, imports=["numpy as np"])
     def centred(spent):  # type: ignore[no-untyped-def]
-        return spent - np.nanmean(spent)  # type: ignore[name-defined]  # noqa: F821
+        return spent - np.nanmean(spent)
 
     labels = pd.DataFrame({"shop": "north", "asked_at": pd.to_datetime(["2026-03-02", "2026-03-03"]), "offered": 1.0})
     with pytest.raises(FunctionRefused) as caught:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fullcircle.errors import DataUnfit
 from fullcircle.features import frames, training
-from fullcircle.features.answering import Functions, Vector, as_values
+from fullcircle.features.answering import Functions, as_values
 from fullcircle.features.definitions import outputs
 from fullcircle.features.engine import OfflineEngine
 from fullcircle.features.keys import plain_key
+from fullcircle.features.parts import Vector
 from fullcircle.features.pieces import Labels
 from fullcircle.types.definitions import ViewSpec
 from fullcircle.types.features import Status
@@ -126,18 +126,3 @@ def _mapping(vector: Vector, status: bool) -> dict[str, Any]:
 
 def _state(vector: Vector, name: str) -> Status:
     return vector.states.get(name, "present")
-
-
-def refuse_unkeyed(spec: ViewSpec, vectors: Sequence[Vector]) -> None:
-    """Raise DataUnfit where a row lacks a key, or has one of another type."""
-    for place, vector in enumerate(vectors):
-        if vector.unkeyed:
-            kinds = {
-                c: k for t in spec.tables for c, k in zip(spec.keys[t.name], spec.key_kinds[t.name], strict=True)
-            }
-            raise DataUnfit(
-                f"row {place + 1} cannot be looked up in view {spec.name!r}",
-                received=f"no usable {', '.join(vector.unkeyed)}",
-                allowed=", ".join(f"{column}: {kinds[column]}" for column in spec.key_columns),
-                next_step="give each row its keys, in the type that the tables have",
-            )

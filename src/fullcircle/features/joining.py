@@ -69,6 +69,7 @@ def join(
     wanted = [name for name in right.names if name not in own] if columns is None else list(columns)
     _check_columns(left, right, wanted, prefix, status=status)
     label_keys = keys.key_columns(asked, on, "the labels")
+    del asked  # the labels' own times are in nanoseconds by now
     keys.check_alike(label_keys, [index.column(f"k{place}") for place in range(len(on))], on, "the rows")
     found = find_engine(engine).positions(questions(label_keys, moments, closed), index, memory=memory)
     state = states(found, index.column("e").to_numpy(), moments, nanos(max_age) if max_age else None)
@@ -122,7 +123,8 @@ def _index(right: Any, on: Sequence[str], time: str, available: str | None, lag:
     table = right.read(list(dict.fromkeys((*on, time, *([available] if available else [])))))
     e = frames.nanoseconds(table.column(time), time, "the rows")
     a = frames.nanoseconds(table.column(available), available, "the rows") if available else e
-    a = np.where(a > LAST - lag, LAST, a + lag)
+    if lag:
+        a = np.where(a > LAST - lag, LAST, a + lag)
     parts = keys.key_columns(table, on, "the rows")
     names = [f"k{place}" for place in range(len(parts))]
     return pa.table([*parts, pa.array(e), pa.array(a), pa.array(np.arange(len(e)))], names=[*names, "e", "a", "s"])

@@ -49,6 +49,29 @@ class Layout:
         self._tails = [(place, tail_reader(kind)) for place, (_, kind) in enumerate(self.columns) if is_long(kind)]
         self._plain = not self._readers and not self._tails
 
+    def has_nulls(self, entry: bytes, start: int) -> bool:
+        """Whether the record whose payload begins at ``start`` has a null."""
+        return not entry.startswith(self._no_nulls, start)
+
+    def numbers(self, payloads: Sequence[bytes], names: Sequence[str]) -> Any:
+        """These columns, all numbers, of many payloads at once: float64, shape (payloads, names), NaN for null."""
+        import numpy as np
+
+        raw = np.frombuffer(b"".join(payloads), dtype=np.uint8).reshape(len(payloads), self.fixed)
+        places = [self.places[name] for name in names]
+        every = places == list(range(len(self.columns)))
+        words = np.ascontiguousarray(raw[:, self.bitmap :])
+        if all(code(kind) == "d" for _, kind in self.columns):
+            found = words.view("<f8")
+            made = np.array(found if every else found[:, places])
+        else:
+            table = words.view(np.dtype(_fields(self)[1:]))[:, 0]
+            made = np.stack([table[f"c{place}"].astype(np.float64) for place in places], axis=1)
+        if raw[:, : self.bitmap].any():
+            nulls = np.unpackbits(raw[:, : self.bitmap], axis=1, bitorder="little")[:, places].astype(bool)
+            made[nulls] = np.nan
+        return made
+
     def values(self, entry: bytes, start: int) -> list[Any]:
         """The values of the record whose payload begins at ``start``: plain Python, None for null."""
         values = list(self._numbers.unpack_from(entry, start + self.bitmap))

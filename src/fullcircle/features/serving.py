@@ -9,9 +9,10 @@ from decimal import Decimal
 from typing import Any
 
 from fullcircle.errors import RequestInvalid
-from fullcircle.features.answering import Plan, Vector
+from fullcircle.features.answering import Plan
 from fullcircle.features.definitions import digest, outputs
 from fullcircle.features.moments import moment
+from fullcircle.features.parts import Vector
 from fullcircle.runtimes.scorer import Enriched
 from fullcircle.runtimes.values import loggable
 from fullcircle.types.contract import Contract, Problem

@@ -15,13 +15,14 @@ import msgspec
 
 from fullcircle.errors import FeatureInvalid, ViewNotFound, ViewNotPublished
 from fullcircle.features import definitions, history, origins, publishing, sets, training
-from fullcircle.features.answering import Plan, Vector
+from fullcircle.features.answering import Plan
 from fullcircle.features.commits import TableState
 from fullcircle.features.compaction import Compacted, compact
 from fullcircle.features.engine import OfflineEngine, find_engine
 from fullcircle.features.log import Appended, TableLog
 from fullcircle.features.moments import moment
 from fullcircle.features.online import OnlineStore, open_online
+from fullcircle.features.parts import Vector, refuse_unkeyed
 from fullcircle.features.training import TrainingSet
 from fullcircle.ledger.folder import locked
 from fullcircle.ledger.places import open_place
@@ -52,6 +53,7 @@ class Store:
         self._place = open_place(settings["features"] or str(workspace.root / "features"), "features")
         self._logs: dict[TableSpec, TableLog] = {}
         self._plans: dict[str, Plan] = {}
+        self._digests: dict[int, tuple[FeatureView | ViewSpec, str]] = {}  # the view is kept, so its id stays its own
 
     @classmethod
     @contextmanager
@@ -256,6 +258,7 @@ class Store:
                         progress=self._progress,
                     )
                 )
+        self.online.set_note(f"view:{spec.name}", digest.encode())
         if self._workspace.ledger.state().published.get(spec.name) != digest:
             self._record(
                 "view.published",
@@ -273,15 +276,23 @@ class Store:
         feature along keeps it. Returns a mapping, a list of mappings, or the frame with the features beside it; with
         ``status`` also what each value is: present, null, missing or expired, as ``NAME__status``.
         """
-        spec = self._published(view) if at is None else self._defined(view)
         asked, shape = history.asked(rows)
         if at is None:
-            now = self._clock()
-            vectors = self._plan(spec).get(asked, [now] * len(asked))
+            plan = self._serving(view)
+            spec, now = plan.spec, self._clock()
+            vectors = plan.get(asked, [now] * len(asked))
         else:
+            spec = self._defined(view)
             vectors = self.historical(spec, asked, [moment(at)] * len(asked))
-        history.refuse_unkeyed(spec, vectors)
+        refuse_unkeyed(spec, vectors)
         return shape(spec, vectors, status)
+
+    def matrix(self, view: View, rows: Sequence[Mapping[str, Any]]) -> Any:
+        """The features of several rows now, as models take them: float64 of shape (rows, features), NaN for no value.
+
+        Raises FeatureInvalid where a feature is no number, DataUnfit for a row without its keys.
+        """
+        return self._serving(view).matrix(rows, self._clock())
 
     def historical(self, spec: ViewSpec, rows: Sequence[Mapping[str, Any]], moments: Sequence[int]) -> list[Vector]:
         """The features of each row as they were known at its moment, from the tables."""
@@ -298,22 +309,33 @@ class Store:
             return view
         return self.spec(view) if isinstance(view, str) else self.define(view)
 
-    def _published(self, view: View) -> ViewSpec:
+    def _serving(self, view: View) -> Plan:
+        """The plan of the definition that is online now: one look at the online store says which that is."""
         name = view if isinstance(view, str) else view.name
-        known = self._workspace.ledger.state().published.get(name)
-        if known is None:
+        noted = self.online.note(f"view:{name}")
+        if noted is None:
             raise ViewNotPublished(
                 f"the view {name!r} was never published",
                 next_step=f"publish it: fullcircle features publish {name}",
             )
-        if not isinstance(view, str) and (found := definitions.digest(self._defined(view))) != known:
+        known = noted.decode(errors="replace")
+        if not isinstance(view, str) and (found := self._digest_of(view)) != known:
             raise ViewNotPublished(
                 f"the view {name!r} was changed since it was published",
                 received=found[:12],
                 allowed=known[:12],
                 next_step=f"publish it again, or ask for the published one by its name: {name!r}",
             )
-        return self.spec(name, known)
+        if known not in self._plans:
+            self._plan(self.spec(name, known))
+        return self._plans[known]
+
+    def _digest_of(self, view: FeatureView | ViewSpec) -> str:
+        """The digest of a view, worked out once for each object: its columns never change their kinds."""
+        kept = self._digests.get(id(view))
+        if kept is None or kept[0] is not view:
+            self._digests[id(view)] = kept = view, definitions.digest(self._defined(view))
+        return kept[1]
 
     def _plan(self, spec: ViewSpec) -> Plan:
         digest = definitions.digest(spec)

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fullcircle.errors import EngineFailed, MissingExtra
@@ -34,7 +34,6 @@ class DuckDBEngine:
     def positions(self, labels: Any, rows: Any, *, settled: bool = False, memory: str | None = None) -> Any:
         """The place of the row that answers each label, -1 for none: one ASOF join, after the running maxima."""
         import numpy as np
-        import pyarrow as pa
 
         answer = np.full(labels.num_rows, -1, dtype=np.int64)
         if not labels.num_rows or not rows.num_rows:
@@ -42,16 +41,16 @@ class DuckDBEngine:
         keys = [name for name in labels.column_names if name.startswith("k")]
         few = labels.num_rows * _FEW < rows.num_rows
         same = " and ".join(f"l.{key} = r.{key}" for key in keys)
-        found = self._ask(
+        for found in self._ask(
             f"""with {_winners(keys, settled=settled, few=few)}
             select l.place as label, r.place as row from labels l asof join winners r on {same} and l.t >= r.v""",  # noqa: S608
             {
-                "labels": labels.append_column("place", pa.array(np.arange(labels.num_rows))),
-                "rows": rows.append_column("place", pa.array(np.arange(rows.num_rows))),
+                "labels": labels.append_column("place", _places(labels.num_rows)),
+                "rows": rows.append_column("place", _places(rows.num_rows)),
             },
             memory,
-        )
-        answer[found["label"]] = found["row"]
+        ):
+            answer[found.column("label").to_numpy()] = found.column("row").to_numpy()
         return answer
 
     def maxima(self, rows: Any, *, memory: str | None = None) -> Any:
@@ -64,20 +63,25 @@ class DuckDBEngine:
             keys = [name for name in rows.column_names if name.startswith("k")]
             numbered = rows.append_column("place", pa.array(np.arange(rows.num_rows)))
             query = f"with {_winners(keys, settled=False, few=False)} select place as row from winners"  # noqa: S608
-            kept[self._ask(query, {"rows": numbered}, memory)["row"]] = True
+            for found in self._ask(query, {"rows": numbered}, memory):
+                kept[found.column("row").to_numpy()] = True
         return kept
 
-    def _ask(self, query: str, tables: Mapping[str, Any], memory: str | None) -> Any:
+    def _ask(self, query: str, tables: Mapping[str, Any], memory: str | None) -> Iterator[Any]:
+        """The answer some rows at a time: as a whole it would take as much memory as the question."""
         if memory is None:
-            return self._run(self._shared().cursor(), query, tables)
+            yield from self._run(self._shared().cursor(), query, tables)
+            return
         with tempfile.TemporaryDirectory(prefix=_PREFIX) as spill:
-            return self._run(self._open(spill, memory), query, tables)
+            yield from self._run(self._open(spill, memory), query, tables)
 
-    def _run(self, connection: Any, query: str, tables: Mapping[str, Any]) -> Any:
+    def _run(self, connection: Any, query: str, tables: Mapping[str, Any]) -> Iterator[Any]:
         try:
             for name, table in tables.items():
                 connection.register(name, table)
-            return connection.execute(query).fetchnumpy()
+            relation = connection.sql(query)
+            read = relation.to_arrow_reader if hasattr(relation, "to_arrow_reader") else relation.fetch_arrow_reader
+            yield from read(1_000_000)
         except self._duckdb.Error as error:
             raise _failed(error) from error
         finally:
@@ -119,6 +123,14 @@ def _failed(error: Exception) -> EngineFailed:
         f"DuckDB could not join: {str(error).partition(chr(10))[0]}",
         next_step="give it more memory or disk; otherwise report it",
     )
+
+
+def _places(count: int) -> Any:
+    """The numbers of rows, in four bytes where they fit."""
+    import numpy as np
+    import pyarrow as pa
+
+    return pa.array(np.arange(count, dtype=np.uint32 if count < 2**32 else np.int64))
 
 
 def _winners(keys: list[str], *, settled: bool, few: bool) -> str:
