@@ -33,6 +33,10 @@ class Plan:
             if over:
                 self._parts.append(WindowPart(spec, table.name, over, online))
         self._functions = Functions(spec)
+        self._outputs = outputs(spec)
+        places = {name: place for place, name in enumerate(spec.order)}
+        self._places = [[places[feature.name] for feature in part.features] for part in self._parts]
+        self._no_numbers = [(name, kind) for name, kind in self._outputs.items() if not is_number(kind)]
         self._sorted = [feature.name for part in self._parts for feature in part.features] == list(spec.order)
 
     def exact_from(self) -> int:
@@ -62,15 +66,14 @@ class Plan:
         """
         import numpy as np
 
-        for name, kind in outputs(self.spec).items():
-            if not is_number(kind):
-                raise FeatureInvalid(
-                    f"feature {name!r} is no number, so it has no place in a matrix",
-                    received=kind,
-                    allowed="integers, floats and booleans",
-                    next_step="ask for mappings or a frame instead",
-                )
-        if self.spec.functions or any(not row.keys().isdisjoint(self.spec.order) for row in rows):
+        for name, kind in self._no_numbers:
+            raise FeatureInvalid(
+                f"feature {name!r} is no number, so it has no place in a matrix",
+                received=kind,
+                allowed="integers, floats and booleans",
+                next_step="ask for mappings or a frame instead",
+            )
+        if self.spec.functions or any(name in self._outputs for row in rows for name in row):
             vectors = self.get(rows, [moment] * len(rows))
             refuse_unkeyed(self.spec, vectors)
             found = [[np.nan if one is None else one for one in vector.values.values()] for vector in vectors]
@@ -78,8 +81,7 @@ class Plan:
         t = moment - 1 if self.spec.closed == "left" else moment
         made = np.empty((len(rows), len(self.spec.order)))
         vectors = [Vector({}) for _ in rows]
-        for part in self._parts:
-            places = [self.spec.order.index(feature.name) for feature in part.features]
+        for part, places in zip(self._parts, self._places, strict=True):
             made[:, places] = part.numbers(rows, t, moment, vectors)
         refuse_unkeyed(self.spec, vectors)
         return made

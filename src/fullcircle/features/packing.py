@@ -41,6 +41,8 @@ class Layout:
         self.columns = tuple((name, kind) for name, kind in columns)
         self.places = {name: place for place, (name, _) in enumerate(self.columns)}
         self.bitmap = (len(self.columns) + 7) // 8
+        self._every = list(range(len(self.columns)))
+        self._floats = all(code(kind) == "d" for _, kind in self.columns)
         self._no_nulls = bytes(self.bitmap)
         self._numbers = struct.Struct(_NATIVE + "".join(code(kind) for _, kind in self.columns))
         self.fixed = self.bitmap + self._numbers.size  # bytes of a payload before its tail
@@ -59,9 +61,9 @@ class Layout:
 
         raw = np.frombuffer(b"".join(payloads), dtype=np.uint8).reshape(len(payloads), self.fixed)
         places = [self.places[name] for name in names]
-        every = places == list(range(len(self.columns)))
+        every = places == self._every
         words = np.ascontiguousarray(raw[:, self.bitmap :])
-        if all(code(kind) == "d" for _, kind in self.columns):
+        if self._floats:
             found = words.view("<f8")
             made = np.array(found if every else found[:, places])
         else:

@@ -69,6 +69,8 @@ class LatestPart(_Part):
         self._space = f"latest.{table}"
         self._readers: dict[int, tuple[packing.Layout, Callable[[list[Any]], tuple[Any, ...]]]] = {}
         self._ages = [(feature.name, feature.max_age) for feature in features if feature.max_age is not None]
+        self._aging = [(place, one.max_age) for place, one in enumerate(features) if one.max_age is not None]
+        self._columns = [str(feature.column) for feature in features]
         self._youngest = min((age for _, age in self._ages), default=None)
 
     def check(self, known: Position) -> None:
@@ -114,10 +116,9 @@ class LatestPart(_Part):
                 groups.setdefault(found[0], []).append((place, found[1], payload))
         for number, group in groups.items():
             places, events, payloads = zip(*group, strict=True)
-            values = self._readers[number][0].numbers(payloads, [str(one.column) for one in self.features])
-            for column, feature in enumerate(self.features):
-                if feature.max_age is not None:
-                    values[np.array(events) < moment - feature.max_age, column] = np.nan
+            values = self._readers[number][0].numbers(payloads, self._columns)
+            for column, age in self._aging:
+                values[np.array(events) < moment - age, column] = np.nan
             made[list(places)] = values
         return made
 
