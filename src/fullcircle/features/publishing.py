@@ -20,7 +20,7 @@ from fullcircle.types.definitions import ViewSpec
 from fullcircle.types.progress import Progress, Silent
 
 MARGIN = 5 * 10**9  # nanoseconds: what was superseded this short ago is kept, for clocks that differ
-CHUNK = 20_000  # keys written in one go
+CHUNK = 50_000  # keys written in one go
 ROWS = 1_000_000  # rows whose values are in memory at once
 
 

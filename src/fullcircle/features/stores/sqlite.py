@@ -30,6 +30,7 @@ SCHEMA = (
     f"PRAGMA application_id = {APPLICATION}",
     f"PRAGMA user_version = {VERSION}",
 )
+ANY = "SELECT 1 FROM entries WHERE space = ? AND key BETWEEN ? AND ? LIMIT 1"
 READ = "SELECT value FROM entries WHERE space = ? AND key = ?"
 PUT = "INSERT INTO entries VALUES (?, ?, ?) ON CONFLICT (space, key) DO UPDATE SET value = excluded.value"
 DROP = "DELETE FROM entries WHERE space = ? AND key = ?"
@@ -270,6 +271,8 @@ def _look(connection: sqlite3.Connection, number: int, keys: Sequence[bytes]) ->
     """The values of one moment: one statement, or several in one transaction."""
     if len(keys) <= CHUNK or connection.in_transaction:
         found: dict[bytes, bytes] = {}
+        if len(keys) > CHUNK and not connection.execute(ANY, (number, min(keys), max(keys))).fetchone():
+            return [None] * len(keys)  # a first time: nothing stands between the first and the last key
         ordered = keys if len(keys) <= CHUNK else sorted(keys)  # neighbours share pages
         for start in range(0, len(keys), CHUNK):
             part = ordered[start : start + CHUNK]
