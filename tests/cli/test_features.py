@@ -141,6 +141,13 @@ def test_publish_takes_the_sources_in_and_says_what_is_online(published: tuple[P
     assert by_name["definition"] == again["definition"]
 
 
+def test_publish_reaches_back_as_far_as_it_is_told_and_moves_on_again(folder: Path) -> None:
+    early = _parsed("features", "publish", "lending", "--exact-from", "2025-01-01T00:00:00")
+    assert all(one["rebuilt"] for one in early["tables"])
+    later = _parsed("features", "publish", "lending", "--exact-from", "2025-02-01")
+    assert not any(one["rebuilt"] for one in later["tables"])
+
+
 def test_list_shows_tables_and_views(folder: Path) -> None:
     said = _words(_invoke("features", "list").stdout)
     assert "payments customer 2 2025-05-02T00:00 " in said
@@ -260,6 +267,7 @@ def test_compact_leaves_every_answer_as_it_is(folder: Path) -> None:
     ("arguments", "code"),
     [
         (("publish", "unknown"), "view_not_found"),
+        (("publish", "lending", "--exact-from", "soon"), "request_invalid"),
         (("get", "unknown", "customer=1"), "view_not_found"),
         (("verify", "unknown"), "view_not_found"),
         (("publish", "nowhere/project.py"), "project_not_found"),

@@ -388,6 +388,24 @@ def test_publishing_again_brings_what_is_new_and_moves_on(store: ft.Store) -> No
     assert store.get(view(), {"shop": "south"})["page"] == "p19"
 
 
+def test_a_clock_that_is_set_back_rebuilds_nothing(store: ft.Store) -> None:
+    store.publish(view())
+    store._clock.now -= 3600 * 10**9
+    store.append(visits, rows(17))
+    (done,) = store.publish(view())
+    assert (done.rebuilt, done.rows) == (False, 1)
+
+
+def test_a_table_that_others_have_and_this_workspace_has_not_is_not_published_as_empty(
+    store: ft.Store, tmp_path: Path
+) -> None:
+    spec = store.define(view())
+    elsewhere = load({"workspace": "elsewhere", "config": "config", "actor": "tester"}, tmp_path)
+    with ft.Store.open(elsewhere) as other, pytest.raises(ViewNotPublished) as caught:
+        other.publish(spec)
+    told(caught, "holds no rows here", "setting features")
+
+
 def test_exact_from_an_earlier_moment_brings_back_what_was_superseded(store: ft.Store) -> None:
     early = pd.Timestamp("2026-03-02T12:00", tz="UTC").value
     store.publish(view())

@@ -43,6 +43,10 @@ def features_publish(
     view: Annotated[
         str, typer.Argument(metavar="VIEW|PROJECT", help="Name of a view, or project file or folder with one.")
     ],
+    exact_from: Annotated[
+        str | None,
+        typer.Option("--exact-from", help="UTC time, ISO 8601: rows of that time on can be asked. Default: now."),
+    ] = None,
     workspace: Workspace = None,
     as_json: Json = False,
 ) -> None:
@@ -52,7 +56,7 @@ def features_publish(
         from fullcircle.flows import features as flow
 
         with listening(as_json) as progress:
-            published = flow.publish(view, settings=settings_of(workspace), progress=progress)
+            published = flow.publish(view, exact_from=exact_from, settings=settings_of(workspace), progress=progress)
         show(published, as_json, features_text.published)
 
 

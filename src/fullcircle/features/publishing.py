@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fullcircle.errors import ViewNotPublished
 from fullcircle.features import eventpacking, packing
 from fullcircle.features.commits import ROWS_A_COMMIT, TableState
 from fullcircle.features.engine import OfflineEngine
@@ -73,11 +74,17 @@ def publish(
     """Bring the online store up to the table's latest commit; from the start where something new is wanted of it.
 
     Nothing that could answer at ``since`` (by default ``now``) or later is left out; rows that are not visible yet
-    wait with their key.
+    wait with their key. Raises ViewNotPublished for a table without rows.
     """
     progress = progress or Silent()
     state, known = log.state(), position(online, log.spec.name)
-    horizon = (now if since is None else since) - MARGIN
+    if not state.rows:
+        raise ViewNotPublished(
+            f"the feature table {log.spec.name!r} holds no rows here, so there is nothing to publish",
+            next_step="append rows to it; where others have them, share the tables: see the setting features",
+        )
+    # A clock that was set back is no wish to reach further back.
+    horizon = max(now - MARGIN, known.horizon) if since is None else since - MARGIN
     grown = _grown(known, wanted, bool(log.spec.id))
     if known.published and horizon < known.horizon and grown == known:
         grown = replace(grown, layout=grown.layout + 1)  # it reaches further back than what was kept
@@ -150,9 +157,9 @@ class _Latest:
 
 
 class _Groups:
-    """Rows by key. With a horizon, of running maxima those that can still answer: the last one visible before it, and
+    """Rows by key: ``keys`` is how many there are, ``done`` how many were handed out.
 
-    all that come later. ``keys`` is how many there are, ``done`` how many were handed out.
+    With a horizon, of running maxima those that can still answer: the last one visible before it, and all later ones.
     """
 
     def __init__(self, index: Any, horizon: int | None = None) -> None:

@@ -238,7 +238,7 @@ class Store:
         rows that bring an earlier time along. Safe to repeat; an interrupted one goes on.
         """
         now = self._clock()
-        since = now if exact_from is None else min(now, moment(exact_from))
+        since = None if exact_from is None else min(now, moment(exact_from))
         spec = self._defined(view)
         digest = self.register(spec)
         others = [self.spec(name, known) for name, known in self._workspace.ledger.state().published.items()]

@@ -114,10 +114,17 @@ def show(name: str, *, settings: Settings | None = None) -> Shown:
         return shown
 
 
-def publish(view: str | Path, *, settings: Settings | None = None, progress: Progress | None = None) -> PublishedView:
+def publish(
+    view: str | Path,
+    *,
+    exact_from: str | None = None,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> PublishedView:
     """Bring a view online: one of the catalogue by its name, or the one that a project's data is.
 
-    Of a project what is new in the sources of the view's tables is taken in first.
+    Of a project what is new in the sources of the view's tables is taken in first. ``exact_from`` (ISO 8601): rows
+    that bring along a time from then on are answered as of it.
     """
     text, ingested = str(view), tuple[Ingested, ...]()
     source = loaded(text) if Path(text).exists() or Path(text).name != text or text.endswith(".py") else None
@@ -127,7 +134,7 @@ def publish(view: str | Path, *, settings: Settings | None = None, progress: Pro
             spec = store.spec(text)
         else:
             spec, ingested = _of_project(session, source)
-        done = store.publish(spec)
+        done = store.publish(spec, exact_from=exact_from)
         return PublishedView(view=spec.name, definition=definitions.digest(spec), ingested=ingested, tables=done)
 
 
