@@ -10,11 +10,14 @@ from fullcircle.features import packing
 from fullcircle.features.definitions import functions_in_order, outputs
 from fullcircle.features.function_rows import Failed, compute
 from fullcircle.features.functions import load
+from fullcircle.features.keys import key_value
 from fullcircle.features.kinds import is_number
 from fullcircle.features.online import OnlineStore
 from fullcircle.features.parts import LatestPart, Row, Vector, WindowPart, refuse_unkeyed, unpublished
 from fullcircle.features.positions import Position, position
 from fullcircle.types.definitions import FunctionSpec, ViewSpec
+
+Past = Callable[[Sequence[Row], Sequence[int]], Sequence[Vector]]
 
 
 class Plan:
@@ -59,6 +62,27 @@ class Plan:
             part.fill(rows, moments, shift, vectors)
         return self._functions.finish(rows, vectors, in_order=self._sorted)
 
+    def answer(self, rows: Sequence[Row], moments: Sequence[int], now: int, past: Past | None) -> list[Any]:
+        """The features of each row at its moment, from the online store where that is exact, else from ``past``.
+
+        Without ``past`` what the store cannot answer exactly any more is None.
+        """
+        earlier = any(at < now for at in moments)
+        exact = self.exact_from() if earlier else now
+        chosen = [place for place, at in enumerate(moments) if at >= exact]
+        found: list[Any] = [None] * len(rows)
+        vectors = self.get([rows[place] for place in chosen], [moments[place] for place in chosen]) if chosen else []
+        if earlier:  # somebody may have published meanwhile, and let go of what was superseded
+            exact = self.exact_from()
+        for place, vector in zip(chosen, vectors, strict=True):
+            found[place] = vector if moments[place] >= min(exact, now) else None
+        rest = [place for place, vector in enumerate(found) if vector is None]
+        if rest and past is not None:
+            answers = past([rows[place] for place in rest], [moments[place] for place in rest])
+            for place, vector in zip(rest, answers, strict=True):
+                found[place] = vector
+        return found
+
     def matrix(self, rows: Sequence[Row], moment: int) -> Any:
         """The features of several rows at one moment as float64, shape (rows, features), NaN where there is no value.
 
@@ -100,6 +124,11 @@ class Functions:
         self._spec = spec
         self._kinds = outputs(spec)
         self._inputs = {**self._kinds, **spec.request}
+        self._keys = {
+            column: kind
+            for table in spec.tables
+            for column, kind in zip(spec.keys[table.name], spec.key_kinds[table.name], strict=True)
+        }
         self._calls: list[tuple[FunctionSpec, Callable[..., Any]]] = [
             (function, load(function)) for function in functions_in_order(spec)
         ]
@@ -140,6 +169,8 @@ class Functions:
     def _argument(self, name: str, row: Row, vector: Vector) -> Any:
         if name in vector.values:
             return vector.values[name]
+        if name in self._keys:
+            return key_value(row.get(name), self._keys[name])
         return requested(row.get(name), self._spec.request.get(name, ""))
 
 
@@ -148,6 +179,8 @@ def requested(value: Any, kind: str) -> Any:
 
     The contract judges the value itself.
     """
+    if type(value).__module__ == "numpy" and hasattr(value, "item"):
+        value = value.item()
     if kind == "float":
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
     if kind == "int":

@@ -92,7 +92,7 @@ def encode_rows(rows: Iterable[Sequence[Any]]) -> list[bytes]:
 def plain_key(value: Any, kind: str) -> Any:
     """A key part as a caller sends it, in the form that is encoded; None where it is not of this kind."""
     if kind == "text":
-        return value if isinstance(value, str) else None
+        return value if isinstance(value, str) and _is_text(value) else None
     if kind == "bool":
         return bool(value) if type(value) is bool or type(value).__name__ in ("bool_", "bool") else None
     if kind == "date":
@@ -101,6 +101,12 @@ def plain_key(value: Any, kind: str) -> Any:
         return None
     number = int(value)
     return number if -(2**63) <= number < 2**63 else None
+
+
+def key_value(value: Any, kind: str) -> Any:
+    """A key part as a caller sends it, as training has it; None where it is not of this kind."""
+    found = plain_key(value, kind)
+    return date.fromordinal(found + _EPOCH) if kind == "date" and found is not None else found
 
 
 def _day(value: Any) -> int | None:
@@ -112,6 +118,17 @@ def _day(value: Any) -> int | None:
     if isinstance(value, datetime) and value.time() != time():
         return None  # a moment is no day
     return value.toordinal() - _EPOCH if isinstance(value, date) else None
+
+
+def _is_text(value: str) -> bool:
+    """Whether a text has no half of a character that UTF-8 cannot hold."""
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def codes(groups: Sequence[Sequence[Any]]) -> list[Any]:

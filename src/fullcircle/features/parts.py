@@ -159,7 +159,11 @@ class WindowPart(_Part):
             asking = self._of(eventpacking.layout_of(entry))
             opened = asking.open(entry)
             for one in self.features:
-                value = asking.answer(opened, t - shift, one.how, one.column, int(one.window or 0), one.type)
+                try:
+                    value = asking.answer(opened, t - shift, one.how, one.column, int(one.window or 0), one.type)
+                except DataUnfit as error:  # a sum that does not fit: this row's own trouble, not its neighbours'
+                    vector.failed[one.name] = error.what
+                    value = None
                 vector.values[one.name] = value
                 if value is None:
                     vector.states[one.name] = "missing"

@@ -12,9 +12,11 @@ from fullcircle.features.online import OnlineStore
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """What of a table is online: its layouts, up to which commit, and from when on answers are exact.
+    """What of a table is online: its columns under which layout, up to which commit, and from when on it is exact.
 
-    ``retain`` is the longest window that can be answered, in nanoseconds. Of a definition ``spec`` is the JSON.
+    ``retain`` is the longest window that can be answered, in nanoseconds. ``head`` is the hash of commit ``number``:
+    where the table has another one there, it is not the table that was published. ``begun`` is the layout of a
+    rebuild that has not ended, 0 where there is none.
     """
 
     table: str
@@ -25,8 +27,10 @@ class Position:
     identified: bool = False
     retain: int = 0
     number: int = 0
+    head: str = ""
     horizon: int = 0
     published: int = 0
+    begun: int = 0
 
 
 def position(online: OnlineStore, table: str) -> Position:

@@ -15,7 +15,7 @@ from fullcircle.features.engine import OfflineEngine
 from fullcircle.features.keys import encode
 from fullcircle.features.log import TableLog
 from fullcircle.features.online import OnlineStore
-from fullcircle.features.positions import Position, keep, position
+from fullcircle.features.positions import Position, keep, position, position_of
 from fullcircle.features.reading import index_of, numbers_of
 from fullcircle.types.definitions import ViewSpec
 from fullcircle.types.progress import Progress, Silent
@@ -83,55 +83,94 @@ def publish(
             f"the feature table {log.spec.name!r} holds no rows here, so there is nothing to publish",
             next_step="append rows to it; where others have them, share the tables: see the setting features",
         )
+    known = _of_this_table(log, online, known)
     # A clock that was set back is no wish to reach further back.
     horizon = max(now - MARGIN, known.horizon) if since is None else since - MARGIN
-    grown = _grown(known, wanted, bool(log.spec.id))
-    if known.published and horizon < known.horizon and grown == known:
-        grown = replace(grown, layout=grown.layout + 1)  # it reaches further back than what was kept
-    rebuilt = grown != known
+    grown = _grown(known, wanted, bool(log.spec.id), _unfinished(online, known), horizon)
+    rebuilt = grown.layout != known.layout
     if rebuilt:
         keep(online, grown, layout=True)
-    since = 0 if rebuilt else known.number
+    # Said before an entry is changed: that a rebuild has begun, and that what is older than the horizon may be gone.
+    begun = grown.layout if rebuilt else 0
+    keep(online, replace(known, begun=begun, horizon=max(known.horizon, horizon)))
     rows = written = 0
-    if state.number > since or rebuilt:
-        places, files = _new_rows(log, state, since)
+    after_commit = 0 if rebuilt else known.number
+    if state.number > after_commit:
+        places, files = _new_rows(log, state, after_commit)
+        source, index = log.files(files, dict(state.columns)), index_of(log, state, files)
         rows = len(places)
         if grown.latest:
-            written += _Latest(log, online, state, files, grown).write(places, horizon, engine, progress)
+            written += _Latest(online, source, index, grown).write(places, horizon, engine, progress)
         if grown.windows:
-            written += _Events(log, online, state, files, grown).write(places, horizon, progress)
-    moved = replace(grown, number=state.number, horizon=horizon, published=now)
+            written += _Events(online, source, index, grown, log.spec.id).write(places, horizon, progress)
+            if rebuilt:
+                _sweep(online, f"events.{grown.table}", grown.layout)
+    moved = replace(grown, number=state.number, head=state.head, horizon=horizon, published=now, begun=0)
     if position(online, grown.table).layout <= moved.layout:  # else another publisher wants more of it by now
         keep(online, moved)
-    return Published(table=grown.table, commit=state.number, rows=rows, keys=written, rebuilt=rebuilt and rows > 0)
+    return Published(table=grown.table, commit=state.number, rows=rows, keys=written, rebuilt=rebuilt)
 
 
-def _grown(known: Position, wanted: Needs, identified: bool) -> Position:
-    latest, events = dict(known.latest) | dict(wanted.latest), dict(known.events) | dict(wanted.events)
+def _of_this_table(log: TableLog, online: OnlineStore, known: Position) -> Position:
+    """What is online of this very table: of another of its name (made anew, restored, elsewhere) all of it goes."""
+    if not known.number or log.hash_of(known.number) == known.head:
+        return known
+    for space in ("latest", "events"):
+        online.clear(f"{space}.{known.table}")
+    # Layout numbers go on: servers remember what each means.
+    return Position(table=known.table, layout=known.layout, begun=known.begun or known.layout)
+
+
+def _unfinished(online: OnlineStore, known: Position) -> Position | None:
+    """The rebuild that has not ended, where there is one: its entries may stand anywhere."""
+    return position_of(online, known.table, known.begun) if known.begun else None
+
+
+def _grown(known: Position, wanted: Needs, identified: bool, unfinished: Position | None, horizon: int) -> Position:
+    """What is to be online: all that was, and what is wanted; under a new layout where that needs a rebuild."""
+    both = (known, unfinished) if unfinished else (known,)
+    latest = {name: kind for one in both for name, kind in one.latest} | dict(wanted.latest)
+    events = {name: kind for one in both for name, kind in one.events} | dict(wanted.events)
     grown = replace(
         known,
         latest=tuple(latest.items()),
         events=tuple(events.items()),
-        windows=known.windows or wanted.windows,
+        windows=wanted.windows or any(one.windows for one in both),
         identified=identified,
-        retain=max(known.retain, wanted.retain),
+        retain=max(wanted.retain, *(one.retain for one in both), 0),
+        begun=0,
     )
-    return known if grown == known else replace(grown, layout=known.layout + 1)
+    further_back = bool(known.published) and horizon < known.horizon
+    if grown == known and not further_back:
+        return known
+    return replace(grown, layout=max(known.layout, known.begun) + 1)
 
 
-def _new_rows(log: TableLog, state: TableState, since: int) -> tuple[Any, Any]:
-    """The places of rows appended after commit ``since``, among the files that may hold some."""
-    files = tuple(file for file in state.files if state.starts[file.path] > since)
+def _sweep(online: OnlineStore, space: str, layout: int) -> None:
+    """Drop what a rebuild left: entries of keys whose events are all too old to be answered from."""
+    old = [key for key, entry in online.scan(space) if eventpacking.layout_of(entry) < layout]
+    for start in range(0, len(old), CHUNK):
+        online.update(
+            space,
+            list(dict.fromkeys(old[start : start + CHUNK])),
+            lambda present: [
+                None if entry is None or eventpacking.layout_of(entry) < layout else entry for entry in present
+            ],
+        )
+
+
+def _new_rows(log: TableLog, state: TableState, after: int) -> tuple[Any, Any]:
+    """The places of rows appended after a commit, among the files that may hold some."""
+    files = tuple(file for file in state.files if state.starts[file.path] > after)
     numbers = numbers_of(log, state, files)
-    return np.flatnonzero(numbers >= (since + 1) * ROWS_A_COMMIT), files
+    return np.flatnonzero(numbers >= (after + 1) * ROWS_A_COMMIT), files
 
 
 class _Latest:
     """The latest values of a table."""
 
-    def __init__(self, log: TableLog, online: OnlineStore, state: TableState, files: Any, place: Position) -> None:
-        self._source = log.files(files, dict(state.columns))
-        self._index = index_of(log, state, files)
+    def __init__(self, online: OnlineStore, source: Any, index: Any, place: Position) -> None:
+        self._source, self._index = source, index
         self._online, self._layout = online, packing.Layout(place.layout, place.latest)
         self._space = f"latest.{place.table}"
 
@@ -212,12 +251,12 @@ def _write(online: OnlineStore, space: str, names: list[bytes], packed: list[byt
 class _Events:
     """The events of a table, as far back as its longest window."""
 
-    def __init__(self, log: TableLog, online: OnlineStore, state: TableState, files: Any, place: Position) -> None:
+    def __init__(
+        self, online: OnlineStore, source: Any, index: Any, place: Position, identity: Sequence[str]
+    ) -> None:
         self._layout = eventpacking.EventLayout(place.layout, place.events, place.identified)
         self._retain, self._online, self._space = place.retain, online, f"events.{place.table}"
-        self._identity = log.spec.id
-        self._index = index_of(log, state, files)
-        self._source = log.files(files, dict(state.columns))
+        self._identity, self._source, self._index = identity, source, index
 
     def write(self, places: Any, horizon: int, progress: Progress) -> int:
         """Write the events at these places that are not too old; returns how many keys."""

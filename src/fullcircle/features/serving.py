@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from fullcircle.errors import RequestInvalid
@@ -62,7 +63,7 @@ class Enricher:
                 else:
                     asked.append((place, row, at))
         for place, row, at, vector in self._answers(asked, now):
-            found[place] = vector if isinstance(vector, Enriched) else self._completed(row, at, vector)
+            found[place] = Enriched(row, (self._too_early(),)) if vector is None else self._completed(row, at, vector)
         return found
 
     def _moment(self, row: Row, now: int) -> int | Problem:
@@ -75,23 +76,12 @@ class Enricher:
             what = getattr(error, "what", str(error))
             return Problem(column=self.spec.time, reason="wrong_type", action="reject", text=what)
 
-    def _answers(self, asked: list[tuple[int, Row, int]], now: int) -> list[tuple[int, Row, int, Vector | Enriched]]:
-        exact = self._plan.exact_from() if any(at < now for _, _, at in asked) else now
-        online = [one for one in asked if one[2] >= exact]
-        past = [one for one in asked if one[2] < exact]
-        found: list[tuple[int, Row, int, Vector | Enriched]] = []
-        for group, ask in ((online, self._plan.get), (past, self._past)):
-            if group:
-                vectors = ask([row for _, row, _ in group], [at for _, _, at in group])
-                found += [(*one, vector) for one, vector in zip(group, vectors, strict=True)]
-        return found
-
-    def _past(self, rows: Sequence[Row], moments: Sequence[int]) -> Sequence[Vector | Enriched]:
-        if self._history is not None:
-            return self._history(self.spec, rows, moments)
-        text = "the online store does not reach back to this time; publish the view with an earlier exact_from"
-        problem = Problem(column=self.spec.time, reason="outside", action="reject", text=text)
-        return [Enriched(row, (problem,)) for row in rows]
+    def _answers(self, asked: list[tuple[int, Row, int]], now: int) -> list[tuple[int, Row, int, Vector | None]]:
+        if not asked:
+            return []
+        past = None if self._history is None else partial(self._history, self.spec)
+        vectors = self._plan.answer([row for _, row, _ in asked], [at for _, _, at in asked], now, past)
+        return [(*one, vector) for one, vector in zip(asked, vectors, strict=True)]
 
     def _completed(self, row: Row, at: int, vector: Vector) -> Enriched:
         if vector.unkeyed:
@@ -113,6 +103,10 @@ class Enricher:
             **({"failed": vector.failed} if vector.failed else {}),
         }
         return Enriched(own | values, (), lookup)
+
+    def _too_early(self) -> Problem:
+        text = "the online store does not reach back to this time; publish the view with an earlier exact_from"
+        return Problem(column=self.spec.time, reason="outside", action="reject", text=text)
 
     def _unkeyed(self, row: Row, column: str) -> Problem:
         if row.get(column) is None:

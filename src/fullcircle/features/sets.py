@@ -38,6 +38,10 @@ def training_set(
     """The training set of a view, made or read back. See ``Store.train``."""
     versions = {name: (state.number, state.head) for name, (_, state) in tables.items()}
     if out is not None or isinstance(labels, str | Path):
+        if spec.functions:
+            some = _some(labels)
+            made = training.train(spec, tables, some, engine=engine)
+            _check_functions(spec, some, made.drop_columns(some.column_names))
         found = training.train(spec, tables, labels, status=status, out=out, memory=memory, engine=engine)
         return _told(spec, versions, found, _rows(found), reused=False)
     table, _ = frames.to_arrow(labels, "the labels")
@@ -62,6 +66,19 @@ def training_set(
         versions=heads[:500],
     )
     return _told(spec, versions, _beside(labels, made), table.num_rows, reused=False)
+
+
+def _some(labels: Any) -> Any:
+    """The first labels, as many as on-demand functions are checked on."""
+    if not isinstance(labels, str | Path):
+        return frames.to_arrow(labels, "the labels")[0].slice(0, SAMPLE)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    Labels(labels, "the labels")  # says what is wrong with the file, if something is
+    with pq.ParquetFile(labels) as file:
+        batch = next(file.iter_batches(batch_size=SAMPLE), None)
+        return file.schema_arrow.empty_table() if batch is None else pa.Table.from_batches([batch])
 
 
 def _check_functions(spec: ViewSpec, labels: Any, made: Any) -> None:

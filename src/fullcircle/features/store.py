@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from fullcircle.types.features import FeatureTable, FeatureView
 from fullcircle.types.progress import Progress, Silent
 
 _LOCK_SECONDS = 600.0
+_KEPT = 64  # views whose digest is remembered
 View = FeatureView | ViewSpec | str  # declared, defined, or the name of one in the catalogue
 
 
@@ -124,17 +125,17 @@ class Store:
     def ingest(self, table: FeatureTable, frame: Any) -> Appended:
         """Append those rows of ``frame`` (pandas, the table's source as read) that the table does not hold yet.
 
-        A row is told by all that stands in it; one that is there twice is two events. Nothing is taken away.
+        A row is told by all that stands in it; one that is there twice is two events. Nothing is taken away. One
+        process of a workspace at a time looks and appends.
         """
         from fullcircle.features.ingesting import new_rows
 
         log = self._log(definitions.table_spec(table))
-        fresh = new_rows(log, frame)
-        return (
-            self.append(table, fresh)
-            if len(fresh)
-            else Appended(table=table.name, batch="", rows=0, commit=log.state().number, already=True)
-        )
+        with locked(self._workspace.root / f"ingest-{table.name}.lock", _LOCK_SECONDS):
+            fresh = new_rows(log, frame)
+            if len(fresh):
+                return self.append(table, fresh)
+        return Appended(table=table.name, batch="", rows=0, commit=log.state().number, already=True)
 
     def compact(self, table: FeatureTable | TableSpec, **options: Any) -> Compacted:
         """Rewrite a table's files in order; reading is faster afterwards, and no answer changes."""
@@ -272,15 +273,18 @@ class Store:
     def get(self, view: View, rows: Any, *, at: Any = None, status: bool = False) -> Any:
         """The features of one row (a mapping with its keys and request columns), several (a list), or a frame.
 
-        Now, from the online store; or as they were known at the time ``at``, from the tables. A row that brings a
-        feature along keeps it. Returns a mapping, a list of mappings, or the frame with the features beside it; with
-        ``status`` also what each value is: present, null, missing or expired, as ``NAME__status``.
+        Now, from the online store; or as they were known at the time ``at``, from the tables. A row that brings the
+        view's column of time along is answered as of that, from where it is exact. One that brings a feature keeps
+        it. Returns a mapping, a list of mappings, or the frame with the features beside it; with ``status`` also what
+        each value is: present, null, missing or expired, as ``NAME__status``.
         """
         asked, shape = history.asked(rows)
         if at is None:
             plan = self._serving(view)
             spec, now = plan.spec, self._clock()
-            vectors = plan.get(asked, [now] * len(asked))
+            times = [row.get(spec.time) for row in asked]
+            moments = [now if time is None else moment(time) for time in times]
+            vectors = plan.answer(asked, moments, now, partial(self.historical, spec))
         else:
             spec = self._defined(view)
             vectors = self.historical(spec, asked, [moment(at)] * len(asked))
@@ -334,6 +338,8 @@ class Store:
         """The digest of a view, worked out once for each object: its columns never change their kinds."""
         kept = self._digests.get(id(view))
         if kept is None or kept[0] is not view:
+            if len(self._digests) >= _KEPT:
+                self._digests.clear()
             self._digests[id(view)] = kept = view, definitions.digest(self._defined(view))
         return kept[1]
 

@@ -201,6 +201,5 @@ def _check_exact(values: NDArray[Any], offsets: Ints, counts: Ints) -> None:
         if not -(2**63) <= total < 2**63:
             raise DataUnfit(
                 "a sum of integers does not fit 64 bits",
-                received=str(total),
                 next_step="make the column a float, or sum over a shorter window",
             )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.development.loading import LoadedProject
 from fullcircle.errors import ProjectInvalid
 from fullcircle.features.answering import Plan
+from fullcircle.features.moments import moment
 from fullcircle.features.origins import Origin
 from fullcircle.features.serving import Enricher
 from fullcircle.flows.session import Session
@@ -120,7 +122,9 @@ def without_features(view: FeatureView, frame: pd.DataFrame) -> pd.DataFrame:
     return frame.drop(columns=[name for name in view.names if name in frame.columns])
 
 
-def earliest(view: FeatureView, rows: Sequence[pd.DataFrame]) -> Any:
+def earliest(view: FeatureView, rows: Sequence[pd.DataFrame]) -> datetime | None:
     """The earliest time in these frames, None where none has one."""
-    times = [frame[view.time].min() for frame in rows if view.time in frame.columns and len(frame)]
-    return min(times, default=None)
+    found = [
+        moment(value) for frame in rows if view.time in frame.columns for value in frame[view.time].dropna().tolist()
+    ]
+    return datetime.fromtimestamp(min(found) // 10**9, UTC) if found else None

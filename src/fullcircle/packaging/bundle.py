@@ -258,8 +258,25 @@ def _check_content(bundle: Bundle) -> None:
     if not names or len(names) != len(bundle.contract.columns):
         raise _invalid(f"{CONTRACT} has no columns, or two of one name")
     _ = bundle.profile
-    if bundle.view is not None and (twice := {*bundle.view.key_columns} & {*bundle.view.order}):
+    if bundle.view is not None:
+        _check_view(bundle.view)
+
+
+def _check_view(view: ViewSpec) -> None:
+    """Whether a definition holds together: every feature once, of a table that it names with its keys."""
+    names = [*(one.name for one in view.features), *(one.name for one in view.functions)]
+    tables = {table.name: len(table.key) for table in view.tables}
+    if sorted(view.order) != sorted(set(names)) or len(set(names)) != len(names):
+        raise _invalid(f"{FEATURES} does not name each of its features once")
+    if twice := {*view.key_columns} & {*view.order}:
         raise _invalid(f"{FEATURES} has a feature with the name of a key", received=", ".join(sorted(twice)))
+    for columns in (view.keys, view.key_kinds):
+        if {name: len(found) for name, found in columns.items()} != tables:
+            raise _invalid(f"{FEATURES} does not give each of its tables its keys")
+    if strange := {one.table for one in view.features} - tables.keys():
+        raise _invalid(
+            f"{FEATURES} has a feature of a table that it does not name", received=", ".join(sorted(strange))
+        )
 
 
 def _source(module: str) -> str:
