@@ -28,7 +28,7 @@ class Position:
     retain: int = 0
     number: int = 0
     head: str = ""
-    horizon: int = 0
+    horizon: int = 1 - 2**63  # the beginning of time
     published: int = 0
     begun: int = 0
 
