@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -71,17 +72,24 @@ def train(
         )
     asked = left.read(columns_of(spec))
     moments = frames.nanoseconds(asked.column(spec.time), spec.time, what)
-    parts: list[_Latest | _Windows] = []
-    for table in spec.tables:
+    joins = engine or find_engine()
+
+    def parts_of(table: TableSpec) -> list[_Latest | _Windows]:
         log, state = tables[table.name]
         mine = [feature for feature in spec.features if feature.table == table.name]
         label_keys = keys.key_columns(asked, spec.keys[table.name], what)
         latest = [feature for feature in mine if feature.how == "latest"]
-        if latest:
-            parts.append(_Latest(spec, latest, log, state, label_keys, moments, memory, engine or find_engine()))
         over = [feature for feature in mine if feature.how != "latest"]
+        made: list[_Latest | _Windows] = []
+        if latest:
+            made.append(_Latest(spec, latest, log, state, label_keys, moments, memory, joins))
         if over:
-            parts.append(_Windows(spec, table, over, log, state, label_keys, moments))
+            made.append(_Windows(spec, table, over, log, state, label_keys, moments))
+        return made
+
+    # Two tables at once: one is read while the other is joined. Where memory is short, one after another.
+    with ThreadPoolExecutor(1 if memory or len(spec.tables) < 2 else 2) as pool:
+        parts = [part for made in pool.map(parts_of, spec.tables) for part in made]
 
     def piece(start: int, stop: int) -> Any:
         made: dict[str, Any] = {}
