@@ -106,7 +106,6 @@ class LatestPart(_Part):
         """
         import numpy as np
 
-        made = np.full((len(rows), len(self.features)), np.nan)
         groups: dict[int, list[tuple[int, int, bytes]]] = {}
         for place, entry in enumerate(self._read(self._space, rows, vectors)):
             found = None if entry is None else packing.pick(entry, t)
@@ -114,11 +113,15 @@ class LatestPart(_Part):
                 layout = (self._readers.get(found[0]) or self._reader(found[0]))[0]
                 payload = entry[found[3] : found[3] + layout.fixed]
                 groups.setdefault(found[0], []).append((place, found[1], payload))
+        whole = [len(group) for group in groups.values()] == [len(rows)]  # each has a value, under one layout
+        made = np.empty(0) if whole else np.full((len(rows), len(self.features)), np.nan)
         for number, group in groups.items():
             places, events, payloads = zip(*group, strict=True)
             values = self._readers[number][0].numbers(payloads, self._columns)
             for column, age in self._aging:
                 values[np.array(events) < moment - age, column] = np.nan
+            if whole:
+                return values
             made[list(places)] = values
         return made
 
