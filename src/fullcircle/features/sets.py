@@ -45,6 +45,7 @@ def training_set(
         found = training.train(spec, tables, labels, status=status, out=out, memory=memory, engine=engine)
         return _told(spec, versions, found, _rows(found), reused=False)
     table, _ = frames.to_arrow(labels, "the labels")
+    training.refuse_taken(spec, table.column_names, status=status)
     key = _key(spec, versions, table, status)
     blob = workspace.ledger.state().training_sets.get(key) if reuse else None
     if blob is not None and workspace.blobs.exists(blob):

@@ -62,14 +62,7 @@ def train(
     what = "the labels"
     check_memory(memory)
     left = Labels(labels, what)
-    taken = sorted({*spec.order, *(f"{name}__status" for name in spec.order if status)} & set(left.names))
-    if taken:
-        raise FeatureInvalid(
-            "the labels have a column with the name of a feature",
-            received=", ".join(taken),
-            allowed=f"any name but {', '.join(spec.order[:20])}" + (" and these with __status" if status else ""),
-            next_step="leave that column out, or rename it",
-        )
+    refuse_taken(spec, left.names, status=status)
     asked = left.read(columns_of(spec))
     moments = frames.nanoseconds(asked.column(spec.time), spec.time, what)
     joins = engine or find_engine()
@@ -99,6 +92,18 @@ def train(
         return _assembled(spec, made, request, stop - start, status)
 
     return left.with_columns(piece, out)
+
+
+def refuse_taken(spec: ViewSpec, names: Sequence[str], *, status: bool) -> None:
+    """Raise FeatureInvalid where labels have a column with the name of a feature, or of its status."""
+    taken = sorted({*spec.order, *(f"{name}__status" for name in spec.order if status)} & set(names))
+    if taken:
+        raise FeatureInvalid(
+            "the labels have a column with the name of a feature",
+            received=", ".join(taken),
+            allowed=f"any name but {', '.join(spec.order[:20])}" + (" and these with __status" if status else ""),
+            next_step="leave that column out, or rename it",
+        )
 
 
 def without_functions(spec: ViewSpec) -> ViewSpec:
