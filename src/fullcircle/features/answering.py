@@ -128,11 +128,7 @@ class Functions:
         self._spec = spec
         self._kinds = outputs(spec)
         self._inputs = {**self._kinds, **spec.request}
-        self._keys = {
-            column: kind
-            for table in spec.tables
-            for column, kind in zip(spec.keys[table.name], spec.key_kinds[table.name], strict=True)
-        }
+        self._keys = spec.kinds_of_keys
         self._calls: list[tuple[FunctionSpec, Callable[..., Any]]] = [
             (function, load(function)) for function in functions_in_order(spec)
         ]

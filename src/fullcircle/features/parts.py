@@ -215,9 +215,7 @@ def refuse_unkeyed(spec: ViewSpec, vectors: Sequence[Vector]) -> None:
     """Raise DataUnfit where a row lacks a key, or has one of another type."""
     for place, vector in enumerate(vectors):
         if vector.unkeyed:
-            kinds = {
-                c: k for t in spec.tables for c, k in zip(spec.keys[t.name], spec.key_kinds[t.name], strict=True)
-            }
+            kinds = spec.kinds_of_keys
             raise DataUnfit(
                 f"row {place + 1} cannot be looked up in view {spec.name!r}",
                 received=f"no usable {', '.join(vector.unkeyed)}",

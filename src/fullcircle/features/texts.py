@@ -36,10 +36,7 @@ def row(spec: ViewSpec, given: Mapping[str, str]) -> dict[str, Any]:
 
 def _known(spec: ViewSpec) -> dict[str, str]:
     """The kind of everything that a caller may send: keys first."""
-    keys: dict[str, str] = {}
-    for table in spec.tables:
-        keys |= dict(zip(spec.keys[table.name], spec.key_kinds[table.name], strict=True))
-    return {**keys, **spec.request, **outputs(spec)}
+    return {**spec.kinds_of_keys, **spec.request, **outputs(spec)}
 
 
 def _value(name: str, text: str, kind: str) -> Any:

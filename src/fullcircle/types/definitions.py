@@ -82,6 +82,15 @@ class ViewSpec:
         """The key columns of a request, each once."""
         return tuple(dict.fromkeys(column for columns in self.keys.values() for column in columns))
 
+    @property
+    def kinds_of_keys(self) -> Mapping[str, str]:
+        """The kind of each key column of a request."""
+        return {
+            column: kind
+            for name in self.keys
+            for column, kind in zip(self.keys[name], self.key_kinds[name], strict=True)
+        }
+
     def table(self, name: str) -> TableSpec:
         """The table of this name."""
         return next(table for table in self.tables if table.name == name)
