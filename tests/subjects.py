@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from fullcircle.evaluation.check import Subject
+from fullcircle.evaluation.check import Subject, Training
 from fullcircle.evaluation.metrics import trivial
-from fullcircle.types.project import Gate
+from fullcircle.types.gates import Gate
 
 FEATURES = ("signal", "noise")
 
@@ -42,6 +42,8 @@ def regression(rows: int = 200, *, gates: Sequence[Gate] = (), seed: int = 0, sp
         champion_probabilities=None,
         frame=frame,
         features=FEATURES,
+        inputs=frame[list(FEATURES)],
+        train=_training(train, labels, lambda X, y: LinearRegression().fit(X, y)),
         predict=predict,
         score_one=score_one,
         model_bytes=12_345,
@@ -76,12 +78,18 @@ def classification(
         champion_probabilities=None,
         frame=frame,
         features=FEATURES,
+        inputs=frame[list(FEATURES)],
+        train=_training(train, labels, lambda X, y: LogisticRegression().fit(X, y)),
         predict=lambda asked: model.predict(asked[list(FEATURES)]),
         predict_probabilities=probabilities,
         score_one=lambda row: row["signal"] > 0,
         model_bytes=999,
         gates=tuple(gates),
     )
+
+
+def _training(frame: pd.DataFrame, labels: Any, fit: Any) -> Training:
+    return Training(frame=frame, inputs=frame[list(FEATURES)], actual=labels, fit=fit)
 
 
 def _frame(rows: int, seed: int) -> pd.DataFrame:

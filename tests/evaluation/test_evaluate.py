@@ -18,7 +18,7 @@ from fullcircle.evaluation.check import Subject
 from fullcircle.evaluation.checks.size import as_text
 from fullcircle.evaluation.evaluate import evaluate
 from fullcircle.testing.checks import cut
-from fullcircle.types.project import at_least, at_most, beats, fair, latency, size, worth
+from fullcircle.types.gates import at_least, at_most, beats, fair, latency, size, worth
 from fullcircle.types.report import Finding, GateVerdict, Measure, Report
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fullcircle.errors import ColumnMissing, ProjectInvalid
 from fullcircle.evaluation.gates import FEWEST_ROWS, decide, refuse_unknown
-from fullcircle.types.project import Gate, at_least, at_most, beats, fair, latency, size, worth
+from fullcircle.types.gates import Gate, at_least, at_most, beats, fair, latency, size, worth
 from fullcircle.types.report import Finding, GateVerdict, Measure, Report
 
 ALL: tuple[Gate, ...] = (

@@ -27,7 +27,7 @@ from fullcircle.evaluation.metrics import (
     trivial,
 )
 from fullcircle.stats import intervals
-from fullcircle.types.project import at_least, at_most, beats, fair, latency
+from fullcircle.types.gates import at_least, at_most, beats, fair, latency
 
 SEEDS = st.integers(0, 2**32 - 1)
 REGRESSION: dict[str, Callable[[Any, Any], float]] = {

@@ -20,7 +20,7 @@ from fullcircle.evaluation.checks.latency import Latency
 from fullcircle.evaluation.checks.quality import Quality
 from fullcircle.evaluation.checks.value import Value
 from fullcircle.evaluation.evaluate import evaluate
-from fullcircle.types.project import at_least, at_most, beats, fair, worth
+from fullcircle.types.gates import at_least, at_most, beats, fair, worth
 from fullcircle.types.report import Finding, Measure
 
 

@@ -71,7 +71,7 @@ project = fc.Project(
         fc.worth(per_row=kept, at_least=0.5),
         fc.size("5MB"),
     ],
-    retrain=fc.Retrain(approve="hand"),
+    retrain=fc.Retrain(approve="person"),
     arrivals={"later": fc.Table("later.csv")},
 )
 """

@@ -17,20 +17,8 @@ from fullcircle.errors import ProjectInvalid
 from fullcircle.types import project as declared
 from fullcircle.types.contract import POLICIES
 from fullcircle.types.durations import duration, per_year
-from fullcircle.types.project import (
-    Gate,
-    Inputs,
-    Monitor,
-    Project,
-    Retrain,
-    at_least,
-    at_most,
-    beats,
-    fair,
-    latency,
-    size,
-    worth,
-)
+from fullcircle.types.gates import Gate, at_least, at_most, beats, fair, latency, size, worth
+from fullcircle.types.project import Inputs, Monitor, Project, Retrain
 from fullcircle.types.table import Table
 
 
@@ -229,7 +217,7 @@ class TestMonitorAndRetrain:
     def test_the_defaults_are_sensible(self) -> None:
         assert per_year(Monitor().false_alerts) == 1.0
         assert duration(Retrain().cooldown).total_seconds() == 0.0
-        assert (Retrain().approve, Retrain(approve="hand").approve) == ("auto", "hand")
+        assert (Retrain().approve, Retrain(approve="person").approve) == ("auto", "person")
 
 
 class TestProject:

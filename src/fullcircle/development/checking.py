@@ -47,8 +47,7 @@ def _check_columns(frame: Any, project: Project) -> None:
             allowed="each name once",
             next_step="rename or drop one of them in prepare",
         )
-    groups = [gate.by for gate in project.gates if gate.by]
-    asked = [project.label, *project.features, *([project.data.time] if project.data.time else []), *groups]
+    asked = [project.label, *project.features, *([project.data.time] if project.data.time else []), *project.groups]
     absent = [name for name in dict.fromkeys(asked) if name not in columns]
     if absent:
         near = {name: difflib.get_close_matches(name, columns, n=1) for name in absent}

@@ -11,15 +11,18 @@ evaluation turns that into a finding of severity bad, and every gate that needs 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fullcircle.errors import DataUnfit, PredictionInvalid
-from fullcircle.types.contract import Value
-from fullcircle.types.project import Gate
+from fullcircle.types.contract import Column, Value
+from fullcircle.types.gates import Gate
+from fullcircle.types.prediction import Prediction
+from fullcircle.types.progress import Progress, Silent
+from fullcircle.types.project import Serving
 from fullcircle.types.report import Finding
 
 Array = NDArray[Any]
@@ -27,19 +30,40 @@ Frame = Any  # a pandas DataFrame; pandas is loaded by those who make one
 
 
 @dataclass(frozen=True, kw_only=True)
+class Training:
+    """What the model learned from, m rows: all columns, the same as the model saw them, and the labels.
+
+    ``fit`` trains a model of the same kind on rows like ``inputs`` and labels, and returns an object with ``predict``
+    (and ``predict_proba``, ``classes_``); None where only the fitted model is known. It may be slow.
+    """
+
+    frame: Frame
+    inputs: Frame
+    actual: Array
+    fit: Callable[[Frame, Array], Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Subject:
     """A model and its answers on n test rows. Rows that the contract rejects are left out by who makes it.
 
     ``actual`` and ``predicted`` are numbers for regression, labels for classification, length n. ``probabilities``
-    is n x k in the order of ``classes``, or None where the model gives none. ``baseline`` is what the trivial
-    model answers for each row (training mean or most frequent class), ``baseline_probabilities`` the class
+    is n x k in the order of ``classes``, or None where the model gives none; of two classes the second is the
+    positive one. ``weights`` (n, not negative) say how many rows each stands for, None: one. ``baseline`` is what the
+    trivial model answers for each row (training mean or most frequent class), ``baseline_probabilities`` the class
     shares in training, n x k. ``champion`` and ``champion_probabilities`` are the present champion's answers on
     the same rows (NaN or None in a row that it rejects), columns in the order of this subject's ``classes``;
     None where there is no champion. Where the
-    main metric needs probabilities and a rival has none, the comparison is unknown and the gate says no
-    (``metrics.trivial`` makes both answers of the baseline). ``frame`` holds all columns of the
-    test rows, ``features`` those the model sees. ``predict`` and ``predict_probabilities`` score a frame through
-    the contract, ``score_one`` scores one row (a mapping) through contract and model.
+    main metric needs probabilities and a rival has none, the comparison is unknown and the gate says no.
+
+    ``frame`` holds all columns of the test rows, ``inputs`` the ``features`` alone as the model sees them.
+    ``protected`` are columns of ``frame`` whose groups are compared, ``time`` the one with the time of a row.
+    ``columns`` describes features: display names, units, kinds.
+
+    What is not known is None, and a check that needs it is skipped: ``predict`` and ``predict_probabilities`` ask
+    the model about frames like ``inputs``; ``judge`` scores rows like those of ``frame`` through contract and model;
+    ``score_one`` does so for one row (a mapping); ``train`` is what the model learned from; ``model_bytes`` the size
+    of its file.
     """
 
     model: str
@@ -48,19 +72,30 @@ class Subject:
     predicted: Array
     baseline: Array
     baseline_probabilities: Array | None
-    champion: Array | None
-    champion_probabilities: Array | None
+    champion: Array | None = None
+    champion_probabilities: Array | None = None
     frame: Frame
     features: Sequence[str]
-    predict: Callable[[Frame], Array]
-    score_one: Callable[[Mapping[str, Any]], object]
-    model_bytes: int
     classes: tuple[Value, ...] = ()
     probabilities: Array | None = None
-    predict_probabilities: Callable[[Frame], Array] | None = None
+    weights: Array | None = None
     gates: Sequence[Gate] = ()
     seed: int = 0
     label: str = ""
+    unit: str = ""
+    currency: str = ""
+    protected: Sequence[str] = ()
+    time: str = ""
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    serving: Serving | None = None
+    inputs: Frame | None = None
+    predict: Callable[[Frame], Array] | None = None
+    predict_probabilities: Callable[[Frame], Array] | None = None
+    judge: Callable[[Frame], Sequence[Prediction]] | None = None
+    score_one: Callable[[Mapping[str, Any]], object] | None = None
+    train: Training | None = None
+    model_bytes: int | None = None
+    progress: Progress = field(default_factory=Silent)
 
     @property
     def rows(self) -> int:
@@ -81,6 +116,8 @@ class Subject:
                 allowed="a label in every row",
                 next_step="leave out rows without a label in prepare",
             )
+        if self.weights is not None:
+            _weights(self.weights, rows)
         for name in ("predicted", "baseline"):
             _answers(name, getattr(self, name), rows)
         for name in ("probabilities", "baseline_probabilities"):
@@ -144,6 +181,18 @@ def _gone(value: object) -> bool:
 def missing(values: Array) -> int:
     """How many entries are None, NaN, NaT or infinite."""
     return int(absent(values).sum())
+
+
+def _weights(values: Array, rows: int) -> None:
+    array = np.asarray(values)
+    numbers = array.dtype.kind in "iuf" and array.shape == (rows,) and bool(np.isfinite(array).all())
+    if not numbers or bool((array < 0).any()) or not array.sum() > 0:
+        raise DataUnfit(
+            "weights are no weights",
+            received=f"{array.dtype} of shape {array.shape}",
+            allowed=f"{rows} finite numbers, none negative, not all zero",
+            next_step="give one weight per row, or none at all",
+        )
 
 
 def _answers(name: str, values: Array | None, rows: int) -> None:

@@ -8,8 +8,8 @@ from fullcircle import registry
 from fullcircle.errors import FullcircleError, PluginBroken
 from fullcircle.evaluation.check import Check, Skipped, Subject
 from fullcircle.evaluation.gates import decide
+from fullcircle.types.gates import Gate
 from fullcircle.types.progress import Progress, Silent
-from fullcircle.types.project import Gate
 from fullcircle.types.report import Finding, Report
 
 

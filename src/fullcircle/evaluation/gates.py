@@ -11,9 +11,9 @@ from collections.abc import Collection, Sequence
 
 from fullcircle import registry
 from fullcircle.errors import ColumnMissing, ProjectInvalid
-from fullcircle.evaluation import metrics, words
+from fullcircle.evaluation import groups, metrics, words
 from fullcircle.evaluation.metrics import Task
-from fullcircle.types.project import Gate
+from fullcircle.types.gates import Gate
 from fullcircle.types.report import GateVerdict, Measure, Report
 
 FEWEST_ROWS = 30
@@ -39,10 +39,11 @@ def refuse_unknown(
             next_step="add both values up in one function",
         )
     for gate in gates:
-        if gate.kind == "fair" and gate.by not in columns:
+        absent = [name for name in gate.by if name not in columns]
+        if absent:
             raise ColumnMissing(
-                "a fair gate names a column that is not in the data",
-                received=repr(gate.by),
+                "a gate names a column that is not in the data",
+                received=", ".join(absent),
                 allowed=", ".join(columns),
                 next_step="mend by=... in the project file, or make the column in prepare",
             )
@@ -88,7 +89,7 @@ def _of_checks() -> tuple[str, ...]:
 def _decide(gate: Gate, report: Report, has_champion: bool) -> GateVerdict:
     if gate.kind == "beats":
         return _beats(gate, report, has_champion)
-    name = f"fair_gap:{gate.by}:{gate.metric}" if gate.kind == "fair" else gate.metric
+    name = groups.gap_name(gate.by, gate.metric) if gate.kind == "fair" else gate.metric
     measure = report.measure(name)
     doubt = _doubt(name, measure, report, counts_rows=gate.kind not in ("latency", "size"))
     if doubt or measure is None or measure.value is None:

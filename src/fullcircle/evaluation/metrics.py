@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullcircle.errors import ProjectInvalid
+from fullcircle.evaluation.check import Subject
 from fullcircle.stats import intervals
 from fullcircle.types.contract import Value
-from fullcircle.types.project import Gate
+from fullcircle.types.gates import Gate
 from fullcircle.types.report import Measure
 
 Array = NDArray[Any]
@@ -28,18 +29,28 @@ MANY_ROWS = 50_000
 
 @dataclass(frozen=True)
 class Answers:
-    """Answers on n rows beside the truth. Labels are codes; ``probabilities`` is n x ``known``, or None."""
+    """Answers on n rows beside the truth. Labels are codes; ``probabilities`` is n x ``known``, or None.
+
+    ``weights`` are None where every row counts once.
+    """
 
     actual: Array
     predicted: Array
     probabilities: Array | None = None
     known: int = 0
     labels: int = 0
+    weights: Array | None = None
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return len(self.actual)
 
     def at(self, rows: Array) -> Answers:
         """The same for a selection of rows (positions, repeated ones allowed)."""
         probabilities = None if self.probabilities is None else self.probabilities[rows]
-        return Answers(self.actual[rows], self.predicted[rows], probabilities, self.known, self.labels)
+        weights = None if self.weights is None else self.weights[rows]
+        return Answers(self.actual[rows], self.predicted[rows], probabilities, self.known, self.labels, weights)
 
 
 @dataclass(frozen=True)
@@ -74,18 +85,44 @@ class Metric:
 
 
 def answers(
-    task: Task, actual: Array, predicted: Array, probabilities: Array | None = None, classes: Sequence[Value] = ()
+    task: Task,
+    actual: Array,
+    predicted: Array,
+    probabilities: Array | None = None,
+    classes: Sequence[Value] = (),
+    weights: Array | None = None,
 ) -> Answers:
     """Put answers beside the truth. For classification labels become codes."""
     if task == "regression":
-        return Answers(np.asarray(actual, dtype=float), np.asarray(predicted, dtype=float))
+        return Answers(np.asarray(actual, dtype=float), np.asarray(predicted, dtype=float), weights=weights)
     codes: dict[Any, int] = {value: position for position, value in enumerate(classes)}
     coded = [
         np.fromiter((codes.setdefault(value, len(codes)) for value in np.asarray(labels).tolist()), dtype=np.intp)
         for labels in (actual, predicted)
     ]
     shares = None if probabilities is None else np.asarray(probabilities, dtype=float)
-    return Answers(coded[0], coded[1], shares, len(classes), len(codes))
+    return Answers(coded[0], coded[1], shares, len(classes), len(codes), weights)
+
+
+def own(subject: Subject) -> Answers:
+    """The subject's own answers beside the truth."""
+    return answers(
+        subject.task, subject.actual, subject.predicted, subject.probabilities, subject.classes, subject.weights
+    )
+
+
+def trivial_answers(subject: Subject) -> Answers:
+    """The trivial model's answers beside the truth."""
+    shares = subject.baseline_probabilities
+    return answers(subject.task, subject.actual, subject.baseline, shares, subject.classes, subject.weights)
+
+
+def champion_answers(subject: Subject) -> Answers | None:
+    """The champion's answers beside the truth, holes included (``champion_answered``); None without a champion."""
+    if subject.champion is None:
+        return None
+    shares = subject.champion_probabilities
+    return answers(subject.task, subject.actual, subject.champion, shares, subject.classes, subject.weights)
 
 
 def _errors(a: Answers) -> Array:
@@ -200,12 +237,16 @@ def main_metric(task: Task, gates: Sequence[Gate], *, probabilities: bool = True
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval and the procedure behind it; None where there is none."""
+    """A value with its 95 % interval and the procedure behind it; None where there is none.
+
+    ``error`` is the standard error.
+    """
 
     value: float | None
     low: float | None = None
     high: float | None = None
     method: str = ""
+    error: float | None = None
 
 
 def estimate(metric: Metric, answers: Answers, *, seed: int = 0) -> Estimate:

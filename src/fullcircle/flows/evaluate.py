@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from fullcircle.evaluation.metrics import Metric, measure, trivial
 from fullcircle.flows import drafts, versions
 from fullcircle.flows.material import Material
 from fullcircle.flows.session import Session, loaded, opened
-from fullcircle.runtimes.contracts import rows_of
+from fullcircle.runtimes.contracts import rows_of, to_frame
 from fullcircle.runtimes.scorer import Scorer
 from fullcircle.settings import Settings
 from fullcircle.types.contract import Value
@@ -108,6 +107,7 @@ def subject_of(
         frame[~test][project.label].to_numpy(), len(rows), task=task, classes=contract.classes
     )
     probabilities = scorer.probabilities(predictions)
+    inputs = to_frame(contract, [prediction.inputs or {} for prediction in predictions])
     champion, champion_probabilities = None, None
     if rival is not None:
         champion, champion_probabilities = _answers(rival, rows, rival.learned[test][answered], contract.classes)
@@ -127,8 +127,10 @@ def subject_of(
         features=project.features,
         gates=project.gates,
         seed=project.seed,
-        predict=scorer.predict,
-        predict_probabilities=None if probabilities is None else _asking(scorer),
+        inputs=inputs,
+        predict=lambda asked: scorer.model.predict(asked),
+        predict_probabilities=None if probabilities is None else lambda asked: scorer.model.predict_proba(asked),
+        judge=lambda asked: scorer.score(rows_of(asked, contract)),
         score_one=lambda row: scorer.score([row]),
         model_bytes=size,
     )
@@ -148,10 +150,6 @@ def _answers(rival: Rival, rows: Any, learned: Any, classes: tuple[Value, ...]) 
     places = {value: place for place, value in enumerate(scorer.contract.classes)}
     columns = [probabilities[:, places[value]] if value in places else np.zeros(len(found)) for value in classes]
     return scorer.values(found), np.column_stack(columns)
-
-
-def _asking(scorer: Scorer) -> Callable[[Any], Any]:
-    return scorer.predict_proba
 
 
 def measured(source: LoadedProject, material: Material, model: Any, mask: Any, metric: Metric) -> Measure:

@@ -70,7 +70,6 @@ def prepare(
     contract = contracts.learn(
         frame[~test], features=project.features, label=project.label, task=task, inputs=project.inputs
     )
-    groups = [gate.by for gate in project.gates if gate.by and gate.by not in project.features]
     asked = () if project.view is None else (*project.view.keys, *project.view.request)
-    context = [name for name in (project.data.time, *asked, *groups) if name and name not in project.features]
+    context = [name for name in (project.data.time, *asked, *project.groups) if name and name not in project.features]
     return Material(frame, test, snapshot, task, replace(contract, context=tuple(dict.fromkeys(context))))

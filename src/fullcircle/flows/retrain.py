@@ -96,7 +96,7 @@ def _waiting(session: Session, source: LoadedProject, snapshot: str, champion: i
     """The version from these rows, code and parameters that passed against this champion and waits for a hand."""
     model = source.project.name
     state = session.workspace.ledger.state()
-    if source.project.retrain.approve != "hand":
+    if source.project.retrain.approve != "person":
         return None
     for number in sorted(set(state.versions[model]) - set(state.history[model]), reverse=True):
         version = state.versions[model][number]
@@ -119,7 +119,7 @@ def _decide(
         return _held(session, model, champion, reason, trained=trained, new=new, quarantined=quarantined, told=told)
     draft = drafts.of_run(session, trained.run)
     packaged = package_in(session, draft, trained.report_digest, trained.report)
-    if project.retrain.approve == "hand":
+    if project.retrain.approve == "person":
         reason = (
             f"{learned}; all gates passed, waiting for approval: "
             f"fullcircle promote {model} --version {packaged.version}"

@@ -23,10 +23,10 @@ import numpy as np
 import pytest
 
 from fullcircle.errors import FullcircleError
-from fullcircle.evaluation.check import Check, Skipped, Subject
+from fullcircle.evaluation.check import Check, Skipped, Subject, Training
 from fullcircle.evaluation.gates import decide
 from fullcircle.evaluation.metrics import trivial
-from fullcircle.types.project import at_most, fair, worth
+from fullcircle.types.gates import at_most, fair, worth
 from fullcircle.types.report import Finding, Report
 
 _ROWS = 120
@@ -94,14 +94,18 @@ class CheckSuite:
 
     def test_it_leaves_the_subject_as_it_was(self, check: Check, subjects: Sequence[Subject]) -> None:
         for subject in subjects:
-            before = copy.deepcopy((subject.frame, subject.actual, subject.predicted, subject.probabilities))
+            before = copy.deepcopy(
+                (subject.frame, subject.actual, subject.predicted, subject.probabilities, subject.inputs)
+            )
             # Nor may it touch numpy's global generator.
             state = pickle.dumps(np.random.get_state())
             check.run(subject)
-            assert before[0].equals(subject.frame)
-            assert list(before[0].columns) == list(subject.frame.columns)
-            for kept, now in zip(before[1:], (subject.actual, subject.predicted, subject.probabilities), strict=True):
-                assert (kept is None and now is None) or np.array_equal(np.asarray(kept), np.asarray(now))
+            for kept, now in zip(before, _held(subject), strict=True):
+                if hasattr(now, "columns"):
+                    assert kept.equals(now)
+                    assert list(kept.columns) == list(now.columns)
+                else:
+                    assert (kept is None and now is None) or np.array_equal(np.asarray(kept), np.asarray(now))
             assert pickle.dumps(np.random.get_state()) == state
 
     def test_few_rows_and_constant_answers_are_judged_or_refused(
@@ -144,7 +148,12 @@ def regression(rows: int = _ROWS) -> Subject:
         champion_probabilities=None,
         frame=frame,
         features=_FEATURES,
+        inputs=frame[list(_FEATURES)],
+        protected=("group",),
         predict=lambda asked: asked["a"].to_numpy(),
+        train=Training(
+            frame=_frame(rows, 7), inputs=_frame(rows, 7)[list(_FEATURES)], actual=_frame(rows, 7)["a"].to_numpy()
+        ),
         score_one=lambda row: row["a"],
         model_bytes=1000,
         gates=gates,
@@ -183,6 +192,11 @@ def classification(classes: int, rows: int = _ROWS) -> Subject:
         champion_probabilities=shares,
         frame=frame,
         features=_FEATURES,
+        inputs=frame[list(_FEATURES)],
+        protected=("group",),
+        train=Training(
+            frame=_frame(rows, 7), inputs=_frame(rows, 7)[list(_FEATURES)], actual=predict(_frame(rows, 7))
+        ),
         predict=predict,
         predict_probabilities=probabilities,
         score_one=_first,
@@ -195,21 +209,37 @@ def cut(subject: Subject, rows: int) -> Subject:
     """The first rows of a subject."""
     answers = ("actual", "predicted", "baseline", "champion")
     shares = ("probabilities", "baseline_probabilities", "champion_probabilities")
-    kept: dict[str, Any] = {"frame": subject.frame.head(rows)}
+    kept: dict[str, Any] = {"frame": subject.frame.head(rows), "inputs": _top(subject.inputs, rows)}
     for name in (*answers, *shares):
         whole = getattr(subject, name)
         kept[name] = None if whole is None else whole[:rows]
     return replace(subject, **kept)
 
 
+def _top(frame: Any, rows: int) -> Any:
+    return None if frame is None else frame.head(rows)
+
+
+def _held(subject: Subject) -> tuple[Any, ...]:
+    """What a check is shown and must not change."""
+    train = () if subject.train is None else (subject.train.frame, subject.train.inputs, subject.train.actual)
+    answers = (subject.actual, subject.predicted, subject.probabilities)
+    return (subject.frame, subject.inputs, *answers, *train)
+
+
 def _first(row: Mapping[str, Any]) -> object:
     return row["a"]
 
 
-def _frame(rows: int) -> Any:
+def _training(rows: int, law: Any) -> Training:
+    frame = _frame(rows, 7)
+    return Training(frame=frame, inputs=frame[list(_FEATURES)], actual=law(frame))
+
+
+def _frame(rows: int, seed: int = 0) -> Any:
     import pandas as pd
 
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed)
     group = np.where(np.arange(rows) % 3 == 0, "x", "y")
     return pd.DataFrame({"a": generator.normal(size=rows), "b": generator.normal(size=rows), "group": group})
 

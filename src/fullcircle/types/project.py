@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fullcircle.errors import ProjectInvalid
+from fullcircle.types import declared
 from fullcircle.types.contract import POLICIES, Policy
-from fullcircle.types.durations import byte_count, duration, per_year
+from fullcircle.types.durations import duration, per_year
 from fullcircle.types.features import FeatureView
+from fullcircle.types.gates import Gate
 from fullcircle.types.table import Table
 
 Fit = Callable[..., Any]
-_LARGEST = sys.float_info.max
 _LARGEST_SEED = 2**32 - 1  # of numpy's and scikit-learn's generators
 Scalar = str | int | float | bool | None
-GateKind = Literal["at_most", "at_least", "beats", "fair", "worth", "latency", "size"]
+Approve = Literal["auto", "person"]
+APPROVE = ("auto", "person")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,100 +52,15 @@ class Inputs:
 
     def __post_init__(self) -> None:
         for name in ("missing", "unseen", "outside", "wrong_type"):
-            _one_of(f"inputs.{name}", getattr(self, name), POLICIES)
-        _one_of("inputs.unknown", self.unknown, ("reject", "flag"))
-        _mapping("inputs.columns", self.columns)
+            declared.one_of(f"inputs.{name}", getattr(self, name), POLICIES)
+        declared.one_of("inputs.unknown", self.unknown, ("reject", "flag"))
+        declared.mapping("inputs.columns", self.columns)
         for column, overrides in self.columns.items():
-            _mapping(f"inputs.columns[{column!r}]", overrides)
+            declared.mapping(f"inputs.columns[{column!r}]", overrides)
             for key, value in overrides.items():
-                _one_of(f"a key of inputs.columns[{column!r}]", key, self.OVERRIDES)
+                declared.one_of(f"a key of inputs.columns[{column!r}]", key, self.OVERRIDES)
                 if key in ("missing", "unseen", "outside", "wrong_type"):
-                    _one_of(f"inputs.columns[{column!r}][{key!r}]", value, POLICIES)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gate:
-    """A condition for promotion. Made by at_most, at_least, beats, fair, worth, latency and size."""
-
-    kind: GateKind
-    metric: str = ""
-    limit: float = 0.0
-    by: str = ""
-    per_row: Callable[[Any, Any], Any] | None = None
-    text: str = ""
-
-
-def at_most(metric: str, limit: float) -> Gate:
-    """The metric on the test rows must not exceed ``limit``."""
-    return Gate(
-        kind="at_most",
-        metric=_name("metric", metric),
-        limit=_number("limit", limit),
-        text=f"{metric} at most {limit:g}",
-    )
-
-
-def at_least(metric: str, limit: float) -> Gate:
-    """The metric on the test rows must reach ``limit``."""
-    return Gate(
-        kind="at_least",
-        metric=_name("metric", metric),
-        limit=_number("limit", limit),
-        text=f"{metric} at least {limit:g}",
-    )
-
-
-def beats(rival: str = "champion") -> Gate:
-    """The main metric must be better than the champion's on the same rows, beyond chance (95 % interval).
-
-    While there is no champion, the rival is the trivial baseline.
-    """
-    _one_of("the rival in beats(...)", rival, ("champion", "baseline"))
-    return Gate(kind="beats", metric=rival, text=f"beats the {rival}")
-
-
-def fair(by: str, metric: str, gap: float) -> Gate:
-    """The metric may differ by at most ``gap`` between the groups of column ``by``."""
-    return Gate(
-        kind="fair",
-        by=_name("by", by),
-        metric=_name("metric", metric),
-        limit=_number("gap", gap, 0.0),
-        text=f"{metric} differs by at most {gap:g} between groups of {by}",
-    )
-
-
-def worth(per_row: Callable[[Any, Any], Any], at_least: float = 0.0) -> Gate:
-    """``per_row(actual, predicted)`` (arrays in, array of money out) must earn on average this much a row."""
-    if not callable(per_row):
-        raise ProjectInvalid(
-            "per_row in worth(...) is not a function",
-            received=repr(per_row),
-            allowed="a function of (actual, predicted)",
-            next_step="pass the function itself",
-        )
-    return Gate(
-        kind="worth",
-        metric="value_per_row",
-        limit=_number("at_least", at_least),
-        per_row=per_row,
-        text=f"worth at least {at_least:g} a row",
-    )
-
-
-def latency(p99: str) -> Gate:
-    """99 of 100 single rows must be answered within this time, contract included, in process."""
-    return Gate(
-        kind="latency",
-        metric="latency_p99_ms",
-        limit=duration(p99).total_seconds() * 1000.0,
-        text=f"latency p99 at most {p99}",
-    )
-
-
-def size(limit: str) -> Gate:
-    """The model file must not be larger than this."""
-    return Gate(kind="size", metric="model_bytes", limit=float(byte_count(limit)), text=f"size at most {limit}")
+                    declared.one_of(f"inputs.columns[{column!r}][{key!r}]", value, POLICIES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,14 +88,36 @@ class Monitor:
 
 @dataclass(frozen=True, kw_only=True)
 class Retrain:
-    """When and how to retrain: the pause between two promotions, and who approves ("auto" or "hand")."""
+    """When and how to retrain: the pause between two promotions, and who approves ("auto" or "person")."""
 
     cooldown: str = "0s"
-    approve: Literal["auto", "hand"] = "auto"
+    approve: Approve = "auto"
 
     def __post_init__(self) -> None:
         duration(self.cooldown)
-        _one_of("retrain.approve", self.approve, ("auto", "hand"))
+        declared.one_of("retrain.approve", self.approve, APPROVE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """How the answers will be asked for: what the decision sheet (batch, real time or both) is worked out from.
+
+    ``requests_per_day`` rows a day; ``freshness`` how old an answer may be when it is used; ``latency`` how long
+    whoever asks can wait; ``machine_hour`` what an hour of a machine like this costs, in the currency of the project.
+    """
+
+    requests_per_day: float
+    freshness: str = "1d"
+    latency: str = "1s"
+    machine_hour: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "requests_per_day", declared.number("serving.requests_per_day", self.requests_per_day, 0.0)
+        )
+        object.__setattr__(self, "machine_hour", declared.number("serving.machine_hour", self.machine_hour, 0.0))
+        duration(self.freshness)
+        duration(self.latency)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +131,11 @@ class Project:
     validation part of the training rows goes on. ``test`` is the share of rows kept for the report: the latest ones
     where the table has a time, else a seeded draw. ``arrivals`` names tables (or functions from the test rows to a
     frame) that ``run`` plays through the server as production traffic.
+
+    ``protected`` names columns of the data (sex, age group, ...) between whose groups the report compares the model,
+    features or not. ``checks`` names those to run, all by default. With ``approve="person"`` no version becomes
+    champion before somebody approved it (``fullcircle approve``). ``purpose`` and ``limits`` are sentences for the
+    model card: what the model is for, and where it must not be used. ``currency`` is that of every amount.
     """
 
     name: str
@@ -212,6 +154,13 @@ class Project:
     arrivals: Mapping[str, Any] = field(default_factory=dict)
     test: float = 0.25
     seed: int = 0
+    protected: Sequence[str] = ()
+    serving: Serving | None = None
+    checks: Sequence[str] = ()
+    approve: Approve = "auto"
+    currency: str = ""
+    purpose: str = ""
+    limits: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", self.name):
@@ -225,7 +174,7 @@ class Project:
             self._check_view(self.view)
         elif not isinstance(self.data, Table):
             object.__setattr__(self, "data", Table(self.data))
-        _name("label", self.label)
+        declared.name_of("label", self.label)
         self._check_types()
         self._check_features()
         self._check_fit()
@@ -246,11 +195,11 @@ class Project:
         if not self.features:
             object.__setattr__(self, "features", given)
         for name in self.features if isinstance(self.features, Sequence) else ():
-            _one_of(f"a feature of a project on the view {view.name!r}", name, given)
+            declared.one_of(f"a feature of a project on the view {view.name!r}", name, given)
 
     def _check_types(self) -> None:
         for name in ("candidates", "params", "arrivals"):
-            _mapping(name, getattr(self, name))
+            declared.mapping(name, getattr(self, name))
         for name, kind in (("inputs", Inputs), ("monitor", Monitor), ("retrain", Retrain)):
             if not isinstance(getattr(self, name), kind):
                 raise ProjectInvalid(
@@ -286,7 +235,7 @@ class Project:
                 next_step="take it out of features",
             )
         for column in self.inputs.columns:
-            _one_of("a column in inputs.columns", column, tuple(self.features))
+            declared.one_of("a column in inputs.columns", column, tuple(self.features))
 
     def _check_fit(self) -> None:
         if (self.fit is None) == (not self.candidates):
@@ -329,8 +278,21 @@ class Project:
                     allowed="at_most, at_least, beats, fair, worth, latency, size",
                     next_step="make each gate with one of these functions",
                 )
+        for name in ("protected", "checks"):
+            object.__setattr__(self, name, declared.columns(name, getattr(self, name)))
+        for name in ("currency", "purpose", "limits"):
+            if not isinstance(getattr(self, name), str):
+                declared.name_of(name, getattr(self, name))
+        if self.serving is not None and not isinstance(self.serving, Serving):
+            raise ProjectInvalid(
+                "serving is of the wrong type",
+                received=repr(self.serving),
+                allowed="fc.Serving(requests_per_day=...)",
+                next_step="see docs/evaluation.md",
+            )
+        declared.one_of("approve", self.approve, APPROVE)
         if self.task is not None:
-            _one_of("task", self.task, ("regression", "classification"))
+            declared.one_of("task", self.task, ("regression", "classification"))
         if isinstance(self.test, bool) or not isinstance(self.test, float) or not 0.05 <= self.test <= 0.5:
             raise ProjectInvalid(
                 "test is not a share of the rows",
@@ -356,47 +318,11 @@ class Project:
                 )
 
     @property
+    def groups(self) -> tuple[str, ...]:
+        """The columns whose groups are compared: protected ones, and those that gates name."""
+        return tuple(dict.fromkeys([*self.protected, *(name for gate in self.gates for name in gate.by)]))
+
+    @property
     def fits(self) -> Mapping[str, Fit]:
         """The candidates by name; a single ``fit`` is the candidate "model"."""
         return dict(self.candidates) if self.fit is None else {"model": self.fit}
-
-
-def _one_of(what: str, received: object, allowed: Sequence[str]) -> None:
-    if received not in allowed:
-        raise ProjectInvalid(
-            f"{what} is not one of the allowed values",
-            received=repr(received),
-            allowed=", ".join(allowed),
-            next_step="mend the project file",
-        )
-
-
-def _name(what: str, value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise ProjectInvalid(
-            f"{what} is not a name", received=repr(value), allowed="text", next_step="mend the project file"
-        )
-    return value
-
-
-def _mapping(what: str, value: object) -> None:
-    if not isinstance(value, Mapping):
-        raise ProjectInvalid(
-            f"{what} is not a mapping",
-            received=repr(value),
-            allowed="{name: value}",
-            next_step="mend the project file",
-        )
-
-
-def _number(what: str, value: object, low: float = -math.inf) -> float:
-    # The bounds say no to NaN, infinity, and integers that no float holds.
-    fits = isinstance(value, int | float) and max(low, -_LARGEST) <= value <= _LARGEST
-    if isinstance(value, bool) or not isinstance(value, int | float) or not fits:
-        raise ProjectInvalid(
-            f"{what} is not a usable number",
-            received=repr(value),
-            allowed="a finite number" + (f", at least {low:g}" if low > -math.inf else ""),
-            next_step="mend the project file",
-        )
-    return float(value)

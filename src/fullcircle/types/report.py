@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Severity = Literal["info", "good", "warning", "bad"]
+Better = Literal["higher", "lower", "zero", ""]
+FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +21,9 @@ class Measure:
     """One number with its uncertainty.
 
     ``low`` and ``high`` bound a 95 % interval, or are None where there is none (``method`` says which
-    procedure made it). ``n`` is the number of rows behind it. ``group`` names the subgroup, "" for all rows.
+    procedure made it); what was counted exactly has both equal to the value. ``n`` is the number of rows behind it.
+    ``group`` names the subgroup, "" for all rows. ``better`` says which way is good ("higher", "lower", "zero"),
+    "" where it depends.
     """
 
     name: str
@@ -30,6 +34,7 @@ class Measure:
     unit: str = ""
     method: str = ""
     group: str = ""
+    better: Better = ""
 
     @property
     def usable(self) -> bool:
@@ -73,19 +78,55 @@ class GateVerdict:
 
 
 @dataclass(frozen=True, kw_only=True)
+class About:
+    """What was evaluated and on what, as far as it is known: what a model card needs. "" is unknown.
+
+    ``algorithm`` is the type of the model, ``source`` where the rows came from, ``unit`` that of the label,
+    ``purpose`` and ``limits`` are the project's own words, ``split`` says how test rows were chosen.
+    """
+
+    task: str = ""
+    label: str = ""
+    unit: str = ""
+    currency: str = ""
+    classes: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    protected: tuple[str, ...] = ()
+    algorithm: str = ""
+    purpose: str = ""
+    limits: str = ""
+    source: str = ""
+    snapshot: str = ""
+    run: str = ""
+    code: str = ""
+    split: str = ""
+    train_rows: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
-    """All findings about one subject (a run, a window), and the gates' answers where gates were asked."""
+    """All findings about one subject (a run, a window), and the gates' answers where gates were asked.
+
+    ``format`` numbers the layout of its JSON: it changes only when something that was there is taken away or means
+    something else. docs/report.schema.json describes it.
+    """
 
     subject: str
     findings: tuple[Finding, ...] = ()
     gates: tuple[GateVerdict, ...] = ()
     rows: int = 0
     notes: tuple[str, ...] = field(default=())
+    about: About | None = None
+    format: int = FORMAT
 
     @property
     def passed(self) -> bool:
         """True when every gate passed. A report without gates has proven nothing and has not passed."""
         return bool(self.gates) and all(gate.passed for gate in self.gates)
+
+    def finding(self, check: str) -> Finding | None:
+        """What the check of that name found, or None."""
+        return next((finding for finding in self.findings if finding.check == check), None)
 
     def measure(self, name: str, group: str = "") -> Measure | None:
         """The measure of that name and group, or None."""

@@ -35,7 +35,7 @@ class Fairness:
         if not asked:
             return Skipped("no gate asks for it: fc.fair(by=..., metric=..., gap=...)")
         limits = {(gate.by, gate.metric): gate.limit for gate in subject.gates if gate.kind == "fair"}
-        found = [_compare(subject, by, metrics.find(name, subject.task)) for by, name in asked]
+        found = [_compare(subject, by[0], metrics.find(name, subject.task)) for by, name in asked]
         gaps = [each.gap for each in found]
         unknown = any(not gap.usable for gap in gaps)
         wide = any(

@@ -36,8 +36,10 @@ class Importance:
         """Shuffle each column of a seeded sample of rows, five times where the model is quick enough."""
         if subject.rows < 2:
             return Skipped("one row cannot be shuffled")
+        if subject.predict is None or subject.inputs is None:
+            return Skipped("the model itself is not known, only its answers")
         metric = _metric(subject)
-        picked, repeats = _bounds(subject)
+        picked, repeats = _bounds(subject, metric)
         found = sorted(_measured(subject, metric, picked, repeats), key=lambda each: -(each.value or 0.0))
         first = ", ".join(f"{each.group} ({words.number(each.value)})" for each in found[:3])
         return Finding(
@@ -67,13 +69,17 @@ def _metric(subject: Subject) -> Metric:
     return metrics.METRICS["accuracy"] if metric.probabilities and not known else metric
 
 
-def _bounds(subject: Subject) -> tuple[Array, int]:
+def _inputs(subject: Subject) -> Frame:
+    return subject.inputs
+
+
+def _bounds(subject: Subject, metric: Metric) -> tuple[Array, int]:
     """Which rows to look at and how often to shuffle, so that it ends in time."""
     columns = len(subject.features)
     rows = min(subject.rows, max(200, min(2000, _SCORED // (columns * _REPEATS))))
     picked = np.sort(np.random.default_rng(subject.seed).choice(subject.rows, rows, replace=False))
     begun = time.perf_counter()
-    subject.predict(subject.frame.iloc[picked])
+    _merit(subject, metric, _inputs(subject).iloc[picked], subject.actual[picked])
     seconds = (time.perf_counter() - begun) * columns
     return picked, int(max(1, min(_REPEATS, _SECONDS // max(seconds, 1e-9))))
 
@@ -92,8 +98,7 @@ def _measured(subject: Subject, metric: Metric, picked: Array, repeats: int) -> 
     from sklearn.inspection import permutation_importance
 
     features = list(subject.features)
-    frame = subject.frame.iloc[picked]
-    X = frame[features].reset_index(drop=True)
+    X = _inputs(subject).iloc[picked].reset_index(drop=True)
     found = permutation_importance(
         _Asked(subject),
         X,
@@ -117,6 +122,7 @@ def _measured(subject: Subject, metric: Metric, picked: Array, repeats: int) -> 
 
 
 def _merit(subject: Subject, metric: Metric, X: Frame, y: Array) -> float:
+    assert subject.predict is not None  # noqa: S101 - run() has looked
     predicted = subject.predict(X)
     shares: Any = None
     if metric.probabilities and subject.predict_probabilities is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fullcircle.evaluation.check import Subject
+from fullcircle.evaluation.check import Skipped, Subject
 from fullcircle.types.report import Finding, Measure
 
 
@@ -13,9 +13,11 @@ class Size:
     code = "E006"
     measures: tuple[str, ...] = ("model_bytes",)
 
-    def run(self, subject: Subject) -> Finding:
+    def run(self, subject: Subject) -> Finding | Skipped:
         """Say it."""
         size = subject.model_bytes
+        if size is None:
+            return Skipped("there is no file of the model")
         return Finding(
             check=self.name,
             code=self.code,
