@@ -13,7 +13,7 @@ from fullcircle.types.report import Finding, Measure
 
 
 class TestBuiltIn(CheckSuite):
-    @pytest.fixture(params=["fairness", "importance", "latency", "quality", "size", "value"])
+    @pytest.fixture(params=registry.names("checks"))
     def check(self, request: pytest.FixtureRequest) -> Check:
         made: Check = registry.find("checks", request.param)()
         return made

@@ -94,9 +94,7 @@ class CheckSuite:
 
     def test_it_leaves_the_subject_as_it_was(self, check: Check, subjects: Sequence[Subject]) -> None:
         for subject in subjects:
-            before = copy.deepcopy(
-                (subject.frame, subject.actual, subject.predicted, subject.probabilities, subject.inputs)
-            )
+            before = copy.deepcopy(_held(subject))
             # Nor may it touch numpy's global generator.
             state = pickle.dumps(np.random.get_state())
             check.run(subject)
