@@ -58,6 +58,7 @@ project = fc.Project(
         fc.latency(p99="1s"),
         fc.size("5MB"),
     ],
+    checks=["quality", "fairness", "value", "operations"],  # the others take seconds, and have tests of their own
     arrivals={"as before": lambda rows: rows, "ten times too hot": hotter},
 )
 """

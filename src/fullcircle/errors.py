@@ -215,6 +215,13 @@ class PredictionNotFound(FullcircleError, LookupError):
     code = "prediction_not_found"
 
 
+class ApprovalMissing(FullcircleError):
+    """A version that a person has to approve was asked to be promoted before anybody did."""
+
+    code = "approval_missing"
+    exit_code = 1
+
+
 class GateFailed(FullcircleError):
     """A version that did not pass its gates was asked to be promoted."""
 

@@ -64,6 +64,7 @@ project = fc.Project(
     candidates={"trees": trees, "words": words},
     params={"C": 0.5},
     inputs=fc.Inputs(missing="impute", columns={"spend": {"nullable": True}, "visits": {"outside": "reject"}}),
+    checks=["quality", "fairness", "value", "operations"],
     gates=[
         fc.at_most("log_loss", 0.69),
         fc.beats("champion"),
@@ -188,11 +189,11 @@ def test_it_answers_with_classes_and_probabilities(turn: Turn) -> None:
     assert outside.value is None
 
 
-def test_a_retraining_that_passes_waits_for_a_hand(turn: Turn) -> None:
+def test_a_retraining_that_passes_waits_for_a_person(turn: Turn) -> None:
     assert turn.retrained is not None
     assert turn.retrained.decision.action == "hold"
     assert (
-        "all gates passed, waiting for approval: fullcircle promote leavers --version 2"
+        'all gates passed, waiting for approval: fullcircle approve leavers --version 2 --reason "..."'
         in turn.retrained.decision.reason
     )
     assert turn.retrained.packaged is not None
@@ -200,13 +201,19 @@ def test_a_retraining_that_passes_waits_for_a_hand(turn: Turn) -> None:
     assert turn.champion == 1
 
 
-def test_the_hand_promotes_what_waited(turn: Turn, settings: Settings) -> None:
+def test_a_person_approves_what_waited_and_promotes_it(turn: Turn, settings: Settings) -> None:
     again = _invoke("run", "project.py", "--json")
     assert json.loads(again.stdout)["champion"] == 1, "running again is no approval"
     told = json.loads(again.stdout)["retrained"]["decision"]["reason"]
-    assert "version 2 was made from the same rows and waits for approval" in told
+    assert "version 2 was made from the same rows; all gates passed, waiting for approval" in told
     versions = json.loads(_invoke("status", "--json").stdout)["models"][0]["versions"]
     assert versions == [1, 2], "what waits is not made again"
+    refused = _invoke("promote", "leavers", "--version", "2", "--json")
+    assert refused.exit_code == 1
+    assert json.loads(refused.stdout)["error"]["code"] == "approval_missing"
+    approved = _invoke("approve", "leavers", "--version", "2", "--reason", "looked at by [/] us", "--json")
+    assert approved.exit_code == 0, approved.output
+    assert json.loads(approved.stdout)["reason"] == "looked at by [/] us"
     promoted = _invoke("promote", "leavers", "--version", "2", "--reason", "looked at by [/] us", "--json")
     assert promoted.exit_code == 0, promoted.output
     decision = json.loads(promoted.stdout)

@@ -23,7 +23,7 @@ from fullcircle.flows.status import status
 from fullcircle.flows.train import train
 from fullcircle.settings import Settings
 
-# No traffic: these tests are about what is decided before and after it.
+# No traffic and no slow checks: these tests are about what is decided.
 STILL = circles.PROJECT.replace(
     'arrivals={"as before": lambda rows: rows, "ten times too hot": hotter},',
     'arrivals={"few": lambda rows: rows.head(5).drop(columns="cost")},',
@@ -70,7 +70,7 @@ def test_a_champion_is_not_compared_on_rows_it_was_trained_on(rolled_back: tuple
         assert (learned == ~test).all()
     other = STILL.replace('name="houses",', 'name="houses",\n    seed=1,')
     report = train(circles.write_project(project.parent.parent / "other", other), settings=settings).report
-    compared = report.measure("improvement", "champion")
+    compared = report.measure("improvement_over_champion")
     assert compared is not None
     assert 0 < compared.n < 50, "three in four of another draw's test rows were training rows of the champion"
     assert any("was trained on" in note for note in report.notes)
@@ -147,6 +147,7 @@ project = fc.Project(
     features=["x", "z"],
     candidates={"noise": noise, "good": good},
     gates=[fc.at_least("accuracy", 0.8), fc.beats()],
+    checks=["quality"],
 )
 """
 

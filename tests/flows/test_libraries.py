@@ -33,6 +33,7 @@ project = fc.Project(
     label="cost",
     features=["rooms", "heat"],
     fit=fit,
+    checks=["quality", "fairness", "value", "operations"],
     gates=[fc.at_most("mae", 5)],
 )
 """

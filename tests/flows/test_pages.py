@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,6 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flows import browsing
+from flows.outlines import outline
 from flows.sample_turn import alarm, bars, trained, whole_turn, window
 from fullcircle.flows.pages import charts, render, words
 from fullcircle.types.monitoring import Decision
@@ -24,49 +22,6 @@ from fullcircle.types.report import Chart, Finding, GateVerdict, Measure, Report
 from fullcircle.types.turn import Turn
 
 HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)> " + "長い名前𝔘" * 40
-VOID = {"meta", "link", "br", "hr", "img", "input"}
-
-
-class Outline(HTMLParser):
-    """Collects what a page is made of, and fails on tags that do not nest."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.headings: list[int] = []
-        self.text: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-        if re.fullmatch("h[1-6]", tag):
-            self.headings.append(int(tag[1]))
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-    @property
-    def words(self) -> str:
-        """All text, with single spaces."""
-        return " ".join(" ".join(self.text).split())
-
-
-def outline(page: str) -> Outline:
-    """The page, read."""
-    read = Outline()
-    read.feed(page)
-    read.close()
-    assert read.open == []
-    return read
 
 
 @pytest.fixture(scope="module")
@@ -364,47 +319,13 @@ def test_every_text_colour_keeps_its_contrast_in_light_and_dark() -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("no chromium and chromedriver on PATH: make services installs them")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        for flag in (
-            "--headless",
-            "--no-sandbox",  # root may not have one; the page is our own
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--no-first-run",
-            f"--user-data-dir={profile}",
-        ):
-            options.add_argument(flag)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-        try:
-            yield opened
-        finally:
-            opened.quit()
+    with browsing.chromium() as opened:
+        yield opened
 
 
 def _opened(browser: Any, path: Path, turn: Turn, *, width: int = 1200, scheme: str = "light") -> list[str]:
     """Open the page of a turn and return the addresses it asked for beside its own."""
-    path.write_text(render(turn), encoding="utf-8")
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    browser.get_log("performance")
-    browser.get(path.as_uri())
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-    assert asked[0] == path.as_uri()
-    return [url for url in asked[1:] if not url.startswith("data:")]
+    return browsing.opened(browser, path, render(turn), width=width, scheme=scheme)
 
 
 def test_a_browser_opens_it_in_silence(browser: Any, tmp_path: Path) -> None:

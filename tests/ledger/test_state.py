@@ -35,7 +35,50 @@ def test_a_registered_version_knows_what_it_is_made_of() -> None:
     version = state.versions["bike"][3]
     assert {name: getattr(version, name) for name in parts} == parts
     assert (version.model, version.version, version.seq, version.time) == ("bike", 3, 1, "t1")
+    assert version.approve == "", "facts of before there were approvals say nothing of them"
     assert state.champions == {}
+
+
+REGISTERED = {"model": "bike", "version": 1, "report": "e", "approve": "person"}
+
+
+def test_a_version_waits_until_it_is_approved() -> None:
+    registered = fact(1, "version.registered", **REGISTERED)
+    approved = fact(2, "version.approved", model="bike", version=1, report="e", reason="read it")
+    before, after = fold([registered]), fold([registered, approved])
+    assert before.versions["bike"][1].approve == "person"
+    assert (before.waits("bike", 1), before.approval("bike", 1)) == (True, None)
+    assert (after.waits("bike", 1), after.approval("bike", 1)) == (False, approved)
+    assert after.approvals == {"bike": {1: approved}}
+    assert after.champions == {}, "an approval promotes nothing"
+    for model, version in (("bike", 2), ("car", 1)):
+        assert not after.waits(model, version), "what does not exist waits for nobody"
+        assert after.approval(model, version) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "version", "report"), [("car", 1, "e"), ("bike", 2, "e"), ("bike", 1, "another"), ("bike", 1, "")]
+)
+def test_an_approval_counts_for_its_version_and_report_only(model: str, version: int, report: str) -> None:
+    approved = fact(2, "version.approved", model=model, version=version, report=report, reason="read it")
+    state = fold([fact(1, "version.registered", **REGISTERED), approved])
+    assert state.waits("bike", 1)
+    assert state.approval("bike", 1) is None
+
+
+def test_whether_a_version_needs_approval_cannot_be_changed_later() -> None:
+    later = {**REGISTERED, "approve": "auto"}
+    assert fold([fact(n, "version.registered", **body) for n, body in enumerate((REGISTERED, later), 1)]).waits(
+        "bike", 1
+    )
+
+
+@pytest.mark.parametrize("approve", ["auto", "", None])
+def test_other_versions_wait_for_nobody(approve: str | None) -> None:
+    state = fold([fact(1, "version.registered", **{**REGISTERED, "approve": approve})])
+    assert not state.waits("bike", 1)
+    approved = fact(2, "version.approved", model="bike", version=1, report="e", reason="read it all the same")
+    assert fold([fact(1, "version.registered", **REGISTERED), approved]).approval("bike", 1) == approved
 
 
 @pytest.mark.parametrize(
@@ -126,8 +169,10 @@ def test_a_state_does_not_change_when_facts_arrive() -> None:
     before = folding.state()
     folding.add(fact(3, "version.promoted", model="bike", version=2))
     folding.add(fact(4, "version.registered", model="bike", version=2))
+    folding.add(fact(5, "version.approved", model="bike", version=2, report=""))
     assert before.history == {"bike": (1,)}
     assert list(before.versions["bike"]) == [1]
+    assert before.approvals == {}
     assert folding.state().history == {"bike": (1, 2)}
     with pytest.raises(TypeError):
         before.champions["bike"] = 7  # type: ignore[index]  # that is what is tested

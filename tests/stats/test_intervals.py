@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
 from fullcircle.errors import DataUnfit
-from fullcircle.stats.intervals import bootstrap, mean, paired_mean_difference, proportion
+from fullcircle.stats.intervals import SCALES, bootstrap, delta, mean, paired_mean_difference, proportion, score
 
 numbers = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30)
 
@@ -230,3 +230,75 @@ def test_a_proportion_and_its_opposite_mirror_each_other(pair: tuple[int, int]) 
     assert found.high == pytest.approx(1.0 - opposite.low, abs=1e-12)
     wider = proportion(10 * k, 10 * n)
     assert wider.high - wider.low < found.high - found.low
+
+
+@settings(deadline=None)
+@given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_a_score_interval_is_that_of_a_proportion_for_whole_rows_and_lies_between_for_others(
+    pair: tuple[int, int],
+) -> None:
+    k, n = pair
+    assert score(k / n, n) == proportion(k, n)
+    between = score(k / n, n + 0.5)
+    assert proportion(k, n).low <= between.low <= between.value <= between.high <= proportion(k, n).high
+
+
+@pytest.mark.parametrize(("share", "n"), [(0.5, 0.0), (0.5, math.nan), (-0.1, 5.0), (1.1, 5.0), (math.nan, 5.0)])
+def test_a_share_that_is_none_has_no_score_interval(share: float, n: float) -> None:
+    assert all(math.isnan(part) for part in score(share, n))
+
+
+@pytest.mark.parametrize("name", SCALES)
+@settings(deadline=None)
+@given(st.floats(0.001, 0.999))
+def test_scales_lead_back_and_their_slope_is_the_derivative(name: str, x: float) -> None:
+    scale = SCALES[name]
+    assert scale.low < x < scale.high
+    assert scale.back(scale.there(x)) == pytest.approx(x, rel=1e-9)
+    slope = (scale.there(x + 1e-7) - scale.there(x - 1e-7)) / 2e-7
+    assert scale.slope(x) == pytest.approx(slope, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", SCALES)
+@settings(deadline=None)
+@given(st.floats(0.01, 0.99), st.floats(0.0, 1e6), st.floats(1.0, 1e6))
+def test_a_delta_interval_holds_its_value_and_stays_on_its_scale(
+    name: str, value: float, error: float, degrees: float
+) -> None:
+    scale, found = SCALES[name], delta(value, error, degrees, name)
+    assert scale.low <= found.low <= value <= found.high <= scale.high
+    wider = delta(value, error * 2.0, degrees, name)
+    assert wider.low <= found.low
+    assert wider.high >= found.high
+
+
+def test_a_delta_interval_without_a_scale_is_students() -> None:
+    values = np.random.default_rng(0).normal(size=12)
+    found = delta(float(values.mean()), float(values.std(ddof=1)) / math.sqrt(12), 11)
+    assert tuple(found) == pytest.approx(tuple(mean(values)))
+    assert delta(1000.0, 500.0, 1e9).high == pytest.approx(1000.0 + 500.0 * 1.959964)
+
+
+def test_a_small_error_gives_the_same_on_every_scale() -> None:
+    plain = delta(0.4, 1e-5, 1e6)
+    for name in SCALES:
+        assert tuple(delta(0.4, 1e-5, 1e6, name)) == pytest.approx(tuple(plain), abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "degrees", "scale"),
+    [
+        (0.0, 0.1, 9.0, "log"),
+        (1.0, 0.1, 9.0, "logit"),
+        (0.0, 0.1, 9.0, "logit"),
+        (-1.0, 0.1, 9.0, "Fisher z"),
+        (1.0, 0.1, 9.0, "log(1 - x)"),
+        (0.5, math.nan, 9.0, ""),
+        (0.5, 0.1, 0.5, ""),
+        (math.nan, 0.1, 9.0, ""),
+    ],
+)
+def test_the_delta_method_says_nothing_on_a_border(value: float, error: float, degrees: float, scale: str) -> None:
+    found = delta(value, error, degrees, scale)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)

@@ -14,20 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fullcircle.errors import ProjectInvalid
-from fullcircle.types import project as declared
 from fullcircle.types.contract import POLICIES
 from fullcircle.types.durations import duration, per_year
-from fullcircle.types.gates import Gate, at_least, at_most, beats, fair, latency, size, worth
-from fullcircle.types.project import Inputs, Monitor, Project, Retrain
+from fullcircle.types.gates import at_most, beats, fair
+from fullcircle.types.project import Inputs, Monitor, Project, Retrain, Serving
 from fullcircle.types.table import Table
 
 
 def _fit(X: Any, y: Any) -> Any:
     return X
-
-
-def _gain(actual: Any, predicted: Any) -> Any:
-    return actual - predicted
 
 
 GOOD: Mapping[str, Any] = {
@@ -113,91 +108,6 @@ class TestInputs:
         _refused(lambda: Inputs(columns=columns), "is not a mapping")
 
 
-class TestGates:
-    @pytest.mark.parametrize(
-        ("gate", "expected"),
-        [
-            (at_most("mae", 40), Gate(kind="at_most", metric="mae", limit=40.0, text="mae at most 40")),
-            (at_least("r2", 0.5), Gate(kind="at_least", metric="r2", limit=0.5, text="r2 at least 0.5")),
-            (beats(), Gate(kind="beats", metric="champion", text="beats the champion")),
-            (beats("baseline"), Gate(kind="beats", metric="baseline", text="beats the baseline")),
-            (
-                fair("sex", "accuracy", 0.1),
-                Gate(
-                    kind="fair",
-                    by="sex",
-                    metric="accuracy",
-                    limit=0.1,
-                    text="accuracy differs by at most 0.1 between groups of sex",
-                ),
-            ),
-            (
-                worth(_gain, at_least=2),
-                Gate(kind="worth", metric="value_per_row", limit=2.0, per_row=_gain, text="worth at least 2 a row"),
-            ),
-            (
-                latency("20ms"),
-                Gate(kind="latency", metric="latency_p99_ms", limit=20.0, text="latency p99 at most 20ms"),
-            ),
-            (
-                latency("2s"),
-                Gate(kind="latency", metric="latency_p99_ms", limit=2000.0, text="latency p99 at most 2s"),
-            ),
-            (size("20MB"), Gate(kind="size", metric="model_bytes", limit=2e7, text="size at most 20MB")),
-        ],
-        ids=lambda value: value.text,
-    )
-    def test_each_says_which_measure_it_reads_and_its_limit(self, gate: Gate, expected: Gate) -> None:
-        assert gate == expected
-
-    def test_worth_asks_for_no_loss_by_default(self) -> None:
-        assert worth(_gain).limit == 0.0
-
-    @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**300), 10**300))
-    def test_every_finite_number_is_a_limit(self, limit: float) -> None:
-        for gate in (at_most("mae", limit), at_least("mae", limit), worth(_gain, limit)):
-            assert gate.limit == float(limit)
-            assert isinstance(gate.limit, float)
-
-    @pytest.mark.parametrize("limit", [math.nan, math.inf, -math.inf, True, "40", None, 10**400, -(10**400), 1j, [1]])
-    @pytest.mark.parametrize(
-        "gate",
-        [
-            lambda limit: at_most("mae", limit),
-            lambda limit: at_least("mae", limit),
-            lambda limit: fair("sex", "mae", limit),
-            lambda limit: worth(_gain, limit),
-        ],
-        ids=["at_most", "at_least", "fair", "worth"],
-    )
-    def test_a_limit_that_is_no_number_is_refused(self, gate: Callable[[Any], Gate], limit: Any) -> None:
-        error = _refused(lambda: gate(limit), "is not a usable number", repr(limit))
-        assert error.allowed in ("a finite number", "a finite number, at least 0")
-        assert (error.allowed == "a finite number") is (not error.what.startswith("gap"))
-
-    def test_a_gap_is_not_negative(self) -> None:
-        assert fair("sex", "mae", 0).limit == 0.0
-        error = _refused(lambda: fair("sex", "mae", -0.1), "gap is not a usable number", "-0.1")
-        assert error.allowed == "a finite number, at least 0"
-
-    @pytest.mark.parametrize("name", ["", None, 3, ["mae"], b"mae"])
-    def test_names_are_text(self, name: Any) -> None:
-        for gate in (lambda: at_most(name, 1.0), lambda: at_least(name, 1.0), lambda: fair("sex", name, 1.0)):
-            _refused(gate, "metric is not a name", repr(name), "text")
-        _refused(lambda: fair(name, "mae", 1.0), "by is not a name", repr(name), "text")
-
-    @pytest.mark.parametrize("rival", ["best", "", None])
-    def test_a_rival_is_the_champion_or_the_baseline(self, rival: Any) -> None:
-        _refused(lambda: beats(rival), "the rival in beats", repr(rival), "champion, baseline")
-
-    def test_worth_needs_a_function(self) -> None:
-        _refused(lambda: worth(3.0), "per_row in worth", "3.0", "a function of")  # type: ignore[arg-type]  # the mistake
-
-    def test_times_and_sizes_are_written_with_a_unit(self) -> None:
-        _refused(lambda: latency("fast"), "a span of time", "'fast'")
-        _refused(lambda: size("small"), "a size cannot be read", "'small'")
-
-
 class TestMonitorAndRetrain:
     def test_a_window_of_a_minute_is_the_shortest(self) -> None:
         assert Monitor(window="60s").windows_per_year == pytest.approx(365.25 * 24 * 60)
@@ -212,12 +122,43 @@ class TestMonitorAndRetrain:
         _refused(lambda: Monitor(false_alerts="never"), "a rate", "never")
         _refused(lambda: Monitor(window="weekly"), "a span", "weekly")
         _refused(lambda: Retrain(cooldown="a while"), "a span", "a while")
-        _refused(lambda: Retrain(approve="me"), "retrain.approve", "me", "auto, hand")  # type: ignore[arg-type]  # the mistake
+
+    @pytest.mark.parametrize("wrong", ["me", "hand", None, True])
+    def test_who_approves_is_nobody_or_a_person(self, wrong: Any) -> None:
+        _refused(lambda: Retrain(approve=wrong), "retrain.approve", repr(wrong), "auto, person")
 
     def test_the_defaults_are_sensible(self) -> None:
         assert per_year(Monitor().false_alerts) == 1.0
         assert duration(Retrain().cooldown).total_seconds() == 0.0
         assert (Retrain().approve, Retrain(approve="person").approve) == ("auto", "person")
+
+
+class TestServing:
+    def test_numbers_are_floats_and_spans_have_defaults(self) -> None:
+        serving = Serving(requests_per_day=500, machine_hour=1)
+        assert (serving.requests_per_day, serving.machine_hour) == (500.0, 1.0)
+        assert isinstance(serving.requests_per_day, float)
+        assert isinstance(serving.machine_hour, float)
+        assert (serving.freshness, serving.latency) == ("1d", "1s")
+        assert Serving(requests_per_day=0).requests_per_day == 0.0
+
+    @pytest.mark.parametrize("wrong", [-1, -0.1, math.nan, math.inf, "100", None, True, 10**400])
+    @pytest.mark.parametrize("name", ["requests_per_day", "machine_hour"])
+    def test_what_is_counted_or_paid_is_a_number_from_zero(self, name: str, wrong: Any) -> None:
+        given_: dict[str, Any] = {"requests_per_day": 1, name: wrong}
+        error = _refused(lambda: Serving(**given_), f"serving.{name} is not a usable number", repr(wrong))
+        assert error.allowed == "a finite number, at least 0"
+
+    @pytest.mark.parametrize("name", ["freshness", "latency"])
+    def test_freshness_and_latency_are_spans(self, name: str) -> None:
+        said: dict[str, Any] = {"requests_per_day": 1, name: "soon"}
+        _refused(lambda: Serving(**said), "a span of time", "'soon'")
+        said[name] = "20ms"
+        assert getattr(Serving(**said), name) == "20ms"
+
+    def test_how_many_requests_there_are_has_to_be_said(self) -> None:
+        with pytest.raises(TypeError, match="requests_per_day"):
+            Serving()  # type: ignore[call-arg]  # the mistake
 
 
 class TestProject:
@@ -306,6 +247,41 @@ class TestProject:
     def test_gates_that_are_no_list_are_refused(self, wrong: Any) -> None:
         _refused(lambda: _project(gates=wrong), "gates is not a list", repr(wrong), "fc.beats")
 
+    @pytest.mark.parametrize("name", ["protected", "checks"])
+    def test_names_of_columns_and_checks_are_some_and_each_once(self, name: str) -> None:
+        assert getattr(_project(), name) == ()
+        assert getattr(_project(**{name: "sex"}), name) == ("sex",)
+        assert getattr(_project(**{name: ["sex", "age", "sex"]}), name) == ("sex", "age")
+
+    @pytest.mark.parametrize("name", ["protected", "checks"])
+    @pytest.mark.parametrize("wrong", [3, None, [None], ["sex", 3], [""], {"sex"}])
+    def test_other_things_are_no_columns_or_checks(self, name: str, wrong: Any) -> None:
+        _refused(lambda: _project(**{name: wrong}), f"{name} is not a name", None, "text")
+
+    def test_protected_columns_need_be_no_features(self) -> None:
+        project = _project(protected=["sex"], gates=[fair("age", "mae", 1), at_most("mae", 1, by=("sex", "area"))])
+        assert project.groups == ("sex", "age", "area")
+        assert _project().groups == ()
+
+    @pytest.mark.parametrize("name", ["currency", "purpose", "limits"])
+    @pytest.mark.parametrize("wrong", [None, 3, ["EUR"], b"EUR"])
+    def test_what_the_model_card_says_is_text(self, name: str, wrong: Any) -> None:
+        _refused(lambda: _project(**{name: wrong}), f"{name} is not a name", repr(wrong), "text")
+        assert getattr(_project(**{name: "for nurses"}), name) == "for nurses"
+        assert getattr(_project(), name) == ""
+
+    @pytest.mark.parametrize("wrong", [{}, 500, "batch", Retrain(), Serving])
+    def test_serving_is_made_with_its_own_function(self, wrong: Any) -> None:
+        _refused(lambda: _project(serving=wrong), "serving is of the wrong type", repr(wrong), "fc.Serving(")
+        serving = Serving(requests_per_day=10)
+        assert _project(serving=serving).serving is serving
+        assert _project().serving is None
+
+    @pytest.mark.parametrize("wrong", ["hand", "me", "", None, True, ["person"]])
+    def test_a_project_is_approved_by_itself_or_by_a_person(self, wrong: Any) -> None:
+        _refused(lambda: _project(approve=wrong), "approve is not one of", repr(wrong), "auto, person")
+        assert (_project().approve, _project(approve="person").approve) == ("auto", "person")
+
     @pytest.mark.parametrize("odd", ["mae < 40", None, beats])
     def test_another_thing_among_the_gates_is_refused(self, odd: Any) -> None:
         _refused(lambda: _project(gates=[beats(), odd]), "an unknown gate", repr(odd), "at_most, at_least")
@@ -347,16 +323,10 @@ class TestProject:
 
 @pytest.mark.parametrize(
     "value",
-    [Table("a.csv"), Inputs(), at_most("mae", 1.0), Monitor(), Retrain(), _project()],
+    [Table("a.csv"), Inputs(), at_most("mae", 1.0), Monitor(), Retrain(), Serving(requests_per_day=1), _project()],
     ids=lambda value: type(value).__name__,
 )
 def test_what_is_declared_stays_as_declared(value: Any) -> None:
     for field in fields(value):
         with pytest.raises(FrozenInstanceError):
             setattr(value, field.name, None)
-
-
-def test_the_gates_a_user_can_make_are_all_there_are() -> None:
-    made = {at_most("a", 1).kind, at_least("a", 1).kind, beats().kind, fair("a", "b", 1).kind}
-    made |= {worth(_gain).kind, latency("1s").kind, size("1B").kind}
-    assert made == set(declared.GateKind.__args__)  # type: ignore[attr-defined]  # Literal keeps its values there

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fullcircle.cli import evaluation
 from fullcircle.cli.door import Json, ModelOrPath, ProjectPath, Workspace, door, listening, settings_of, show
 from fullcircle.cli.features import features
 
@@ -107,18 +108,9 @@ def train(project: ProjectPath, sets: Set = None, workspace: Workspace = None, a
             raise typer.Exit(1)
 
 
-@app.command()
-def evaluate(project: ProjectPath, run_id: Run = None, workspace: Workspace = None, as_json: Json = False) -> None:
-    """Report again on a run, with the gates of today."""
-    with door(as_json):
-        from fullcircle.cli import text
-        from fullcircle.flows.evaluate import evaluate as flow
-
-        with listening(as_json) as progress:
-            report = flow(project, run=run_id, settings=settings_of(workspace), progress=progress)
-        show(report, as_json, text.report)
-        if not report.passed:
-            raise typer.Exit(1)
+app.command()(evaluation.evaluate)
+app.command()(evaluation.compare)
+app.command()(evaluation.card)
 
 
 @app.command()
@@ -138,6 +130,25 @@ def package(
         with listening(as_json) as progress:
             packaged = flow(project, run=run_id, settings=settings, progress=progress)
         show(packaged, as_json, text.packaged)
+
+
+@app.command()
+def approve(
+    project: ModelOrPath,
+    reason: Annotated[str, typer.Option("--reason", help="Why, as written in the ledger.", show_default=False)],
+    version: Annotated[
+        int | None, typer.Option("--version", help="Default: the latest that waits.", show_default=False)
+    ] = None,
+    workspace: Workspace = None,
+    as_json: Json = False,
+) -> None:
+    """Approve a version that waits for a person; promoting it is the next step."""
+    with door(as_json):
+        from fullcircle.cli import text
+        from fullcircle.flows.promote import approve as flow
+
+        approval = flow(project, version=version, reason=reason, settings=settings_of(workspace))
+        show(approval, as_json, text.approval)
 
 
 @app.command()

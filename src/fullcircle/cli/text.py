@@ -104,6 +104,14 @@ def decision(found: Decision) -> RenderableType:
     return Group(head, Text(found.reason))
 
 
+def approval(found: Any) -> RenderableType:
+    """Who approved what, and what to do next."""
+    head = Text(
+        f"approved: {found.model} version {found.version}, by {found.actor} (fact {found.seq})", style="green"
+    )
+    return Group(head, Text(found.reason), Text(f"next: fullcircle promote {found.model} --version {found.version}"))
+
+
 def window(found: Window) -> RenderableType:
     """A window and its alarms."""
     verdicts = ", ".join(f"{count} {status}" for status, count in found.verdicts)
@@ -220,7 +228,7 @@ def status(found: Any) -> RenderableType:
         (
             model.name,
             model.champion,
-            ", ".join(str(number) for number in model.versions),
+            ", ".join(f"{number}{' (waits)' if number in model.waiting else ''}" for number in model.versions),
             model.url or "not deployed",
             model.last_window,
             model.last_decision,
@@ -244,6 +252,8 @@ def why(found: Any) -> RenderableType:
         ("row", inputs),
         *((f"features of {one.table}", _origin(one)) for one in found.features),
         ("outcome", outcome),
+        *(("reason", reason) for reason in found.reasons),
+        *([("reasons", f"none: {found.reasons_note}")] if found.reasons_note else []),
         ("version", f"{prediction.model} {prediction.version}"),
         ("bundle", found.bundle),
         ("proof", f"{found.proof.golden_rows} golden rows, same bits: {found.proof.same_bits}, {found.proof.python}"),
@@ -251,7 +261,7 @@ def why(found: Any) -> RenderableType:
         *(("gate", f"{'passed' if g.passed else 'FAILED'}: {g.gate}: {g.reason}") for g in found.report.gates),
         *(
             (fact.kind, f"fact {fact.seq} by {fact.actor} at {fact.time[:19]}: {fact.body.get('reason', '')}")
-            for fact in found.decisions
+            for fact in (*found.approvals, *found.decisions)
         ),
         ("snapshot", f"{found.snapshot.digest} ({found.snapshot.rows} rows from {found.snapshot.source})"),
     ]

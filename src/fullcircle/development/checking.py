@@ -105,6 +105,16 @@ def _check_labelled(labels: Any, name: str) -> None:
         )
 
 
+def told_task(labels: Any, name: str = "label") -> Task:
+    """The task that labels (n values) tell: two whole numbers, text and booleans are classes, other numbers are not.
+
+    Raises DataUnfit for labels that are neither.
+    """
+    import pandas as pd
+
+    return _told(pd.Series(labels), name)
+
+
 def _told(labels: Any, name: str) -> Task:
     kind = kind_of(labels)
     if kind in ("text", "category", "boolean"):

@@ -122,6 +122,57 @@ def heat(title: str, cells: Sequence[tuple[str, str, int]], *, x_title: str, y_t
     return _chart(title, {"data": {"values": values}, "layer": [rect, text]}, height={"step": 30})
 
 
+def line(
+    title: str, x: ArrayLike, y: ArrayLike, *, x_title: str, y_title: str, beside: Sequence[tuple[float, float]] = ()
+) -> Chart:
+    """A line through points in their order (give at most a few hundred), and a gray one ``beside`` it."""
+    encoding = {"x": _axis("x", x_title), "y": _axis("y", y_title)}
+    pairs = zip(np.asarray(x, dtype=float).tolist(), np.asarray(y, dtype=float).tolist(), strict=True)
+    points = [{"x": _round(a), "y": _round(b), "n": place} for place, (a, b) in enumerate(pairs)]
+    layers: list[tuple[list[dict[str, float]], dict[str, Any]]] = [(points, {"tooltip": True})]
+    if beside:
+        gray = [{"x": a, "y": b, "n": place} for place, (a, b) in enumerate(beside)]
+        layers.insert(0, (gray, {"color": "gray"}))
+    order = {"field": "n", "type": "quantitative"}
+    return _chart(
+        title,
+        {
+            "layer": [
+                {
+                    "data": {"values": values},
+                    "mark": {"type": "line", **look},
+                    "encoding": {**encoding, "order": order},
+                }
+                for values, look in layers
+            ]
+        },
+    )
+
+
+def dots(title: str, x: ArrayLike, y: ArrayLike, *, x_title: str, y_title: str, seed: int = 0) -> Chart:
+    """Points beside the line y = 0; a seeded sample of at most 400."""
+    xs, ys = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    if len(xs) > POINTS:
+        picked = np.sort(np.random.default_rng(seed).choice(len(xs), POINTS, replace=False))
+        xs, ys = xs[picked], ys[picked]
+    values = [{"x": _round(a), "y": _round(b)} for a, b in zip(xs.tolist(), ys.tolist(), strict=True)]
+    mark = {"type": "point", "opacity": 0.5, "tooltip": True}
+    places = {"x": {**_axis("x", x_title), "scale": {"zero": False}}, "y": _axis("y", y_title)}
+    return _chart(
+        title,
+        {
+            "layer": [
+                {
+                    "data": {"values": [{"y": 0}]},
+                    "mark": {"type": "rule", "color": "gray"},
+                    "encoding": {"y": places["y"]},
+                },
+                {"data": {"values": values}, "mark": mark, "encoding": places},
+            ]
+        },
+    )
+
+
 def _chart(title: str, spec: Mapping[str, Any], height: object = 260) -> Chart:
     return Chart(title=title, spec={"$schema": _SCHEMA, "width": "container", "height": height, **spec})
 

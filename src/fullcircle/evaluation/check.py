@@ -3,7 +3,8 @@
 A check is a class without arguments, registered in the entry-point group ``fullcircle.checks``. One instance is
 made for each evaluation and used by one thread. It owns nothing of the subject: it must not change its arrays
 or its frame. It may be slow but must be bounded, and says in its finding when it looked at a sample. With
-the same subject it gives the same measures (timings apart: their unit is "ms"). It may raise anything: the
+the same subject it gives the same measures (what is measured of the machine apart: units
+"ms", "rows a second", "MB"). It may raise anything: the
 evaluation turns that into a finding of severity bad, and every gate that needs its measures says no.
 ``fullcircle.testing.checks.CheckSuite`` tests all of this.
 """
@@ -21,7 +22,6 @@ from fullcircle.errors import DataUnfit, PredictionInvalid
 from fullcircle.types.contract import Column, Value
 from fullcircle.types.gates import Gate
 from fullcircle.types.prediction import Prediction
-from fullcircle.types.progress import Progress, Silent
 from fullcircle.types.project import Serving
 from fullcircle.types.report import Finding
 
@@ -95,7 +95,6 @@ class Subject:
     score_one: Callable[[Mapping[str, Any]], object] | None = None
     train: Training | None = None
     model_bytes: int | None = None
-    progress: Progress = field(default_factory=Silent)
 
     @property
     def rows(self) -> int:

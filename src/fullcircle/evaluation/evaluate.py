@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fullcircle import registry
 from fullcircle.errors import FullcircleError, PluginBroken
+from fullcircle.evaluation import serving
 from fullcircle.evaluation.check import Check, Skipped, Subject
 from fullcircle.evaluation.gates import decide
 from fullcircle.types.gates import Gate
@@ -43,14 +45,11 @@ def evaluate(
             findings.append(answer)
     (progress or Silent()).advance(len(ordered), len(ordered))
     report = Report(subject=subject.model, findings=tuple(findings), rows=subject.rows, notes=tuple(notes))
+    if subject.serving is not None:
+        sheet = serving.sheet(report, subject.serving, currency=subject.currency)
+        report = replace(report, findings=(*report.findings, sheet))
     champion = subject.champion is not None if has_champion is None else has_champion
-    return Report(
-        subject=report.subject,
-        findings=report.findings,
-        gates=decide(gates, report, has_champion=champion),
-        rows=report.rows,
-        notes=report.notes,
-    )
+    return replace(report, gates=decide(gates, report, has_champion=champion))
 
 
 def _load(name: str) -> Check:

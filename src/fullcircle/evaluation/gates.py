@@ -1,27 +1,34 @@
 """Gates: what must hold before a version may be promoted. They fail closed.
 
-A gate reads measures of a report by name. A missing measure, a value that is None or NaN, a missing bound, or
-fewer than 30 rows is a no, and the reason says so with the figures.
+A gate reads measures of a report by name and decides on an end of their 95 % interval, not on the value. A missing
+measure, a value or end that is None or NaN, or fewer than 30 rows is a no, and the reason says so with the figures.
+With ``by`` every group of these columns must hold, the smallest ones too.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 
 from fullcircle import registry
 from fullcircle.errors import ColumnMissing, ProjectInvalid
 from fullcircle.evaluation import groups, metrics, words
 from fullcircle.evaluation.metrics import Task
+from fullcircle.evaluation.sides import BEYOND
 from fullcircle.types.gates import Gate
 from fullcircle.types.report import GateVerdict, Measure, Report
 
 FEWEST_ROWS = 30
+_NAMED = 3
+# Counted or timed, not drawn: they need no rows, and a check that gives no interval has measured them outright.
+_OUTRIGHT = ("latency", "size")
 
 
 def decide(gates: Sequence[Gate], report: Report, *, has_champion: bool) -> tuple[GateVerdict, ...]:
     """Every gate's answer, in order. ``has_champion`` says whom "beats the champion" means."""
-    return tuple(_decide(gate, report, has_champion) for gate in gates)
+    columns = _columns(gates, report)
+    return tuple(_decide(gate, report, has_champion, columns) for gate in gates)
 
 
 def refuse_unknown(
@@ -29,15 +36,10 @@ def refuse_unknown(
 ) -> None:
     """Refuse, before any training, gates that could never be decided.
 
-    Raises ProjectInvalid for a metric that the task does not have, or a direction that makes no sense, ColumnMissing
-    for groups by a column that is not in the data.
+    Raises ProjectInvalid for a metric that the task does not have, a direction that makes no sense, or two answers
+    to one question, ColumnMissing for groups by a column that is not in the data.
     """
-    if sum(gate.kind == "worth" for gate in gates) > 1:
-        raise ProjectInvalid(
-            "there are two worth gates, so what a row is worth has two answers",
-            allowed="one fc.worth(...)",
-            next_step="add both values up in one function",
-        )
+    _refuse_twice(gates)
     for gate in gates:
         absent = [name for name in gate.by if name not in columns]
         if absent:
@@ -49,25 +51,52 @@ def refuse_unknown(
             )
         if gate.kind in ("at_most", "at_least", "fair"):
             _refuse_metric(gate, task, classes)
+        if gate.matrix is not None and task != "classification":
+            raise ProjectInvalid(
+                "matrix in worth(...) is for classes, and the label is a number",
+                received=repr(dict(gate.matrix)),
+                allowed="fc.worth(per_row=function of (actual, predicted))",
+                next_step="say what an answer is worth as a function",
+            )
+
+
+def _refuse_twice(gates: Sequence[Gate]) -> None:
+    if sum(gate.kind == "worth" for gate in gates) > 1:
+        raise ProjectInvalid(
+            "there are two worth gates, so what a row is worth has two answers",
+            allowed="one fc.worth(...)",
+            next_step="add both values up in one function",
+        )
+    fair = [gate for gate in gates if gate.kind == "fair"]
+    for gate in fair:
+        others = [one for one in fair if (one.by, one.metric) == (gate.by, gate.metric)]
+        if any(set(one.without) != set(gate.without) for one in others):
+            raise ProjectInvalid(
+                f"two gates compare {gate.metric} between groups of {' and '.join(gate.by)} without different ones",
+                received="; ".join(", ".join(one.without) or "all groups" for one in others),
+                allowed="one without=[...] for each metric and columns",
+                next_step="mend the project file",
+            )
 
 
 def _refuse_metric(gate: Gate, task: Task, classes: int | None) -> None:
-    others = () if gate.kind == "fair" else _of_checks()
-    if gate.metric in others:
-        return
-    named = metrics.METRICS.get(gate.metric)
-    if named is None or named.task != task:
+    known = {metric.name: metric for metric in metrics.of_task(task)}
+    named = known.get(gate.metric)
+    if named is None:
+        others = _beyond(gate, task)
+        if gate.metric in others:
+            return
         raise ProjectInvalid(
-            f"the gate {gate.text!r} names a metric that {task} does not have",
+            f"the gate {gate.text!r} names a metric that {task} does not have" + (" in groups" if gate.by else ""),
             received=repr(gate.metric),
-            allowed=", ".join([*(metric.name for metric in metrics.of_task(task)), *others]),
+            allowed=", ".join([*known, *others]),
             next_step="choose one of these in the project file",
         )
     if named.binary and classes is not None and classes != 2:
         raise ProjectInvalid(
             f"the gate {gate.text!r} names a metric of two classes",
             received=f"{classes} classes",
-            allowed=", ".join(metric.name for metric in metrics.of_task(task) if not metric.binary),
+            allowed=", ".join(metric.name for metric in known.values() if not metric.binary),
             next_step="choose one of these in the project file",
         )
     if (gate.kind == "at_most" and named.better == "higher") or (gate.kind == "at_least" and named.better == "lower"):
@@ -80,70 +109,162 @@ def _refuse_metric(gate: Gate, task: Task, classes: int | None) -> None:
         )
 
 
-def _of_checks() -> tuple[str, ...]:
-    """What the registered checks measure for all rows beyond the table of metrics."""
+def _beyond(gate: Gate, task: Task) -> tuple[str, ...]:
+    """What this gate may name beyond the table of metrics: what checks measure, which they do for all rows only."""
+    if gate.kind == "fair":
+        return BEYOND[task]
+    if gate.by:
+        return ()
     found = (getattr(registry.find("checks", name), "measures", ()) for name in registry.names("checks"))
     return tuple(measure for measures in found for measure in measures)
 
 
-def _decide(gate: Gate, report: Report, has_champion: bool) -> GateVerdict:
-    if gate.kind == "beats":
-        return _beats(gate, report, has_champion)
-    name = groups.gap_name(gate.by, gate.metric) if gate.kind == "fair" else gate.metric
-    measure = report.measure(name)
-    doubt = _doubt(name, measure, report, counts_rows=gate.kind not in ("latency", "size"))
-    if doubt or measure is None or measure.value is None:
-        return GateVerdict(gate=gate.text, passed=False, reason=doubt)
-    named = metrics.METRICS.get(gate.metric)
-    if gate.kind == "at_most" and named is not None and named.better == "zero":
-        # Too low is as far from zero as too high.
-        passed, bound = abs(measure.value) <= gate.limit, "from zero at most"
-    elif gate.kind in ("at_least", "worth"):
-        passed, bound = measure.value >= gate.limit, "at least"
+def _decide(gate: Gate, report: Report, has_champion: bool, columns: Collection[str]) -> GateVerdict:
+    name, instead = _name(gate, has_champion)
+    if gate.kind != "fair" and gate.by:
+        passed, reason = _every_group(gate, name, report, columns)
     else:
-        passed, bound = measure.value <= gate.limit, "at most"
-    return GateVerdict(
-        gate=gate.text,
-        passed=passed,
-        reason=f"{name} is {words.span(measure)}{_on(measure)}; allowed: {bound} {words.number(gate.limit)}",
-    )
+        passed, reason = _one(gate, name, report.measure(name), report)
+    return GateVerdict(gate=gate.text, passed=passed, reason=reason + instead)
 
 
-def _beats(gate: Gate, report: Report, has_champion: bool) -> GateVerdict:
+def _name(gate: Gate, has_champion: bool) -> tuple[str, str]:
+    """The name of the measure that decides, and what to add to the reason."""
+    if gate.kind == "fair":
+        return groups.gap_name(gate.by, gate.metric), ""
+    if gate.kind != "beats":
+        return gate.metric, ""
     rival = "champion" if gate.metric == "champion" and has_champion else "baseline"
-    measure = report.measure("improvement", rival)
     instead = "; there is no champion yet, so the rival is the baseline" if gate.metric != rival else ""
-    doubt = _doubt(f"improvement over the {rival}", measure, report, counts_rows=True)
-    if not doubt and measure is not None and (measure.low is None or not math.isfinite(measure.low)):
-        doubt = f"the improvement over the {rival} is {words.number(measure.value)} and has no interval to decide on"
-    if doubt or measure is None or measure.low is None:
-        return GateVerdict(gate=gate.text, passed=False, reason=doubt + instead)
-    passed = measure.low > 0.0
-    verdict = "beyond chance" if passed else "not beyond chance: the low end must be above 0"
-    if measure.high is not None and measure.high < 0.0:
-        verdict = f"worse than the {rival} beyond chance"
-    return GateVerdict(
-        gate=gate.text,
-        passed=passed,
-        reason=f"improvement over the {rival} is {words.span(measure)}{_on(measure)}, {verdict}{instead}",
-    )
+    return f"improvement_over_{rival}", instead
 
 
-def _doubt(name: str, measure: Measure | None, report: Report, *, counts_rows: bool) -> str:
-    """Why this measure cannot be decided on, or ""."""
+def _one(gate: Gate, name: str, measure: Measure | None, report: Report) -> tuple[bool, str]:
+    """Whether one measure keeps the gate, and the reason with its figures."""
     if measure is None:
-        broken = [finding for finding in report.findings if finding.severity == "bad" and not finding.measures]
-        return f"{name} is not in the report" + "".join(f"; {finding.text}" for finding in broken)
-    if not measure.usable:
-        return f"{name} is unknown" + (f": {measure.method}" if measure.method else "")
-    rows = measure.n or report.rows
-    if counts_rows and rows < FEWEST_ROWS:
-        return (
-            f"{name} is {words.number(measure.value)} on only {words.rows(rows)}; "
-            f"at least {FEWEST_ROWS} are needed to decide"
-        )
-    return ""
+        return False, f"{_called(name)} is not in the report{_causes(report)}"
+    told = f"{_called(name)} for {measure.group}" if measure.group else _called(name)
+    value = measure.value
+    if value is None or not math.isfinite(value):
+        return False, f"{told} is unknown" + (f": {measure.method}" if measure.method else "")
+    rows = measure.n if measure.group else measure.n or report.rows
+    if gate.kind not in _OUTRIGHT and rows < FEWEST_ROWS:
+        few = f"only {words.rows(rows)}" if rows else "an unknown number of rows"
+        return False, f"{told} is {words.number(value)} on {few}; at least {FEWEST_ROWS} are needed to decide"
+    low, high = _ends(gate, measure, value)
+    if low is None or high is None:
+        return False, f"{told} is {words.number(value)} and has no interval to decide on: its check has to give one"
+    return _judged(gate, measure, f"{told} is {_span(measure)}", (value, low, high))
 
 
-def _on(measure: Measure) -> str:
-    return f" on {words.rows(measure.n)}" if measure.n else ""
+def _called(name: str) -> str:
+    """A measure in words where its name is none."""
+    return name.replace("improvement_over_", "improvement over the ")
+
+
+def _ends(gate: Gate, measure: Measure, value: float) -> tuple[float | None, float | None]:
+    """The lowest and the highest that the measure may truly be, None where it is not known."""
+    if gate.kind in _OUTRIGHT and measure.low is None and measure.high is None:
+        return value, value
+    if not _finite(measure.low) or not _finite(measure.high):
+        return None, None
+    known = (value, measure.low, measure.high)  # a skewed interval need not hold the value: the worst of all counts
+    return min(end for end in known if end is not None), max(end for end in known if end is not None)
+
+
+def _judged(gate: Gate, measure: Measure, told: str, found: tuple[float, float, float]) -> tuple[bool, str]:
+    value, low, high = found
+    exact = low == high
+    limit = words.number(gate.limit)
+    if gate.kind == "beats":
+        kept, passed, must = value > -gate.margin, low > -gate.margin, f"above {words.number(-gate.margin or 0.0)}"
+        end = "its lower end"
+    elif gate.kind == "at_most" and (measure.better == "zero" or gate.metric in _around_zero()):
+        # Too low is as far from zero as too high.
+        kept, passed = abs(value) <= gate.limit, max(abs(low), abs(high)) <= gate.limit
+        end, must = "both ends", f"at most {limit} from zero"
+    elif gate.kind in ("at_least", "worth"):
+        kept, passed, must, end = value >= gate.limit, low >= gate.limit, f"at least {limit}", "its lower end"
+    else:
+        kept, passed, must, end = value <= gate.limit, high <= gate.limit, f"at most {limit}", "its upper end"
+    on = f" on {words.rows(measure.n)}" if measure.n and gate.kind not in _OUTRIGHT else ""
+    chance = "beyond chance" if low > 0.0 else "worse beyond chance" if high < 0.0 else "not beyond chance"
+    on += f", {chance}" if gate.kind == "beats" else ""
+    reason = f"{told}{on}; {'it' if exact else end} must be {must}"
+    if kept and not passed:
+        reason += "; the value keeps the limit but its interval does not: more rows would tell"
+    return passed, reason
+
+
+def _every_group(gate: Gate, name: str, report: Report, columns: Collection[str]) -> tuple[bool, str]:
+    """Whether every group in the report keeps the gate; the reason names those that do not."""
+    said = " and ".join(gate.by)
+    found = [
+        measure
+        for finding in report.findings
+        for measure in finding.measures
+        if measure.name == name and _belongs(measure.group, gate.by, columns)
+    ]
+    if not found:
+        return False, f"{_called(name)} for groups of {said} is not in the report{_causes(report)}"
+    answers = [(measure, *_one(gate, name, measure, report)) for measure in found]
+    failed = dict.fromkeys(reason for _, passed, reason in answers if not passed)
+    if failed:
+        more = f"; and {len(failed) - _NAMED} more groups" if len(failed) > _NAMED else ""
+        return False, "; ".join(list(failed)[:_NAMED]) + more + _way_out(answers)
+    worst = min(answers, key=lambda answer: _room(gate, answer[0]))
+    return True, f"all {len(dict.fromkeys(m.group for m in found))} groups of {said}; the closest: {worst[2]}"
+
+
+def _way_out(answers: Iterable[tuple[Measure, bool, str]]) -> str:
+    """How to do without groups that are too small to judge, where one failed for it."""
+    if not any(measure.n < FEWEST_ROWS for measure, passed, _ in answers if not passed):
+        return ""
+    return "; to do without a small group, join it to others: make a coarser column in prepare and name it in by"
+
+
+def _room(gate: Gate, measure: Measure) -> float:
+    """How far a measure with both ends is from failing."""
+    low, high = measure.low or 0.0, measure.high or 0.0
+    if gate.kind == "beats":
+        return low + gate.margin
+    if gate.kind == "at_least":
+        return low - gate.limit
+    return gate.limit - (max(abs(low), abs(high)) if gate.metric in _around_zero() else high)
+
+
+def _belongs(group: str, by: Sequence[str], columns: Collection[str]) -> bool:
+    """Whether a group's name is one of exactly these columns: ``sex=f, race=b`` is none of ``sex`` alone."""
+    known = "|".join(re.escape(name) for name in sorted(columns, key=len, reverse=True))
+    # A value may hold commas and equal signs itself, so only known columns count.
+    starts = re.finditer(rf"(?:^|, )({known})=", group)
+    return [start.group(1) for start in starts] == list(by)
+
+
+def _columns(gates: Sequence[Gate], report: Report) -> frozenset[str]:
+    """The columns by which the report has groups: of gates, protected ones, and those with groups of their own."""
+    named = {name for gate in gates for name in gate.by}
+    named |= set(report.about.protected) if report.about is not None else set()
+    grouped = {measure.group for finding in report.findings for measure in finding.measures if "=" in measure.group}
+    return frozenset(named | {group.partition("=")[0] for group in grouped})
+
+
+def _around_zero() -> frozenset[str]:
+    both = (*metrics.of_task("regression"), *metrics.of_task("classification"))
+    return frozenset(metric.name for metric in both if metric.better == "zero")
+
+
+def _causes(report: Report) -> str:
+    """What checks that failed say: one of them may be why a measure is missing."""
+    broken = [finding for finding in report.findings if finding.severity == "bad" and not finding.measures]
+    return "".join(f"; {finding.text}" for finding in broken)
+
+
+def _span(measure: Measure) -> str:
+    if measure.low == measure.high == measure.value:
+        return f"{words.number(measure.value)} {measure.unit}".strip()
+    return words.span(measure)
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

@@ -1,128 +1,64 @@
-"""The table of metrics, each with its interval, its trivial baseline and its paired difference to a rival.
+"""The table of metrics. Definitions are scikit-learn's, with and without weights (a test compares them).
 
-Definitions are scikit-learn's (a test compares them). Labels are compared as codes: positions in ``classes``,
-followed by labels that the model does not know, so strings, numbers and booleans are treated alike.
+What scikit-learn answers with a number and a warning where a metric is not defined (no row of a class, nothing
+predicted positive) is not defined here. docs/checks/quality.md has every formula and the source of its interval.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fullcircle.errors import ProjectInvalid
-from fullcircle.evaluation.check import Subject
-from fullcircle.stats import intervals
-from fullcircle.types.contract import Value
+from fullcircle.evaluation import procedures
+from fullcircle.evaluation.answers import (
+    Answers,
+    Array,
+    Task,
+    answers,
+    champion_answers,
+    own,
+    trivial,
+    trivial_answers,
+)
+from fullcircle.evaluation.measuring import (
+    Estimate,
+    Metric,
+    as_measure,
+    estimate,
+    finite,
+    improvement,
+    measure,
+)
+from fullcircle.stats import influence, ranking
+from fullcircle.stats.influence import Figure
 from fullcircle.types.gates import Gate
-from fullcircle.types.report import Measure
+from fullcircle.types.report import Better
 
-Array = NDArray[Any]
-Task = Literal["regression", "classification"]
-# Beyond this many rows an interval hardly depends on the number of draws, and each draw is costly.
-MANY_ROWS = 50_000
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Answers on n rows beside the truth. Labels are codes; ``probabilities`` is n x ``known``, or None.
-
-    ``weights`` are None where every row counts once.
-    """
-
-    actual: Array
-    predicted: Array
-    probabilities: Array | None = None
-    known: int = 0
-    labels: int = 0
-    weights: Array | None = None
-
-    @property
-    def rows(self) -> int:
-        """The number of rows."""
-        return len(self.actual)
-
-    def at(self, rows: Array) -> Answers:
-        """The same for a selection of rows (positions, repeated ones allowed)."""
-        probabilities = None if self.probabilities is None else self.probabilities[rows]
-        weights = None if self.weights is None else self.weights[rows]
-        return Answers(self.actual[rows], self.predicted[rows], probabilities, self.known, self.labels, weights)
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric. ``unit`` "label" stands for the label's own unit.
-
-    ``per_row`` gives n values whose mean the metric is, where it is a mean. ``of`` gives NaN where the metric
-    is not defined (one class only, a constant label).
-    """
-
-    name: str
-    task: Task
-    better: Literal["higher", "lower", "zero"]
-    unit: str
-    of: Callable[[Answers], float]
-    per_row: Callable[[Answers], Array] | None = None
-    probabilities: bool = False
-    binary: bool = False
-
-    @property
-    def greater_is_better(self) -> bool:
-        """True for accuracy and its kind, False for errors (a bias is best at zero)."""
-        return self.better == "higher"
-
-    def merit(self, value: float) -> float:
-        """The value turned so that more is better."""
-        return {"higher": value, "lower": -value, "zero": -abs(value)}[self.better]
-
-    def applies(self, answers: Answers) -> bool:
-        """Whether these answers hold what the metric needs."""
-        return not (self.probabilities and answers.probabilities is None) and not (self.binary and answers.known != 2)
-
-
-def answers(
-    task: Task,
-    actual: Array,
-    predicted: Array,
-    probabilities: Array | None = None,
-    classes: Sequence[Value] = (),
-    weights: Array | None = None,
-) -> Answers:
-    """Put answers beside the truth. For classification labels become codes."""
-    if task == "regression":
-        return Answers(np.asarray(actual, dtype=float), np.asarray(predicted, dtype=float), weights=weights)
-    codes: dict[Any, int] = {value: position for position, value in enumerate(classes)}
-    coded = [
-        np.fromiter((codes.setdefault(value, len(codes)) for value in np.asarray(labels).tolist()), dtype=np.intp)
-        for labels in (actual, predicted)
-    ]
-    shares = None if probabilities is None else np.asarray(probabilities, dtype=float)
-    return Answers(coded[0], coded[1], shares, len(classes), len(codes), weights)
-
-
-def own(subject: Subject) -> Answers:
-    """The subject's own answers beside the truth."""
-    return answers(
-        subject.task, subject.actual, subject.predicted, subject.probabilities, subject.classes, subject.weights
-    )
-
-
-def trivial_answers(subject: Subject) -> Answers:
-    """The trivial model's answers beside the truth."""
-    shares = subject.baseline_probabilities
-    return answers(subject.task, subject.actual, subject.baseline, shares, subject.classes, subject.weights)
-
-
-def champion_answers(subject: Subject) -> Answers | None:
-    """The champion's answers beside the truth, holes included (``champion_answered``); None without a champion."""
-    if subject.champion is None:
-        return None
-    shares = subject.champion_probabilities
-    return answers(subject.task, subject.actual, subject.champion, shares, subject.classes, subject.weights)
+__all__ = [
+    "METRICS",
+    "Answers",
+    "Array",
+    "Estimate",
+    "Metric",
+    "Task",
+    "answers",
+    "as_measure",
+    "champion_answers",
+    "estimate",
+    "find",
+    "finite",
+    "improvement",
+    "main_metric",
+    "measure",
+    "of_task",
+    "own",
+    "trivial",
+    "trivial_answers",
+]
 
 
 def _errors(a: Answers) -> Array:
@@ -133,84 +69,238 @@ def _absolute(a: Answers) -> Array:
     return np.abs(_errors(a))
 
 
-def _rmse(a: Answers) -> float:
-    return math.sqrt(float(np.mean(_errors(a) ** 2)))
-
-
-def _r2(a: Answers) -> float:
-    total = float(np.sum((a.actual - np.mean(a.actual)) ** 2))
-    return 1.0 - float(np.sum(_errors(a) ** 2)) / total if total > 0.0 else math.nan
-
-
 def _hits(a: Answers) -> Array:
     return np.asarray(a.actual == a.predicted, dtype=float)
 
 
-def _balanced(a: Answers) -> float:
-    """The mean recall over the classes that occur."""
-    occurring = np.bincount(a.actual, minlength=a.labels)
-    found = np.bincount(a.actual[a.actual == a.predicted], minlength=a.labels)
-    return float(np.mean(found[occurring > 0] / occurring[occurring > 0]))
-
-
-def _f1(a: Answers) -> float:
-    """The mean F1 over the classes that occur or are predicted."""
-    found = np.bincount(a.actual[a.actual == a.predicted], minlength=a.labels)
-    seen = np.bincount(a.actual, minlength=a.labels) + np.bincount(a.predicted, minlength=a.labels)
-    return float(np.mean(2.0 * found[seen > 0] / seen[seen > 0]))
+def _given(a: Answers) -> Array:
+    """The probability given to what happened; a class that the model does not know had none."""
+    if a.probabilities is None:
+        return np.full(a.rows, math.nan)
+    if a.labels == a.known:
+        return np.asarray(a.probabilities[np.arange(a.rows), a.actual])
+    known = a.actual < a.known
+    return np.asarray(np.where(known, a.probabilities[np.arange(a.rows), np.where(known, a.actual, 0)], 0.0))
 
 
 def _surprise(a: Answers) -> Array:
-    """-ln of the probability given to what happened; a class the model does not know had none."""
+    return np.asarray(-np.log(np.clip(_given(a), np.finfo(float).eps, 1.0)))
+
+
+def _brier(a: Answers) -> Array:
+    """The squared distance of the probabilities from what happened: the positive class's of two, else the sum."""
     if a.probabilities is None:
-        return np.full(len(a.actual), math.nan)
-    given = np.zeros(len(a.actual))
-    known = a.actual < a.known
-    given[known] = a.probabilities[known, a.actual[known]]
-    return -np.log(np.clip(given, np.finfo(float).eps, 1.0))
+        return np.full(a.rows, math.nan)
+    if a.known == 2 and not a.strange():
+        return np.asarray((a.probabilities[:, 1] - (a.actual == 1)) ** 2)
+    whole = 1.0 - 2.0 * _given(a) + np.einsum("ij,ij->i", a.probabilities, a.probabilities)
+    return np.asarray(whole / 2.0 if a.known == 2 else whole)
 
 
-def _auc(a: Answers) -> float:
-    """The share of pairs put in the right order, ties half (Mann-Whitney). The second class is the positive one."""
-    from scipy.stats import rankdata
-
-    positive = a.actual == 1
-    ones, others = int(np.sum(positive)), int(np.sum(a.actual == 0))
-    if a.probabilities is None or not ones or not others or ones + others != len(a.actual):
-        return math.nan
-    ranks = rankdata(a.probabilities[:, 1])
-    return (float(np.sum(ranks[positive])) - ones * (ones + 1) / 2) / (ones * others)
+def _excess(a: Answers) -> Array:
+    """The probability of the positive class minus whether it happened."""
+    if a.probabilities is None:
+        return np.full(a.rows, math.nan)
+    return np.asarray(a.probabilities[:, 1] - (a.actual == 1))
 
 
-def _mean_of(per_row: Callable[[Answers], Array]) -> Callable[[Answers], float]:
-    return lambda a: float(np.mean(per_row(a)))
+def _mean_of(per_row: Callable[[Answers], Array]) -> Callable[[Answers], Figure]:
+    return lambda a: influence.mean(per_row(a), a.uneven())
 
 
-METRICS: Mapping[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("mae", "regression", "lower", "label", _mean_of(_absolute), _absolute),
-        Metric("rmse", "regression", "lower", "label", _rmse),
-        Metric("r2", "regression", "higher", "", _r2),
-        Metric("bias", "regression", "zero", "label", _mean_of(_errors), _errors),
-        Metric("log_loss", "classification", "lower", "nats", _mean_of(_surprise), _surprise, probabilities=True),
-        Metric("accuracy", "classification", "higher", "share", _mean_of(_hits), _hits),
-        Metric("balanced_accuracy", "classification", "higher", "share", _balanced),
-        Metric("f1", "classification", "higher", "", _f1),
-        Metric("roc_auc", "classification", "higher", "", _auc, probabilities=True, binary=True),
+def _areas(area: Callable[[Array, Array, Array | None], Figure]) -> Callable[[Answers], Figure]:
+    """The area of the positive class of two; of more classes, the mean over each one against all others."""
+
+    def figure(a: Answers) -> Figure:
+        if a.probabilities is None or a.known < 2 or _unseen(a):
+            return influence.undefined(a.rows)
+        weights = a.uneven()
+        found = [area(a.probabilities[:, code], a.actual == code, weights) for code in _judged(a)]
+        return Figure(
+            float(np.mean([each.value for each in found])), np.mean([each.influence for each in found], axis=0)
+        )
+
+    return figure
+
+
+def _judged(a: Answers) -> range:
+    return range(1, 2) if a.known == 2 else range(a.known)
+
+
+def _unseen(a: Answers) -> bool:
+    """Whether a class does not occur, or one that the model does not know does."""
+    counted = np.bincount(a.actual, minlength=a.labels) > 0
+    return not counted[: a.known].all() or bool(counted[a.known :].any())
+
+
+# What a share is of: which rows are hits, and which are counted at all.
+Parts = Callable[[Answers], tuple[Array, Array]]
+
+
+def _everyone(a: Answers) -> Array:
+    return np.ones(a.rows, dtype=bool)
+
+
+def _right(a: Answers) -> tuple[Array, Array]:
+    return np.asarray(a.actual == a.predicted), _everyone(a)
+
+
+def _of_the_answered(a: Answers) -> tuple[Array, Array]:
+    return np.asarray(a.actual == 1), np.asarray(a.predicted == 1)
+
+
+def _of_the_positive(a: Answers) -> tuple[Array, Array]:
+    return np.asarray(a.predicted == 1), np.asarray(a.actual == 1)
+
+
+def _of_the_negative(a: Answers) -> tuple[Array, Array]:
+    return np.asarray(a.predicted == 1), np.asarray(a.actual == 0)
+
+
+def _selected(a: Answers) -> tuple[Array, Array]:
+    return np.asarray(a.predicted == 1), _everyone(a)
+
+
+def _mean(
+    name: str,
+    task: Task,
+    better: Better,
+    unit: str,
+    per_row: Callable[[Answers], Array],
+    **more: Any,
+) -> Metric:
+    return Metric(name, task, better, unit, _mean_of(per_row), procedures.by_t, per_row=per_row, **more)
+
+
+def _share(name: str, better: Better, parts: Parts, **more: Any) -> Metric:
+    def figure(a: Answers) -> Figure:
+        return influence.ratio(*parts(a), a.uneven())
+
+    return Metric(
+        name, "classification", better, "share", figure, procedures.by_score(parts), span=(0.0, 1.0), **more
     )
-}
+
+
+def _root(a: Answers) -> Figure:
+    return influence.root_mean_square(_errors(a), a.uneven())
+
+
+def _r2(a: Answers) -> Figure:
+    return influence.r_squared(a.actual, a.predicted, a.uneven())
+
+
+def _median(a: Answers) -> Figure:
+    return influence.median(_absolute(a), a.uneven())
+
+
+def _balanced(a: Answers) -> Figure:
+    return influence.balanced_accuracy(a.actual, a.predicted, a.labels, a.uneven())
+
+
+def _f1(a: Answers) -> Figure:
+    return influence.macro_f1(a.actual, a.predicted, a.labels, a.uneven())
+
+
+def _mcc(a: Answers) -> Figure:
+    return influence.correlation(a.actual == 1, a.predicted == 1, a.uneven())
+
+
+_POSITIVE = (0.0, math.inf)
+_SHARE = (0.0, 1.0)
+_ONE_CLASS = "all rows are of one class"
+_UNSEEN = "a class does not occur in them, or one that the model does not know does"
+
+METRICS: tuple[Metric, ...] = (
+    _mean("mae", "regression", "lower", "label", _absolute, span=_POSITIVE),
+    Metric(
+        "rmse", "regression", "lower", "label", _root, procedures.by_delta("log", procedures.exact), span=_POSITIVE
+    ),
+    Metric(
+        "r2",
+        "regression",
+        "higher",
+        "",
+        _r2,
+        procedures.by_delta("log(1 - x)", procedures.exact),
+        undefined="the label is constant",
+        span=(-math.inf, 1.0),
+    ),
+    _mean("bias", "regression", "zero", "label", _errors),
+    Metric(
+        "median_absolute_error",
+        "regression",
+        "lower",
+        "label",
+        _median,
+        procedures.by_order(_absolute),
+        span=_POSITIVE,
+    ),
+    _mean("log_loss", "classification", "lower", "nats", _surprise, probabilities=True, span=_POSITIVE),
+    _share("accuracy", "higher", _right, per_row=_hits),
+    Metric("balanced_accuracy", "classification", "higher", "share", _balanced, procedures.by_classes, span=_SHARE),
+    Metric(
+        "f1", "classification", "higher", "", _f1, procedures.by_delta("logit", procedures.all_or_none), span=_SHARE
+    ),
+    _mean("brier", "classification", "lower", "", _brier, probabilities=True, span=(0.0, 2.0)),
+    Metric(
+        "roc_auc",
+        "classification",
+        "higher",
+        "",
+        _areas(ranking.roc_auc),
+        procedures.by_delta("logit", procedures.sorted_out),
+        probabilities=True,
+        undefined=_UNSEEN,
+        span=_SHARE,
+    ),
+    Metric(
+        "average_precision",
+        "classification",
+        "higher",
+        "",
+        _areas(ranking.average_precision),
+        procedures.by_delta("logit", procedures.sorted_out_twice),
+        probabilities=True,
+        binary=True,
+        undefined=_ONE_CLASS,
+        span=_SHARE,
+    ),
+    _share(
+        "precision", "higher", _of_the_answered, binary=True, undefined="no row is answered with the positive class"
+    ),
+    _share("recall", "higher", _of_the_positive, binary=True, undefined="no row is of the positive class"),
+    _share(
+        "false_positive_rate", "lower", _of_the_negative, binary=True, undefined="no row is of the negative class"
+    ),
+    _share("selection_rate", "", _selected, binary=True),
+    Metric(
+        "mcc",
+        "classification",
+        "higher",
+        "",
+        _mcc,
+        procedures.by_delta("Fisher z", procedures.agreed),
+        binary=True,
+        undefined="all rows, or all answers, are of one class",
+        span=(-1.0, 1.0),
+    ),
+    _mean("bias", "classification", "zero", "share", _excess, probabilities=True, binary=True, span=(-1.0, 1.0)),
+)
 
 
 def of_task(task: Task) -> tuple[Metric, ...]:
     """The metrics of a task, in the order of the table."""
-    return tuple(metric for metric in METRICS.values() if metric.task == task)
+    return tuple(metric for metric in METRICS if metric.task == task)
+
+
+def _named(name: str, task: Task) -> Metric | None:
+    return next((metric for metric in METRICS if metric.name == name and metric.task == task), None)
 
 
 def find(name: str, task: Task) -> Metric:
     """The metric of that name. Raises ProjectInvalid where the task has none."""
-    metric = METRICS.get(name)
-    if metric is None or metric.task != task:
+    metric = _named(name, task)
+    if metric is None:
         raise ProjectInvalid(
             f"there is no such metric for {task}",
             received=repr(name),
@@ -223,119 +313,13 @@ def find(name: str, task: Task) -> Metric:
 def main_metric(task: Task, gates: Sequence[Gate], *, probabilities: bool = True) -> Metric:
     """The metric that candidates and champions are compared by.
 
-    That of the first at_most or at_least gate that names a metric, else mae, or log_loss (accuracy where the
-    model gives no probabilities).
+    That of the first at_most or at_least gate that names a metric with a better side, else mae, or log_loss
+    (accuracy where the model gives no probabilities).
     """
     for gate in gates:
-        metric = METRICS.get(gate.metric) if gate.kind in ("at_most", "at_least") else None
-        if metric is not None and metric.task == task:
+        metric = _named(gate.metric, task) if gate.kind in ("at_most", "at_least") else None
+        if metric is not None and metric.better:
             return metric
     if task == "regression":
-        return METRICS["mae"]
-    return METRICS["log_loss" if probabilities else "accuracy"]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its 95 % interval and the procedure behind it; None where there is none.
-
-    ``error`` is the standard error.
-    """
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    method: str = ""
-    error: float | None = None
-
-
-def estimate(metric: Metric, answers: Answers, *, seed: int = 0) -> Estimate:
-    """The metric on these answers: Wilson for a share of hits, Student's t for a mean, else percentile bootstrap."""
-    rows = len(answers.actual)
-    if rows == 0 or not metric.applies(answers):
-        return Estimate(None, method="not defined on these rows")
-    value = metric.of(answers)
-    if not math.isfinite(value):
-        return Estimate(None, method="not defined on these rows")
-    if metric.name == "accuracy":
-        found, method = intervals.proportion(int(np.sum(_hits(answers))), rows), "Wilson interval"
-    elif metric.per_row is not None:
-        found, method = intervals.mean(metric.per_row(answers)), "t interval"
-    else:
-        draws = draws_for(rows)
-        drawn = np.arange(rows)
-        found = intervals.bootstrap(lambda each: metric.of(answers.at(each)), drawn, seed=seed, draws=draws)
-        method = f"percentile bootstrap, {draws} draws"
-    return Estimate(value, finite(found[1]), finite(found[2]), method)
-
-
-def measure(
-    metric: Metric,
-    actual: Array,
-    predicted: Array,
-    probabilities: Array | None = None,
-    classes: Sequence[Value] = (),
-    *,
-    seed: int = 0,
-    unit: str = "",
-) -> Measure:
-    """The metric as a measure of a report. ``unit`` is the label's own, for metrics that are in it."""
-    found = estimate(metric, answers(metric.task, actual, predicted, probabilities, classes), seed=seed)
-    return as_measure(metric.name, found, rows=len(actual), unit=unit if metric.unit == "label" else metric.unit)
-
-
-def as_measure(name: str, found: Estimate, *, rows: int, unit: str = "", group: str = "") -> Measure:
-    """An estimate under a name."""
-    value, low, high, method = found.value, found.low, found.high, found.method
-    return Measure(name=name, value=value, low=low, high=high, n=rows, unit=unit, method=method, group=group)
-
-
-def improvement(metric: Metric, answers: Answers, rival: Answers, *, seed: int = 0) -> Estimate:
-    """By how much the answers are better than the rival's on the same rows; positive is better.
-
-    A paired t interval for metrics that are means, else a bootstrap that draws rows for both together.
-    """
-    rows = len(answers.actual)
-    if rows == 0 or not (metric.applies(answers) and metric.applies(rival)):
-        return Estimate(None, method=f"{metric.name} cannot be told for both")
-    value = metric.merit(metric.of(answers)) - metric.merit(metric.of(rival))
-    if not math.isfinite(value):
-        return Estimate(None, method=f"{metric.name} is not defined on these rows")
-    if metric.per_row is not None and metric.better != "zero":
-        found = intervals.paired_mean_difference(metric.per_row(answers), metric.per_row(rival))
-        low, high = (found[1], found[2]) if metric.greater_is_better else (-found[2], -found[1])
-        return Estimate(value, finite(low), finite(high), "paired t interval")
-    draws = draws_for(rows)
-    found = intervals.bootstrap(
-        lambda picked: metric.merit(metric.of(answers.at(picked))) - metric.merit(metric.of(rival.at(picked))),
-        np.arange(rows),
-        seed=seed,
-        draws=draws,
-    )
-    return Estimate(value, finite(found[1]), finite(found[2]), f"paired percentile bootstrap, {draws} draws")
-
-
-def trivial(labels: Array, rows: int, *, task: Task, classes: Sequence[Value] = ()) -> tuple[Array, Array | None]:
-    """What a model that learned nothing answers for ``rows`` rows, from the training labels.
-
-    Returns the training mean, or the most frequent class and the class shares (rows x k).
-    """
-    if task == "regression":
-        return np.full(rows, float(np.mean(np.asarray(labels, dtype=float)))), None
-    position = {value: index for index, value in enumerate(classes)}
-    counts = np.zeros(len(classes))
-    for value in np.asarray(labels).tolist():
-        counts[position[value]] += 1
-    most = np.empty(rows, dtype=np.asarray(list(classes)).dtype)
-    most[:] = classes[int(np.argmax(counts))]
-    return most, np.tile(counts / counts.sum(), (rows, 1))
-
-
-def draws_for(rows: int) -> int:
-    """How many bootstrap draws are worth their time."""
-    return 1000 if rows <= MANY_ROWS else 200
-
-
-def finite(value: float) -> float | None:
-    """The value as a plain float, None where it is NaN or infinite."""
-    return float(value) if math.isfinite(value) else None
+        return find("mae", task)
+    return find("log_loss" if probabilities else "accuracy", task)

@@ -28,7 +28,8 @@ class Draft:
 
     ``test`` is the blob of the test mask (one byte a row of the snapshot), ``source`` that of the project's own
     files, ``code`` maps the module names of shipped classes to blobs. ``view`` is the blob of the definition of the
-    project's feature view, ``definition`` its digest; "" where it has none.
+    project's feature view, ``definition`` its digest; "" where it has none. ``algorithm`` is the type of the model,
+    ``seed`` the project's.
     """
 
     model: str
@@ -49,6 +50,8 @@ class Draft:
     metric: str
     view: str = ""
     definition: str = ""
+    algorithm: str = ""
+    seed: int = 0
 
 
 def of_run(session: Session, run: str) -> Draft:

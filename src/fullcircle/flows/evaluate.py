@@ -1,40 +1,113 @@
-"""Evaluate: the report on a trained model, and what its gates say."""
+"""Evaluate: the report on a trained model, on a model in memory, or on answers made elsewhere, and what gates say."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fullcircle.development.loading import LoadedProject
-from fullcircle.evaluation.check import Subject
 from fullcircle.evaluation.evaluate import evaluate as run_checks
-from fullcircle.evaluation.metrics import Metric, measure, trivial
-from fullcircle.flows import drafts, versions
+from fullcircle.evaluation.metrics import Metric, answers, as_measure, estimate
+from fullcircle.flows import drafts, given, reports, subjects
 from fullcircle.flows.material import Material
 from fullcircle.flows.session import Session, loaded, opened
-from fullcircle.runtimes.contracts import rows_of, to_frame
-from fullcircle.runtimes.scorer import Scorer
 from fullcircle.settings import Settings
-from fullcircle.types.contract import Value
-from fullcircle.types.progress import Progress
-from fullcircle.types.report import Measure, Report
+from fullcircle.types.gates import Gate
+from fullcircle.types.progress import Progress, Silent
+from fullcircle.types.project import Project, Serving
+from fullcircle.types.report import About, Measure, Report
 
 
 def evaluate(
-    project: str | Path | LoadedProject,
+    subject: str | Path | LoadedProject | Any = None,
+    X: Any = None,
+    y: Any = None,
     *,
     run: str | None = None,
+    predicted: Any = None,
+    probabilities: Any = None,
+    classes: Sequence[Any] | None = None,
+    weights: Any = None,
+    train: tuple[Any, Any] | None = None,
+    features: Sequence[str] | None = None,
+    protected: str | Sequence[str] = (),
+    gates: Sequence[Gate] = (),
+    checks: Sequence[str] = (),
+    task: str | None = None,
+    serving: Serving | None = None,
+    currency: str = "",
+    name: str = "",
+    label: str = "",
+    seed: int = 0,
+    out: str | Path | Sequence[str | Path] = (),
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Report again on a finished run (the latest by default) with the project's checks and gates of today."""
+    """The report on a model, with the answers of its gates. Three things can be evaluated:
+
+    - ``evaluate("project.py")``: a finished run of a project (``run``, the latest by default), with today's gates.
+      The report is kept in the workspace and in MLflow.
+    - ``evaluate(model, X, y)``: a fitted model in memory, on n rows ``X`` (a frame, or an array n x k) with labels
+      ``y`` (n). ``features`` names the columns that the model sees (by default those it was fitted on, else all),
+      ``train=(X, y)`` what it learned from: some checks need that.
+    - ``evaluate(None, X, y, predicted=..., probabilities=...)``: answers made elsewhere. ``X`` may be None.
+      Probabilities are n x k with ``classes`` in the order of their columns (or a frame whose columns are the
+      classes), or n of the second class.
+
+    ``weights`` (n) say how many rows each stands for; ``protected`` names columns of ``X`` whose groups are compared;
+    ``checks`` those to run, all by default; ``label`` is the label's name and ``task`` "regression" or
+    "classification" where it cannot be told. ``out`` names files to write the report to: .html, .json or .md (a model
+    card). Raises DataUnfit and PredictionInvalid where no true number could come out, ProjectInvalid for arguments
+    that do not fit each other, and the errors of loading a project.
+    """
+    paths = reports.checked(out)
+    if isinstance(subject, str | Path | LoadedProject):
+        given.refuse_others(
+            X=X, y=y, predicted=predicted, probabilities=probabilities, weights=weights, train=train, classes=classes
+        )
+        return _of_project(subject, run, paths, settings, progress)
+    wanted = given.Given(
+        model=subject,
+        X=X,
+        y=y,
+        predicted=predicted,
+        probabilities=probabilities,
+        classes=classes,
+        weights=weights,
+        train=train,
+        features=features,
+        protected=(protected,) if isinstance(protected, str) else tuple(protected),
+        gates=tuple(gates),
+        task=task,
+        serving=serving,
+        currency=currency,
+        name=name,
+        label=label,
+        seed=seed,
+    )
+    made = given.subject(wanted, progress or Silent())
+    report = run_checks(made.subject, checks=tuple(checks) or None, progress=progress)
+    report = replace(report, about=made.about, notes=(*report.notes, *made.notes))
+    reports.write(report, paths)
+    return report
+
+
+def _of_project(
+    project: str | Path | LoadedProject,
+    run: str | None,
+    paths: Sequence[Path],
+    settings: Settings | None,
+    progress: Progress | None,
+) -> Report:
     source = loaded(project)
     with opened(settings, progress) as session:
         draft = drafts.of_run(session, run) if run else drafts.latest(session, source.project.name)
         session.progress.step("evaluate", f"run {draft.run[:12]}")
         frame, test = drafts.rows(session, draft)
         report, digest, champion = report_on(session, source, draft, frame, test)
+        reports.keep(session, draft, report)
         session.record(
             "report.recorded",
             model=draft.model,
@@ -43,20 +116,8 @@ def evaluate(
             passed=report.passed,
             champion=champion,
         )
+        reports.write(report, paths)
         return report
-
-
-@dataclass(frozen=True)
-class Rival:
-    """The champion, and which rows of the frame it was trained on: on those it proves nothing."""
-
-    scorer: Scorer
-    learned: Any
-
-
-def _rival_of(session: Session, model: str, champion: int, frame: Any) -> Rival:
-    draft = drafts.of_run(session, versions.find(session, model, champion).run)
-    return Rival(versions.scorer(session, model, champion), drafts.learned(session, draft, frame))
 
 
 def report_on(
@@ -68,88 +129,52 @@ def report_on(
     """
     from threadpoolctl import threadpool_limits
 
-    champion = session.workspace.ledger.state().champions.get(draft.model)
-    rival = None if champion is None else _rival_of(session, draft.model, champion, frame)
+    project = source.project
     # Checks ask for many small batches, on which threads lose more time waiting for each other than they save.
     with source.active(), threadpool_limits(limits=1):
-        subject = subject_of(
-            source,
-            draft.contract,
-            drafts.scorer(session, draft),
-            frame,
-            test,
-            rival,
-            len(session.workspace.blobs.get(draft.model_blob)),
+        rival = subjects.rival_of(session, draft.model, frame)
+        subject, refused = subjects.of_draft(session, source, draft, frame, test, rival)
+        report = run_checks(
+            subject,
+            project.gates,
+            has_champion=rival is not None,
+            checks=tuple(project.checks) or None,
+            progress=session.progress,
         )
-        report = run_checks(subject, source.project.gates, has_champion=champion is not None)
+    notes = list(report.notes)
     if rival is not None and (known := int(rival.learned[test].sum())):
-        text = f"the champion was trained on {known} of {int(test.sum())} test rows; it is not compared on them"
-        report = replace(report, notes=(*report.notes, text))
-    refused = int(test.sum()) - len(subject.actual)
+        notes.append(
+            f"the champion was trained on {known} of {int(test.sum())} test rows; it is not compared on them"
+        )
     if refused:
-        text = f"{refused} of {int(test.sum())} test rows were rejected by the contract and are not in the figures"
-        report = replace(report, notes=(*report.notes, text))
-    return report, session.keep(report), champion
+        notes.append(
+            f"{refused} of {int(test.sum())} test rows were rejected by the contract or answered by its fallback, "
+            "and are not in the figures"
+        )
+    report = replace(report, notes=tuple(notes), about=_about(session, project, draft, test))
+    return report, session.keep(report), None if rival is None else rival.version
 
 
-def subject_of(
-    source: LoadedProject, contract: Any, scorer: Scorer, frame: Any, test: Any, rival: Rival | None, size: int
-) -> Subject:
-    """What the checks look at: truths and answers on the test rows, and ways to ask for more."""
-    project = source.project
-    rows = frame[test].reset_index(drop=True)
-    predictions = scorer.score(rows_of(rows, contract))
-    answered = [prediction.value is not None for prediction in predictions]
-    rows = rows[answered].reset_index(drop=True)
-    predictions = tuple(p for p, good in zip(predictions, answered, strict=True) if good)
-    task = contract.task
-    baseline, baseline_probabilities = trivial(
-        frame[~test][project.label].to_numpy(), len(rows), task=task, classes=contract.classes
-    )
-    probabilities = scorer.probabilities(predictions)
-    inputs = to_frame(contract, [prediction.inputs or {} for prediction in predictions])
-    champion, champion_probabilities = None, None
-    if rival is not None:
-        champion, champion_probabilities = _answers(rival, rows, rival.learned[test][answered], contract.classes)
-    return Subject(
-        model=project.name,
-        task=task,
+def _about(session: Session, project: Project, draft: drafts.Draft, test: Any) -> About:
+    """What a model card says of where the model comes from."""
+    known = session.workspace.ledger.state().snapshots[draft.snapshot]
+    return About(
+        task=draft.contract.task,
         label=project.label,
-        classes=contract.classes,
-        actual=rows[project.label].to_numpy(),
-        predicted=scorer.values(predictions),
-        probabilities=probabilities,
-        baseline=baseline,
-        baseline_probabilities=baseline_probabilities,
-        champion=champion,
-        champion_probabilities=champion_probabilities,
-        frame=rows,
-        features=project.features,
-        gates=project.gates,
-        seed=project.seed,
-        inputs=inputs,
-        predict=lambda asked: scorer.model.predict(asked),
-        predict_probabilities=None if probabilities is None else lambda asked: scorer.model.predict_proba(asked),
-        judge=lambda asked: scorer.score(rows_of(asked, contract)),
-        score_one=lambda row: scorer.score([row]),
-        model_bytes=size,
+        currency=project.currency,
+        classes=tuple(str(value) for value in draft.contract.classes),
+        features=tuple(project.features),
+        protected=tuple(project.protected),
+        algorithm=draft.algorithm,
+        purpose=project.purpose,
+        limits=project.limits,
+        source=known.source,
+        snapshot=draft.snapshot,
+        run=draft.run,
+        code=draft.code_version,
+        split="the latest rows" if project.data.time else f"a draw with seed {project.seed}",
+        train_rows=int((~test).sum()),
     )
-
-
-def _answers(rival: Rival, rows: Any, learned: Any, classes: tuple[Value, ...]) -> tuple[Any, Any]:
-    """The champion's answers, with its probabilities in the order of these classes; none on rows it has learned."""
-    import numpy as np
-
-    scorer = rival.scorer
-    found = scorer.score(rows_of(rows, scorer.contract))
-    pairs = zip(found, learned, strict=True)
-    found = tuple(replace(one, value=None, probabilities=None) if known else one for one, known in pairs)
-    probabilities = scorer.probabilities(found)
-    if probabilities is None or not classes:
-        return scorer.values(found), None
-    places = {value: place for place, value in enumerate(scorer.contract.classes)}
-    columns = [probabilities[:, places[value]] if value in places else np.zeros(len(found)) for value in classes]
-    return scorer.values(found), np.column_stack(columns)
 
 
 def measured(source: LoadedProject, material: Material, model: Any, mask: Any, metric: Metric) -> Measure:
@@ -157,11 +182,6 @@ def measured(source: LoadedProject, material: Material, model: Any, mask: Any, m
     project = source.project
     X, y = material.part(mask, project.label)
     probabilities = model.predict_proba(X) if hasattr(model, "predict_proba") else None
-    return measure(
-        metric,
-        y.to_numpy(),
-        model.predict(X),
-        probabilities,
-        tuple(getattr(model, "classes_", ())),
-        seed=project.seed,
-    )
+    classes = tuple(getattr(model, "classes_", ()))
+    found = answers(metric.task, y.to_numpy(), model.predict(X), probabilities, classes)
+    return as_measure(metric.name, estimate(metric, found, seed=project.seed), rows=len(y))

@@ -11,7 +11,7 @@ from fullcircle.development.loading import LoadedProject
 from fullcircle.evaluation import gates
 from fullcircle.flows import data
 from fullcircle.flows.session import Session
-from fullcircle.runtimes.contracts import examine, rows_of, to_frame
+from fullcircle.runtimes.framing import framed
 from fullcircle.tables import splitting
 from fullcircle.types.contract import Contract
 from fullcircle.types.turn import Snapshot
@@ -30,9 +30,7 @@ class Material:
     def part(self, mask: Any, label: str) -> tuple[Any, Any]:
         """X as the model will see it in production, and y, of the masked rows that the contract lets through."""
         rows = self.frame[mask]
-        judged = [examine(self.contract, row) for row in rows_of(rows, self.contract)]
-        fits = [verdict.status not in ("rejected", "fallback") for verdict, _ in judged]
-        X = to_frame(self.contract, [values for (_, values), good in zip(judged, fits, strict=True) if good])
+        X, fits = framed(self.contract, rows)
         y = rows[label][fits].reset_index(drop=True)
         return X, y
 

@@ -25,6 +25,7 @@ from fullcircle.settings import Settings
 from fullcircle.types.contract import Column, Value
 from fullcircle.types.definitions import ViewSpec
 from fullcircle.types.progress import Progress
+from fullcircle.types.project import Approve
 from fullcircle.types.report import Report
 from fullcircle.types.turn import Packaged
 
@@ -53,7 +54,7 @@ def package(
                 received="; ".join(f"{g.gate}: {g.reason}" for g in report.gates if not g.passed) or "no gates",
                 next_step="change the model or the gates and train again",
             )
-        return package_in(session, draft, digest, report)
+        return package_in(session, draft, digest, report, approve=source.project.approve)
 
 
 def latest_report(session: Session, run: str) -> tuple[str, Report]:
@@ -63,8 +64,13 @@ def latest_report(session: Session, run: str) -> tuple[str, Report]:
     return digest, session.recall(digest, Report)
 
 
-def package_in(session: Session, draft: drafts.Draft, report_digest: str, report: Report) -> Packaged:
-    """Package within an open session: bundle, proof, then MLflow as pending, then the fact, then confirmed."""
+def package_in(
+    session: Session, draft: drafts.Draft, report_digest: str, report: Report, *, approve: Approve
+) -> Packaged:
+    """Package within an open session: bundle, proof, then MLflow as pending, then the fact, then confirmed.
+
+    With ``approve="person"`` the version is registered as one that somebody has to approve before it is promoted.
+    """
     session.progress.step("package", "locking the environment")
     bundle = build(session, draft, report)
     packed = bundles.pack(bundle)
@@ -92,6 +98,7 @@ def package_in(session: Session, draft: drafts.Draft, report_digest: str, report
             report=report_digest,
             snapshot=draft.snapshot,
             proof=proof_digest,
+            approve="person" if approve == "person" else None,
         )
         session.tracking.confirm(draft.model, version, seq)
     return Packaged(

@@ -1,19 +1,128 @@
-"""Promote a proven version to champion, and go back."""
+"""Approve a version, promote a proven one to champion, and go back."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from fullcircle.errors import GateFailed, StateConflict, VersionNotFound
+from fullcircle.errors import ApprovalMissing, GateFailed, SettingInvalid, StateConflict, VersionNotFound
 from fullcircle.flows import versions
 from fullcircle.flows.reconcile import reconcile, write_served
 from fullcircle.flows.session import Session, model_name, opened
+from fullcircle.ledger.bodies import LONGEST, is_text
 from fullcircle.ledger.state import State
 from fullcircle.settings import Settings
+from fullcircle.types.approval import Approval
 from fullcircle.types.bundle import Proof
+from fullcircle.types.facts import Fact
 from fullcircle.types.monitoring import Decision
 from fullcircle.types.progress import Progress
 from fullcircle.types.report import Report
+
+
+def approve(
+    project: str | Path,
+    *,
+    version: int | None = None,
+    reason: str,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Approval:
+    """Record that whoever runs this approves a version (by default the latest that waits) on the report it has.
+
+    It is not promoted by that: ``promote`` and the next ``run`` do so. Raises SettingInvalid for a reason that says
+    nothing, VersionNotFound, GateFailed where the report did not pass, StateConflict where the version is approved
+    or champion already, or was judged against another champion.
+    """
+    told = _told(reason)
+    with opened(settings, progress, create=False) as session:
+        model = model_name(session, project)
+        number = _latest_waiting(session, model) if version is None else version
+        found = versions.find(session, model, number)
+        _refuse_failed(session, model, number, found.report)
+        in_turn = _in_turn(model, number, judged_against(session, found.report))
+
+        def guard(state: State) -> None:
+            earlier = state.approval(model, number)
+            if earlier is not None:
+                raise StateConflict(
+                    f"version {number} of {model} was approved already, by {earlier.actor} at {earlier.time[:19]}",
+                    received=number,
+                    next_step=f"promote it: fullcircle promote {model} --version {number}",
+                )
+            in_turn(state)
+
+        body = {"model": model, "version": number, "report": found.report, "reason": told}
+        fact = session.workspace.ledger.append("version.approved", body, guard=guard)
+        return _approval(fact)
+
+
+def approval_of(session: Session, model: str, version: int) -> Approval | None:
+    """The approval of a version on the report that it has, None where nobody approved it."""
+    fact = session.workspace.ledger.state().approval(model, version)
+    return None if fact is None else _approval(fact)
+
+
+def _approval(fact: Fact) -> Approval:
+    body = fact.body
+    return Approval(
+        model=body["model"],
+        version=body["version"],
+        report=body["report"],
+        reason=body["reason"],
+        actor=fact.actor,
+        time=fact.time,
+        seq=fact.seq,
+    )
+
+
+def asked_for(model: str, version: int) -> str:
+    """What is written where a version passed its gates and a person has to approve it."""
+    return f"all gates passed, waiting for approval: {approving(model, version)}"
+
+
+def approving(model: str, version: int) -> str:
+    """The command that approves a version."""
+    return f'fullcircle approve {model} --version {version} --reason "..."'
+
+
+def _told(reason: str) -> str:
+    """A reason that says something and that the ledger can hold."""
+    text = reason.strip()
+    if not any(letter.isalnum() for letter in text) or len(text) > LONGEST or not is_text(text):
+        raise SettingInvalid(
+            "an approval needs a reason that others can read",
+            received=repr(text) if len(text) <= 80 else f"{len(text)} characters",
+            allowed=f"a sentence of at most {LONGEST} characters",
+            next_step='say why: --reason "the report was read, and ..."',
+        )
+    return text
+
+
+def waiting(session: Session, model: str) -> tuple[int, ...]:
+    """The versions that a person has to approve before they may be promoted: judged against the present champion."""
+    state = session.workspace.ledger.state()
+    champion = state.champions.get(model)
+    return tuple(
+        number
+        for number, known in sorted(state.versions.get(model, {}).items())
+        if state.waits(model, number) and judged_against(session, known.report) == champion
+    )
+
+
+def passed(state: State, model: str, version: int) -> str:
+    """Why a version is promoted, as the ledger says it."""
+    approval = state.approval(model, version)
+    return "all gates passed" + (f", approved in fact {approval.seq}" if approval is not None else "")
+
+
+def _latest_waiting(session: Session, model: str) -> int:
+    known = waiting(session, model)
+    if not known:
+        raise VersionNotFound(
+            f"no version of {model} waits for approval", received=model, next_step="see: fullcircle status"
+        )
+    return known[-1]
 
 
 def promote(
@@ -27,7 +136,8 @@ def promote(
     """Make a registered version (the latest by default) the champion.
 
     ``project`` is a project path or a model's name. Raises GateFailed where the version's report did not pass or
-    its bundle was not proven, StateConflict where the champion changed since the report was made.
+    its bundle was not proven, ApprovalMissing where a person has to approve it first, StateConflict where the
+    champion changed since the report was made.
     """
     with opened(settings, progress, create=False) as session:
         reconcile(session)
@@ -43,30 +153,23 @@ def promote(
 def promote_in(session: Session, model: str, version: int, reason: str) -> Decision:
     """Promote within an open session. The fact is the commit; alias and served file follow it."""
     found = versions.find(session, model, version)
-    report = session.recall(found.report, Report)
-    if not report.passed:
-        raise GateFailed(
-            f"version {version} of {model} did not pass its gates",
-            received="; ".join(f"{g.gate}: {g.reason}" for g in report.gates if not g.passed) or "no gates",
-            next_step="train a better one",
-        )
+    _refuse_failed(session, model, version, found.report)
     if not session.recall(found.proof, Proof).same_bits:
         raise GateFailed(
             f"version {version} of {model} was not proven in its own environment",
             next_step="package it again: fullcircle package PROJECT",
         )
-    rival = judged_against(session, found.report)
+    in_turn = _in_turn(model, version, judged_against(session, found.report))
     previous = session.workspace.ledger.state().champions.get(model)
 
     def guard(state: State) -> None:
-        now = state.champions.get(model)
-        if now == version:
-            raise StateConflict(f"version {version} of {model} is the champion already", received=version)
-        if now != rival:
-            raise StateConflict(
-                f"version {version} of {model} was judged against champion {rival}, and now it is {now}",
-                received=version,
-                next_step="evaluate again: train and package the project once more",
+        in_turn(state)
+        if state.waits(model, version):
+            raise ApprovalMissing(
+                f"version {version} of {model} has to be approved by a person, and nobody did",
+                received=f"version {version}",
+                allowed="a version that was approved on the report it has",
+                next_step=f"read its report, then: {approving(model, version)}",
             )
 
     seq = session.record(
@@ -85,6 +188,33 @@ def promote_in(session: Session, model: str, version: int, reason: str) -> Decis
         Decision(action="promote", model=model, version=version, previous=previous, reason=reason),
         report=found.report,
     )
+
+
+def _refuse_failed(session: Session, model: str, version: int, digest: str) -> None:
+    report = session.recall(digest, Report)
+    if not report.passed:
+        raise GateFailed(
+            f"version {version} of {model} did not pass its gates",
+            received="; ".join(f"{g.gate}: {g.reason}" for g in report.gates if not g.passed) or "no gates",
+            next_step="train a better one",
+        )
+
+
+def _in_turn(model: str, version: int, rival: int | None) -> Callable[[State], None]:
+    """A guard: the version is not champion yet, and the champion is still the one that it was judged against."""
+
+    def guard(state: State) -> None:
+        now = state.champions.get(model)
+        if now == version:
+            raise StateConflict(f"version {version} of {model} is the champion already", received=version)
+        if now != rival:
+            raise StateConflict(
+                f"version {version} of {model} was judged against champion {rival}, and now it is {now}",
+                received=version,
+                next_step="evaluate again: train and package the project once more",
+            )
+
+    return guard
 
 
 def rollback(

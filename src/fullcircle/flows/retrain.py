@@ -10,7 +10,7 @@ from typing import Any
 from fullcircle.development.loading import LoadedProject
 from fullcircle.flows import data, drafts, versions
 from fullcircle.flows.package import package_in
-from fullcircle.flows.promote import decide, failed_gates, judged_against, promote_in
+from fullcircle.flows.promote import asked_for, decide, failed_gates, judged_against, passed, promote_in
 from fullcircle.flows.reconcile import reconcile
 from fullcircle.flows.session import Session, loaded, opened
 from fullcircle.flows.train import train_in, training_keys
@@ -75,13 +75,9 @@ def retrain_in(session: Session, source: LoadedProject, trigger: str) -> Retrain
     grown = data.store(
         session, model, pd.concat([base, clean], ignore_index=True), "labelled predictions", draft.snapshot
     )
-    earlier = _waiting(session, source, grown.digest, champion)
+    earlier = _made_before(session, source, grown.digest, champion)
     if earlier is not None:
-        reason = (
-            f"{trigger}; held: version {earlier} was made from the same rows and waits for approval: "
-            f"fullcircle promote {model} --version {earlier}"
-        )
-        return _held(session, model, champion, reason, quarantined=quarantined)
+        return _taken_up(session, model, champion, earlier, trigger, quarantined)
     trained = train_in(
         session,
         source,
@@ -92,19 +88,32 @@ def retrain_in(session: Session, source: LoadedProject, trigger: str) -> Retrain
     return _decide(session, project, champion, trained, trigger, len(clean), quarantined)
 
 
-def _waiting(session: Session, source: LoadedProject, snapshot: str, champion: int) -> int | None:
-    """The version from these rows, code and parameters that passed against this champion and waits for a hand."""
+def _made_before(session: Session, source: LoadedProject, snapshot: str, champion: int) -> int | None:
+    """The version for a person to approve from these rows, code and parameters that passed against this champion."""
     model = source.project.name
     state = session.workspace.ledger.state()
-    if source.project.retrain.approve != "person":
-        return None
-    for number in sorted(set(state.versions[model]) - set(state.history[model]), reverse=True):
+    # What was rolled back was approved and champion once, and is not taken up again by itself.
+    for number in sorted(set(state.versions[model]) - state.promoted[model], reverse=True):
         version = state.versions[model][number]
+        if version.approve != "person":
+            continue
         draft = drafts.of_run(session, version.run)
         made_of = (draft.snapshot, draft.code_version, dict(draft.params))
         if made_of == (snapshot, source.code, dict(source.project.params)):
             return number if judged_against(session, version.report) == champion else None
     return None
+
+
+def _taken_up(session: Session, model: str, champion: int, version: int, trigger: str, quarantined: int) -> Retrained:
+    """Promote what was made before and approved meanwhile; hold what still waits."""
+    state = session.workspace.ledger.state()
+    made = f"version {version} was made from the same rows"
+    if state.waits(model, version):
+        reason = f"{trigger}; held: {made}; {asked_for(model, version)}"
+        return _held(session, model, champion, reason, quarantined=quarantined)
+    session.progress.step("promote", f"version {version}")
+    decision = promote_in(session, model, version, f"{trigger}; {made}; {passed(state, model, version)}")
+    return Retrained(model=model, decision=decision, quarantined=quarantined)
 
 
 def _decide(
@@ -118,12 +127,12 @@ def _decide(
         told = f"{learned}; held by its gates: {failed_gates(trained.report) or 'the project declares none'}"
         return _held(session, model, champion, reason, trained=trained, new=new, quarantined=quarantined, told=told)
     draft = drafts.of_run(session, trained.run)
-    packaged = package_in(session, draft, trained.report_digest, trained.report)
-    if project.retrain.approve == "person":
-        reason = (
-            f"{learned}; all gates passed, waiting for approval: "
-            f"fullcircle promote {model} --version {packaged.version}"
-        )
+    person = "person" in (project.approve, project.retrain.approve)
+    packaged = package_in(
+        session, draft, trained.report_digest, trained.report, approve="person" if person else "auto"
+    )
+    if person:
+        reason = f"{learned}; {asked_for(model, packaged.version)}"
         held = _held(session, model, champion, reason, trained=trained, new=new, quarantined=quarantined)
         return Retrained(
             model=model,

@@ -14,7 +14,16 @@ from fullcircle.flows import data, drafts, probes, traffic, versions, views
 from fullcircle.flows.deploy import deploy_in, process_of, remove_in
 from fullcircle.flows.monitor import FEWEST_ROWS, watch_in
 from fullcircle.flows.package import package_in
-from fullcircle.flows.promote import decide, failed_gates, judged_against, promote_in
+from fullcircle.flows.promote import (
+    approving,
+    asked_for,
+    decide,
+    failed_gates,
+    judged_against,
+    passed,
+    promote_in,
+    waiting,
+)
 from fullcircle.flows.reconcile import reconcile
 from fullcircle.flows.retrain import retrain_in
 from fullcircle.flows.session import Session, loaded, opened, with_params
@@ -86,7 +95,9 @@ def run(
             champion=session.workspace.ledger.state().champions.get(source.project.name),
             sample_prediction=turning.sample,
         )
-        return _with_page(session, replace(turn, next_steps=_next_steps(turn, str(project), stop)))
+        unapproved = waiting(session, source.project.name)
+        steps = _next_steps(turn, str(project), stop, max(unapproved, default=None))
+        return _with_page(session, replace(turn, next_steps=steps))
 
 
 def _make(session: Session, source: LoadedProject) -> _Turning:
@@ -103,10 +114,20 @@ def _make(session: Session, source: LoadedProject) -> _Turning:
         held = Decision(action="hold", model=model, version=champion, reason=reason)
         told = f"held by its gates: {failed_gates(trained.report)}" if failed else reason
         return _Turning(trained, decide(session, held, report=trained.report_digest, told=told))
-    packaged = package_in(session, drafts.of_run(session, trained.run), trained.report_digest, trained.report)
+    draft = drafts.of_run(session, trained.run)
+    approve = source.project.approve
+    packaged = package_in(session, draft, trained.report_digest, trained.report, approve=approve)
+    if approve == "person":
+        held = _unapproved(session, model, packaged.version)
+        return _Turning(trained, decide(session, held, report=trained.report_digest), packaged)
     session.progress.step("promote", f"version {packaged.version}")
     decision = promote_in(session, model, packaged.version, "all gates passed")
     return _Turning(trained, decision, packaged)
+
+
+def _unapproved(session: Session, model: str, version: int) -> Decision:
+    champion = session.workspace.ledger.state().champions.get(model)
+    return Decision(action="hold", model=model, version=champion, reason=asked_for(model, version))
 
 
 def _made_before(session: Session, source: LoadedProject) -> _Turning | None:
@@ -160,8 +181,13 @@ def _taken_up(session: Session, model: str, number: int, draft: drafts.Draft) ->
     # What was rolled back was champion once, and is not promoted again by itself.
     never_promoted = number not in state.promoted.get(model, ())
     if never_promoted and judged_against(session, found.report) == champion:
-        session.progress.step("promote", f"version {number}, made by an interrupted run")
-        return _Turning(trained, promote_in(session, model, number, "all gates passed"), packaged)
+        if state.waits(model, number):
+            held = _unapproved(session, model, number)
+            session.progress.note(held.reason)
+            return _Turning(trained, held, packaged)
+        told = f"version {number}, " + ("approved" if found.approve else "made by an interrupted run")
+        session.progress.step("promote", told)
+        return _Turning(trained, promote_in(session, model, number, passed(state, model, number)), packaged)
     reason = f"nothing changed since version {number} was made from this data, code and parameters"
     session.progress.note(reason)
     return _Turning(trained, Decision(action="hold", model=model, version=champion, reason=reason), packaged)
@@ -269,10 +295,12 @@ def _with_page(session: Session, turn: Turn) -> Turn:
     return turn
 
 
-def _next_steps(turn: Turn, project: str, stop: bool) -> tuple[str, ...]:
+def _next_steps(turn: Turn, project: str, stop: bool, unapproved: int | None) -> tuple[str, ...]:
     steps = [f"fullcircle why {turn.sample_prediction}"] if turn.sample_prediction else []
-    if turn.champion is None:
+    if unapproved is not None:
+        steps += [approving(turn.model, unapproved), f"fullcircle promote {turn.model} --version {unapproved}"]
+    elif turn.champion is None:
         steps.append(f"fullcircle run {project}   (after changing the model or the gates)")
-    else:
+    if turn.champion is not None:
         steps.append("fullcircle serve" if stop else f"fullcircle deploy {turn.model} --stop")
     return (*steps, f"fullcircle runs {turn.model}", "fullcircle status")

@@ -24,7 +24,7 @@ def runs(project: str | Path, *, settings: Settings | None = None) -> tuple[RunR
 
 def _rank(row: RunRow) -> tuple[str, float]:
     """Runs of one metric together, the best of them first, those without a value last."""
-    metric = METRICS.get(row.metric)
+    metric = next((each for each in METRICS if each.name == row.metric), None)
     if row.value is None or metric is None or not math.isfinite(row.value):
         return (row.metric or "~", math.inf)
     return (row.metric, -metric.merit(row.value))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fullcircle.flows.deploy import url_of
+from fullcircle.flows.promote import waiting
 from fullcircle.flows.reconcile import reconcile
 from fullcircle.flows.session import Session, opened
 from fullcircle.settings import Settings
@@ -12,7 +13,10 @@ from fullcircle.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class ModelStatus:
-    """One model. ``url`` is None where no server of this workspace answers for it."""
+    """One model. ``url`` is None where no server of this workspace answers for it.
+
+    ``waiting`` are the versions that passed their gates and that a person has to approve.
+    """
 
     name: str
     champion: int | None
@@ -20,6 +24,7 @@ class ModelStatus:
     url: str | None
     last_window: str
     last_decision: str
+    waiting: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,4 +60,5 @@ def _model(session: Session, name: str) -> ModelStatus:
         url=url_of(session, name),
         last_window=f"{windows[-1].body['name']}: {windows[-1].body['alarms']} alarms" if windows else "none",
         last_decision=f"{decisions[-1].body['action']}: {decisions[-1].body['reason']}" if decisions else "none",
+        waiting=waiting(session, name),
     )

@@ -15,7 +15,7 @@ from fullcircle.development import training
 from fullcircle.development.loading import LoadedProject
 from fullcircle.errors import ModelRefused
 from fullcircle.evaluation.metrics import Metric, main_metric
-from fullcircle.flows import drafts, views
+from fullcircle.flows import drafts, reports, views
 from fullcircle.flows.evaluate import measured, report_on
 from fullcircle.flows.material import Material, prepare
 from fullcircle.flows.session import Session, loaded, opened, with_params
@@ -192,7 +192,7 @@ def _final_run(
         session.progress.step("evaluate", "checks on the test rows")
         report, report_digest, champion = report_on(session, source, draft, material.frame, material.test)
         run.log_metrics(_metrics(report))
-        run.log_artifact("report.json", msgspec.json.encode(report))
+        reports.keep(session, draft, report)
         run.set_tags({"fullcircle.metric": metric.name, "fullcircle.passed": str(report.passed).lower()})
         digest = session.keep(draft)
     found = report.measure(metric.name)
@@ -270,7 +270,15 @@ def _draft(
         metric=metric,
         view=view_blob,
         definition=definition,
+        algorithm=_algorithm(model),
+        seed=source.project.seed,
     )
+
+
+def _algorithm(model: Any) -> str:
+    """The type of a model; of a pipeline, that of its last step."""
+    steps = getattr(model, "steps", None)
+    return type(steps[-1][1] if steps else model).__qualname__
 
 
 def _metrics(report: Any) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fullcircle.features.origins import Origin
-from fullcircle.flows import data, drafts, versions, views
+from fullcircle.flows import data, drafts, reasons, versions, views
 from fullcircle.flows.session import opened
 from fullcircle.settings import Settings
 from fullcircle.tables import predictions as log
@@ -20,7 +20,9 @@ from fullcircle.types.turn import Snapshot
 class Why:
     """The way from a prediction to its origins.
 
-    ``decisions`` are the facts that made its version champion, ``features`` where looked-up features came from.
+    ``decisions`` are the facts that made its version champion, ``approvals`` those by which somebody approved it,
+    ``features`` where looked-up features came from. ``reasons`` say in sentences what made the prediction what it is,
+    and ``reasons_note`` why there are none.
     """
 
     prediction: Prediction
@@ -34,6 +36,9 @@ class Why:
     decisions: tuple[Fact, ...]
     snapshot: Snapshot
     features: tuple[Origin, ...] = ()
+    approvals: tuple[Fact, ...] = ()
+    reasons: tuple[str, ...] = ()
+    reasons_note: str = ""
 
 
 def why(prediction_id: str, *, settings: Settings | None = None) -> Why:
@@ -46,10 +51,11 @@ def why(prediction_id: str, *, settings: Settings | None = None) -> Why:
         facts = [
             fact
             for fact in session.workspace.ledger.facts()
-            if fact.kind in ("version.promoted", "version.rolled_back", "decision.taken")
+            if fact.kind in ("version.approved", "version.promoted", "version.rolled_back", "decision.taken")
             and fact.body.get("model") == model
             and fact.body.get("version") == number
         ]
+        sentences, note = reasons.for_prediction(session, draft, prediction)
         return Why(
             prediction=prediction,
             outcome=log.read_outcomes(session.workspace.predictions, model).get(prediction_id),
@@ -59,7 +65,10 @@ def why(prediction_id: str, *, settings: Settings | None = None) -> Why:
             code=draft.code_version,
             candidate=draft.candidate,
             report=session.recall(version.report, Report),
-            decisions=tuple(facts),
+            decisions=tuple(fact for fact in facts if fact.kind != "version.approved"),
+            approvals=tuple(fact for fact in facts if fact.kind == "version.approved"),
             snapshot=data.find(session, version.snapshot),
             features=views.origins_of(session, drafts.view_of(session, draft), prediction),
+            reasons=sentences,
+            reasons_note=note,
         )

@@ -18,6 +18,7 @@ NEEDED: Mapping[str, Mapping[str, type]] = {
     "snapshot.created": {"snapshot": str},
     "run.finished": {"model": str, "run": str},
     "version.registered": {"model": str, "version": int},
+    "version.approved": {"model": str, "version": int, "report": str},
     "version.promoted": {"model": str, "version": int},
     "version.rolled_back": {"model": str, "version": int},
     "deployment.started": {"model": str},

@@ -25,7 +25,10 @@ STORED: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class VersionState:
-    """A registered version and the digests of what it is made of. ``seq`` and ``time`` are its fact's."""
+    """A registered version and the digests of what it is made of. ``seq`` and ``time`` are its fact's.
+
+    ``approve`` is "person" where somebody has to approve it before it may be promoted.
+    """
 
     model: str
     version: int
@@ -36,6 +39,7 @@ class VersionState:
     proof: str
     seq: int
     time: str
+    approve: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +50,8 @@ class State:
     champion drops those after it. ``promoted`` are all versions that were ever champion, ``promotions`` is the seq of
     the fact that made the present champion. ``runs`` (by run id, in order of finishing) and ``deployments`` (by
     model, running ones only) are the bodies of their facts, ``decisions`` and ``windows`` the facts themselves in
-    order. ``views`` are the definitions of each feature view by their digest, in order of registration, with the blob
+    order. ``approvals`` are the facts by which versions were approved, per model and version: of several the latest.
+    ``views`` are the definitions of each feature view by their digest, in order of registration, with the blob
     of each; ``published`` the digest of the one that is online; ``training_sets`` the blobs of training sets by what
     they were made from. ``deleted`` holds the digests of blobs that were deleted and not stored again since.
     """
@@ -62,10 +67,22 @@ class State:
     deployments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     decisions: tuple[Fact, ...] = ()
     windows: tuple[Fact, ...] = ()
+    approvals: Mapping[str, Mapping[int, Fact]] = field(default_factory=dict)
     views: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     published: Mapping[str, str] = field(default_factory=dict)
     training_sets: Mapping[str, str] = field(default_factory=dict)
     deleted: frozenset[str] = frozenset()
+
+    def approval(self, model: str, version: int) -> Fact | None:
+        """The fact by which somebody approved a version on the report that it has, or None."""
+        known = self.versions.get(model, {}).get(version)
+        found = self.approvals.get(model, {}).get(version)
+        return found if known and found and found.body["report"] == known.report else None
+
+    def waits(self, model: str, version: int) -> bool:
+        """Whether somebody has to approve a version before it may be promoted, and nobody has."""
+        known = self.versions.get(model, {}).get(version)
+        return known is not None and known.approve == "person" and self.approval(model, version) is None
 
 
 def fold(facts: Iterable[Fact]) -> State:
@@ -90,6 +107,7 @@ class Folding:
         self._deployments: dict[str, Mapping[str, Any]] = {}
         self._decisions: list[Fact] = []
         self._windows: list[Fact] = []
+        self._approvals: dict[str, dict[int, Fact]] = {}
         self._views: dict[str, dict[str, str]] = {}
         self._published: dict[str, str] = {}
         self._training_sets: dict[str, str] = {}
@@ -109,6 +127,8 @@ class Folding:
                 self._runs[body["run"]] = body
             case "version.registered":
                 self._version(fact)
+            case "version.approved":
+                self._approvals.setdefault(body["model"], {})[body["version"]] = fact
             case "version.promoted" | "version.rolled_back":
                 self._champion(fact)
             case "decision.taken":
@@ -133,6 +153,7 @@ class Folding:
     def state(self) -> State:
         """The state by now; later facts do not change it."""
         versions = {model: MappingProxyType(dict(known)) for model, known in self._versions.items()}
+        approvals = {model: MappingProxyType(dict(known)) for model, known in self._approvals.items()}
         return State(
             seq=self._seq,
             versions=MappingProxyType(versions),
@@ -145,6 +166,7 @@ class Folding:
             deployments=MappingProxyType(dict(self._deployments)),
             decisions=tuple(self._decisions),
             windows=tuple(self._windows),
+            approvals=MappingProxyType(approvals),
             views=MappingProxyType({name: dict(known) for name, known in self._views.items()}),
             published=MappingProxyType(dict(self._published)),
             training_sets=MappingProxyType(dict(self._training_sets)),
@@ -165,7 +187,8 @@ class Folding:
 
     def _version(self, fact: Fact) -> None:
         body = fact.body
-        parts = {name: str(body.get(name) or "") for name in ("run", "bundle", "report", "snapshot", "proof")}
+        names = ("run", "bundle", "report", "snapshot", "proof", "approve")
+        parts = {name: str(body.get(name) or "") for name in names}
         # The first fact about a number holds: what is champion under it must never become another bundle.
         self._versions.setdefault(body["model"], {}).setdefault(
             body["version"],

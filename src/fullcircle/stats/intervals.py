@@ -6,7 +6,7 @@ NaN compares false with everything, so a gate that asks ``low > 0`` fails closed
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,14 +59,69 @@ def proportion(k: int, n: int) -> Interval:
         )
     if n == 0:
         return Interval(math.nan, math.nan, math.nan)
+    return score(k / n, n)
+
+
+def score(share: float, n: float) -> Interval:
+    """Wilson's score interval for a ``share`` (0 to 1) that tells as much as ``n`` rows, whole or not, would."""
+    if not n > 0.0 or not 0.0 <= share <= 1.0:
+        return Interval(math.nan, math.nan, math.nan)
     from scipy.special import ndtri
 
     z = float(ndtri((1 + LEVEL) / 2))
-    share = k / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     # At the ends the bound is 0 or 1 exactly; rounding must not push it across the share.
-    return Interval(share, 0.0 if k == 0 else centre - half, 1.0 if k == n else centre + half)
+    low = 0.0 if share == 0.0 else min(share, centre - half)
+    return Interval(share, low, 1.0 if share == 1.0 else max(share, centre + half))
+
+
+class Scale(NamedTuple):
+    """A scale on which a figure is nearer to normal: the open range it is for, the way there, its slope, and back."""
+
+    low: float
+    high: float
+    there: Callable[[float], float]
+    slope: Callable[[float], float]
+    back: Callable[[float], float]
+
+
+def _exp(value: float) -> float:
+    return math.exp(min(value, 709.0))  # beyond, a double holds no number
+
+
+SCALES: Mapping[str, Scale] = {
+    "": Scale(-math.inf, math.inf, lambda x: x, lambda x: 1.0, lambda y: y),
+    "log": Scale(0.0, math.inf, math.log, lambda x: 1.0 / x, _exp),
+    # Explained variance is one minus a ratio, and it is the ratio that is positive and skew.
+    "log(1 - x)": Scale(
+        -math.inf, 1.0, lambda x: -math.log1p(-x), lambda x: 1.0 / (1.0 - x), lambda y: 1.0 - _exp(-y)
+    ),
+    "logit": Scale(
+        0.0,
+        1.0,
+        lambda x: math.log(x) - math.log1p(-x),
+        lambda x: 1.0 / (x * (1.0 - x)),
+        lambda y: 1.0 / (1.0 + _exp(-y)),
+    ),
+    "Fisher z": Scale(-1.0, 1.0, math.atanh, lambda x: 1.0 / (1.0 - x * x), math.tanh),
+}
+
+
+def delta(value: float, error: float, degrees: float, scale: str = "") -> Interval:
+    """The delta method: ``value`` and its standard ``error``, a Student's t interval on the scale, turned back.
+
+    The bounds are NaN where the value lies on the border of the scale (a share of 0 or 1): there the method says
+    nothing.
+    """
+    on = SCALES[scale]
+    if not (on.low < value < on.high and math.isfinite(error) and degrees >= 1.0):
+        return Interval(value, math.nan, math.nan)
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(degrees, (1 + LEVEL) / 2)) * on.slope(value) * error
+    centre = on.there(value)
+    return Interval(value, min(value, on.back(centre - half)), max(value, on.back(centre + half)))
 
 
 def bootstrap(

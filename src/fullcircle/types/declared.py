@@ -33,7 +33,9 @@ def name_of(what: str, value: object) -> str:
 
 def columns(what: str, value: object) -> tuple[str, ...]:
     """One name or several, as a tuple."""
-    names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Sequence) else (value,)
+    names: tuple[object, ...] = (value,)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        names = tuple(value)
     for name in names:
         name_of(what, name)
     return tuple(dict.fromkeys(str(name) for name in names))

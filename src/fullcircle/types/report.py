@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any, Literal
 
 Severity = Literal["info", "good", "warning", "bad"]
 Better = Literal["higher", "lower", "zero", ""]
 FORMAT = 1
+_SAID: Mapping[Severity, str] = {"good": "good", "warning": "look here", "bad": "bad", "info": ""}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,10 @@ class Chart:
 
     title: str
     spec: Mapping[str, Any]
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        """What a notebook draws."""
+        return {"application/vnd.vegalite.v5+json": dict(self.spec), "text/plain": self.title}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +129,16 @@ class Report:
     def passed(self) -> bool:
         """True when every gate passed. A report without gates has proven nothing and has not passed."""
         return bool(self.gates) and all(gate.passed for gate in self.gates)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: findings in their own words, and gates. The page has the figures and the charts."""
+        gates = [(gate.gate, "passed" if gate.passed else "FAILED", gate.reason) for gate in self.gates]
+        said = [(finding.title, _SAID[finding.severity], finding.text) for finding in self.findings]
+        rows = "".join(
+            "<tr>" + "".join(f'<td style="text-align:left">{escape(cell)}</td>' for cell in row) + "</tr>"
+            for row in [*said, *gates, *(("note", "", note) for note in self.notes)]
+        )
+        return f"<b>{escape(self.subject)}</b>, {self.rows} rows<table>{rows}</table>"
 
     def finding(self, check: str) -> Finding | None:
         """What the check of that name found, or None."""

@@ -1,173 +1,242 @@
-"""E002 fairness: is the model worse for some groups than for others?
+"""E002 fairness: for whom is the model worse, and whom does it over- or underestimate?
 
-For every fair gate, Fairlearn's MetricFrame gives the metric per group of the column ``by``. Measures: the metric
-per group (group ``<by>=<value>``), and the largest difference between groups as ``fair_gap:<by>:<metric>``. A
-group too small to judge makes the gap unknown: it is named, and the gate says no.
+Groups are those of every protected column, of two or three protected columns together, and of what fair gates name.
+Measures: ``group_<metric>`` for every group; ``fair_gap:<columns>:<metric>``, the widest difference between two
+groups; ``demographic_parity_difference:<columns>`` and ``equalized_odds_difference:<columns>`` for two classes,
+``mean_prediction_gap:<columns>`` for numbers; ``proxy`` for every protected column, how well the features foretell
+it. A group under 20 rows makes a gap unknown, unless a gate names it in ``without``: it is then left out, and named.
+docs/checks/fairness.md has formulas and sources.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fullcircle.errors import ColumnMissing
-from fullcircle.evaluation import charts, metrics, words
-from fullcircle.evaluation.check import Array, Skipped, Subject
-from fullcircle.evaluation.metrics import Answers, Metric
-from fullcircle.stats import intervals
-from fullcircle.types.report import Chart, Finding, Measure
+from fullcircle.errors import DataUnfit
+from fullcircle.evaluation import charts, disparity, metrics, proxy, words
+from fullcircle.evaluation.check import Skipped, Subject
+from fullcircle.evaluation.disparity import MOST_GROUPS, SMALLEST_GROUP, Gap, Off
+from fullcircle.evaluation.metrics import Answers, Estimate, Metric
+from fullcircle.evaluation.sides import BEYOND, Side, gap_measure, group_measure, sides_of, unit_of
+from fullcircle.types.gates import Gate
+from fullcircle.types.report import Chart, Finding, Measure, Severity
 
-SMALLEST_GROUP = 20
+__all__ = ["BEYOND", "SMALLEST_GROUP", "Fairness"]
+
+LEVEL = 0.001  # of a false warning of a signed error, over all groups of all columns
+# It must matter as well: in probability, and in standard deviations of a label that is a number.
+RELEVANT = 0.02
+RELEVANT_SD = 0.05
 _GROUPS_SHOWN = 20
+_SAID = 2
 
 
 class Fairness:
-    """Metrics per group and the gap between groups."""
+    """Metrics per group, the gaps between groups, signed errors, and proxies."""
 
     name = "fairness"
     code = "E002"
     measures: tuple[str, ...] = ()
 
     def run(self, subject: Subject) -> Finding | Skipped:
-        """One comparison for each column and metric that a fair gate names."""
-        asked = dict.fromkeys((gate.by, gate.metric) for gate in subject.gates if gate.kind == "fair")
-        if not asked:
-            return Skipped("no gate asks for it: fc.fair(by=..., metric=..., gap=...)")
-        limits = {(gate.by, gate.metric): gate.limit for gate in subject.gates if gate.kind == "fair"}
-        found = [_compare(subject, by[0], metrics.find(name, subject.task)) for by, name in asked]
-        gaps = [each.gap for each in found]
-        unknown = any(not gap.usable for gap in gaps)
-        wide = any(
-            gap.value is not None and gap.value > limits[asked_for]
-            for gap, asked_for in zip(gaps, asked, strict=True)
-        )
+        """Compare groups, and judge what gates ask."""
+        fair = [gate for gate in subject.gates if gate.kind == "fair"]
+        if not fair and not subject.protected:
+            return Skipped("no column is protected and no gate asks: Project(protected=[...]) or fc.fair(...)")
+        answers = metrics.own(subject)
+        main = metrics.main_metric(subject.task, subject.gates, probabilities=subject.probabilities is not None)
+        sides = sides_of(subject, answers, main, fair)
+        singles = [side for side in sides if len(side.by) == 1 and side.found]
+        off = _off(subject, answers, singles)
+        proxies = [_proxy(subject, column, sides) for column in subject.protected]
+        verdicts = [_verdict(gate, sides) for gate in fair]
+        measures = tuple(measure for side in sides for measure in side.measures(subject)) + tuple(proxies)
+        _refuse_twins(measures)
         return Finding(
             check=self.name,
             code=self.code,
             title="Fairness",
-            severity="bad" if wide else "warning" if unknown else "good",
-            text=" ".join(each.text for each in found),
-            measures=tuple(measure for each in found for measure in (each.gap, *each.groups)),
-            charts=tuple(each.chart for each in found),
+            severity=_severity(verdicts, off),
+            text=" ".join(_sentences(subject, sides, main, verdicts, off, proxies)),
+            measures=measures,
+            charts=tuple(chart for side in singles for chart in _charts(subject, side, main)),
+            table=tuple(row for side in sides for row in side.table()),
         )
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The groups of one column under one metric."""
-
-    gap: Measure
-    groups: tuple[Measure, ...]
-    chart: Chart
-    text: str
+class _Verdict:
+    gate: Gate
+    gap: Gap
+    kept: bool | None
 
 
-def _compare(subject: Subject, by: str, metric: Metric) -> Comparison:
-    import pandas as pd
-    from fairlearn.metrics import MetricFrame
-
-    names = _groups(subject, by)
-    answers = metrics.answers(subject.task, subject.actual, subject.predicted, subject.probabilities, subject.classes)
-    unit = subject.label if metric.unit == "label" else metric.unit
-    rows = np.arange(subject.rows)
-
-    def on(picked: Array, _: Array) -> float:
-        # Fairlearn hands on labels and predictions; with positions in their place every metric fits, also
-        # those of probabilities.
-        chosen = answers.at(np.asarray(picked))
-        return metric.of(chosen) if metric.applies(chosen) else float("nan")
-
-    frame = MetricFrame(metrics=on, y_true=rows, y_pred=rows, sensitive_features=pd.Series(names))
-    groups = tuple(
-        metrics.as_measure(
-            metric.name,
-            metrics.estimate(metric, answers.at(rows[names == name]), seed=subject.seed),
-            rows=int(np.sum(names == name)),
-            unit=unit,
-            group=f"{by}={name}",
+def _refuse_twins(measures: Sequence[Measure]) -> None:
+    """Column names and values with "=", "/" and commas could give two groups one name, and a gate either figure."""
+    times = Counter((measure.name, measure.group) for measure in measures)
+    twice = [f"{name} {group}".strip() for (name, group), count in times.items() if count > 1]
+    if twice:
+        raise DataUnfit(
+            "two groups, or two groupings, are called alike",
+            received=disparity.listed(twice),
+            allowed="names and values of columns without '=', '/' and ', '",
+            next_step="rename the column or its values in prepare",
         )
-        for name in frame.by_group.index
-    )
-    gap = _gap(subject, by, metric, answers, names, float(frame.difference(method="between_groups")), groups, unit)
-    title = f"{metric.name} by {by}"
-    shown = sorted(groups, key=lambda each: -each.n)[:_GROUPS_SHOWN]
-    chart = charts.ranges(
-        title, [(each.group.removeprefix(f"{by}="), each) for each in shown], x_title=f"{metric.name} {unit}".strip()
-    )
-    return Comparison(gap, groups, chart, _text(by, metric, gap, groups))
 
 
-def _groups(subject: Subject, by: str) -> Array:
-    """The group of every row as text; a missing value is a group of its own."""
-    if by not in subject.frame.columns:
-        raise ColumnMissing(
-            "a fair gate names a column that is not in the data",
-            received=repr(by),
-            allowed=", ".join(str(name) for name in subject.frame.columns),
-            next_step="mend by=... in the project file",
-        )
-    column = subject.frame[by]
-    present = column.notna().to_numpy()
-    return np.array(
-        [str(value) if known else "(missing)" for value, known in zip(column.tolist(), present, strict=True)],
-        dtype=object,
-    )
+def _verdict(gate: Gate, sides: Sequence[Side]) -> _Verdict:
+    """Whether a gate's gap keeps its limit at its upper end; None where that is unknown."""
+    side = next(side for side in sides if side.by == gate.by)
+    gap = side.gaps[gate.metric]
+    return _Verdict(gate, gap, None if gap.value is None or gap.high is None else gap.high <= gate.limit)
 
 
-def _gap(
+def _off(subject: Subject, answers: Answers, singles: Sequence[Side]) -> tuple[Off, ...]:
+    if subject.task == "regression":
+        relevant = RELEVANT_SD * float(np.std(answers.actual))
+    elif answers.known == 2 and answers.probabilities is not None and not answers.strange():
+        relevant = RELEVANT
+    else:
+        return ()
+    if answers.weights is not None and not np.any(answers.weights):
+        return ()
+    return disparity.off_zero(answers, [side.grouped for side in singles], relevant=relevant, level=LEVEL)
+
+
+def _proxy(subject: Subject, column: str, sides: Sequence[Side]) -> Measure:
+    grouped = next(side.grouped for side in sides if side.by == (column,))
+    inputs = subject.frame[list(subject.features)] if subject.inputs is None else subject.inputs
+    others = inputs[[name for name in inputs.columns if name != column]]
+    if len(grouped[1]) > MOST_GROUPS:
+        found = Estimate(None, method=f"it has {len(grouped[1])} groups")
+    else:
+        found = proxy.foretold(others, grouped, seed=subject.seed)
+    return metrics.as_measure("proxy", found, rows=min(subject.rows, proxy.MOST_ROWS), group=column)
+
+
+def _severity(verdicts: Sequence[_Verdict], off: Sequence[Off]) -> Severity:
+    if any(verdict.kept is False for verdict in verdicts):
+        return "bad"
+    if off or any(verdict.kept is None for verdict in verdicts):
+        return "warning"
+    return "good" if verdicts else "info"
+
+
+def _sentences(
     subject: Subject,
-    by: str,
-    metric: Metric,
-    answers: Answers,
-    names: Array,
-    value: float,
-    groups: tuple[Measure, ...],
-    unit: str,
-) -> Measure:
-    name = f"fair_gap:{by}:{metric.name}"
-    reason = _why_not(by, groups)
-    if reason or metrics.finite(value) is None:
-        return Measure(name=name, value=None, n=subject.rows, unit=unit, method=reason or "not defined on these rows")
-    codes = np.unique(names.astype(str), return_inverse=True)[1]
-
-    def statistic(picked: Array) -> float:
-        drawn = codes[picked]
-        each = [metric.of(answers.at(picked[drawn == code])) for code in range(len(groups)) if np.any(drawn == code)]
-        return max(each) - min(each)
-
-    draws = metrics.draws_for(subject.rows)
-    found = intervals.bootstrap(statistic, np.arange(subject.rows), seed=subject.seed, draws=draws)
-    return Measure(
-        name=name,
-        value=value,
-        low=metrics.finite(found[1]),
-        high=metrics.finite(found[2]),
-        n=subject.rows,
-        unit=unit,
-        method=f"Fairlearn difference between groups, percentile bootstrap, {draws} draws",
-    )
+    sides: Sequence[Side],
+    main: Metric,
+    verdicts: Sequence[_Verdict],
+    off: Sequence[Off],
+    proxies: Sequence[Measure],
+) -> list[str]:
+    """The gravest first: gates, signed errors, else the widest gap; then proxies and names that fit nothing."""
+    told = [_of_gate(subject, verdict, sides) for verdict in _gravest(verdicts)[:_SAID]]
+    if len(verdicts) > _SAID:
+        failed = sum(verdict.kept is not True for verdict in verdicts)
+        told.append(f"{failed} of {len(verdicts)} fair gates are not kept or cannot be judged.")
+    told += [_of_bias(subject, off)] if off else []
+    if not told:
+        told.append(_of_main(subject, sides[0], main))
+    told += _of_proxies(proxies)
+    for side in sides:
+        if side.strangers:
+            listed = disparity.listed([repr(name) for name in side.strangers])
+            told.append(f"A gate names {listed} as too small, but there is no such group of {side.named}.")
+    return told
 
 
-def _why_not(by: str, groups: tuple[Measure, ...]) -> str:
-    """Why no gap can be told, or ""."""
-    if len(groups) < 2:
-        return f"{by} has one group only, so there is nothing to compare"
-    small = [group for group in groups if group.n < SMALLEST_GROUP]
-    if small:
-        named = ", ".join(f"{group.group} ({words.rows(group.n)})" for group in small[:5])
-        more = f" and {len(small) - 5} more" if len(small) > 5 else ""
-        return f"too few rows to judge {named}{more}; at least {SMALLEST_GROUP} are needed"
-    undefined = [group.group for group in groups if not group.usable]
-    return f"the metric is not defined for {', '.join(undefined[:5])}" if undefined else ""
+def _gravest(verdicts: Sequence[_Verdict]) -> list[_Verdict]:
+    rank: Mapping[bool | None, int] = {False: 0, None: 1, True: 2}
+    return sorted(verdicts, key=lambda verdict: rank[verdict.kept])
 
 
-def _text(by: str, metric: Metric, gap: Measure, groups: tuple[Measure, ...]) -> str:
-    if not gap.usable:
-        return f"The gap of {metric.name} between groups of {by} is unknown: {gap.method}."
-    ordered = sorted(groups, key=lambda group: metric.merit(group.value or 0.0))
-    worst, best = ordered[0], ordered[-1]
-    return (
-        f"{metric.name} differs by {words.span(gap)} between groups of {by}: "
-        f"{words.number(worst.value)} for {worst.group}, {words.number(best.value)} for {best.group}."
-    )
+def _of_gate(subject: Subject, verdict: _Verdict, sides: Sequence[Side]) -> str:
+    gate, gap = verdict.gate, verdict.gap
+    side = next(side for side in sides if side.by == gate.by)
+    told = _of_gap(subject, side, gate.metric, gap)
+    if gap.value is None:
+        return told
+    limit = words.number(gate.limit)
+    if verdict.kept is None:
+        return f"{told[:-1]}, without an interval to judge it by."
+    if verdict.kept:
+        return f"{told[:-1]}, within the allowed {limit}."
+    if gap.value <= gate.limit:
+        return f"{told[:-1]}; {limit} is allowed, and with so few rows it may be more."
+    return f"{told[:-1]}, more than the allowed {limit}."
+
+
+def _of_gap(subject: Subject, side: Side, metric: str, gap: Gap) -> str:
+    if gap.value is None:
+        return f"The gap of {metric} between groups of {side.named} is unknown: {gap.method}."
+    measure = gap_measure(subject, "", gap, next((each for each in side.asked if each.name == metric), None))
+    measure = replace(measure, unit="") if measure.unit == "share" else measure
+    told = f"{metric} differs by {words.span(measure)} between groups of {side.named}"
+    by_name = {group.name: group for group in side.found}
+    if metric == "equalized_odds":
+        told += f", most between {gap.lowest} and {gap.highest}"
+    else:
+        low, high = (by_name[name].estimates[metric].value for name in (gap.lowest, gap.highest))
+        told += f": {words.number(low)} for {gap.lowest}, {words.number(high)} for {gap.highest}"
+    if gap.left_out:
+        told += f" (left out as too small: {disparity.listed(gap.left_out)})"
+    return f"{told}."
+
+
+def _of_main(subject: Subject, side: Side, main: Metric) -> str:
+    name = main.name if main.name in side.gaps else next(iter(side.gaps))
+    return _of_gap(subject, side, name, side.gaps[name])
+
+
+def _of_bias(subject: Subject, off: Sequence[Off]) -> str:
+    """Groups that are themselves over- or underestimated; only where there are none, those unlike the others."""
+    unit = f" {subject.label}".rstrip() if subject.task == "regression" else ""
+    own = [each for each in off if (each.bias > 0.0) is each.more and abs(each.bias) >= abs(each.others)]
+    told: list[str] = []
+    for each in sorted(own, key=lambda one: -abs(one.bias))[:_SAID]:
+        way = "overestimated" if each.more else "underestimated"
+        told.append(f"{each.group} is {way} by {words.number(abs(each.bias))}{unit}")
+    if told:
+        first = max(own, key=lambda one: abs(one.bias))
+        rest = (
+            f"against {words.number(first.others)}{unit} in all other rows" if len(told) == 1 else "unlike the others"
+        )
+        return f"On average {' and '.join(told)}, {rest}; that is beyond chance."
+    each = off[0]
+    way = "overestimated" if each.more else "underestimated"
+    difference = words.number(abs(each.bias - each.others))
+    against = f"Compared with all other rows {each.group} is {way} by {difference}{unit}"
+    return f"{against} on average, which is beyond chance."
+
+
+def _of_proxies(proxies: Sequence[Measure]) -> list[str]:
+    known = [measure for measure in proxies if measure.value is not None]
+    if not known:
+        return []
+    best = max(known, key=lambda measure: measure.value or 0.0)
+    area = best.value or 0.0
+    how = f"(AUC {area:.2f})"
+    if area >= 0.9:
+        return [f"The features tell {best.group} nearly surely {how}, so leaving the column out does not hide it."]
+    if area >= 0.7:
+        return [f"The features tell {best.group} in part {how}, so leaving the column out does not quite hide it."]
+    return [f"The features hardly tell {best.group} {how}."]
+
+
+def _charts(subject: Subject, side: Side, main: Metric) -> list[Chart]:
+    drawn = []
+    for metric in side.asked:
+        if metric.name not in (main.name, "bias"):
+            continue
+        largest = sorted(side.found, key=lambda group: -group.rows)[:_GROUPS_SHOWN]
+        named = [
+            (group.name.removeprefix(f"{side.by[0]}="), group_measure(subject, metric, group)) for group in largest
+        ]
+        axis = f"{metric.name} {unit_of(subject, metric)}".strip()
+        drawn.append(charts.ranges(f"{metric.name} by {side.named}", named, x_title=axis))
+    return drawn

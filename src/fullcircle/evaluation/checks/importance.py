@@ -1,28 +1,37 @@
-"""E004 importance: which columns do the answers depend on?
+"""E004 importance: which columns do the answers depend on, and why were some rows answered as they were?
 
-Permutation importance (Breiman 2001, scikit-learn's): by how much the answers get worse when one column is
-shuffled. Measures: ``importance`` in group ``<column>``, in the unit of the metric used; positive means needed.
+Measures, in group ``<column>``: ``importance``, by how much the main metric gets worse when the column is shuffled
+(Breiman 2001), in its unit; ``shap_importance``, by how much the column's value moves an answer on average (mean of
+absolute Shapley values, Lundberg & Lee 2017), in the unit of the answer or as a probability. The table gives up to
+four reasons for the lowest, the median and the highest answer, and for the one that was most wrong.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from fullcircle.evaluation import charts, metrics, words
+from fullcircle.errors import MissingExtra
+from fullcircle.evaluation import charts, earning, explaining, pictures, reasons, shuffling, words
 from fullcircle.evaluation.check import Array, Frame, Skipped, Subject
-from fullcircle.evaluation.metrics import Metric
-from fullcircle.types.report import Finding, Measure
+from fullcircle.evaluation.explaining import Ask, Explanation
+from fullcircle.evaluation.shuffling import Shuffled
+from fullcircle.types.report import Chart, Finding, Measure
 
-_REPEATS = 5
-_SHUFFLES = ("shuffle", "shuffles")
-# Rows scored in all, and the longest a check may take on a slow model before it looks at fewer.
-_SCORED = 100_000
-_SECONDS = 20.0
 _COLUMNS_SHOWN = 25
+_IN_STRIP = 8
+# Rows that Shapley values are averaged over; fewer where these would take too long.
+_EXPLAINED = (200, 100, 50, 20, 10, 5, 2, 1)
+_SECONDS = 12.0
+_TOLD_SECONDS = 5.0
+# The mean over rows evens out what few orders leave open; the reasons of one row are drawn with all of them.
+_ORDERS = 3
+# Of wider tables Shapley values are told apart for those columns that shuffling found most needed.
+_WIDE, _APART = 60, 30
 
 
 class Importance:
@@ -33,99 +42,195 @@ class Importance:
     measures: tuple[str, ...] = ()
 
     def run(self, subject: Subject) -> Finding | Skipped:
-        """Shuffle each column of a seeded sample of rows, five times where the model is quick enough."""
+        """Shuffle each column of a seeded sample of rows, explain a smaller sample, give reasons for four rows."""
         if subject.rows < 2:
             return Skipped("one row cannot be shuffled")
         if subject.predict is None or subject.inputs is None:
             return Skipped("the model itself is not known, only its answers")
-        metric = _metric(subject)
-        picked, repeats = _bounds(subject, metric)
-        found = sorted(_measured(subject, metric, picked, repeats), key=lambda each: -(each.value or 0.0))
-        first = ", ".join(f"{each.group} ({words.number(each.value)})" for each in found[:3])
+        shuffled = shuffling.shuffled(subject)
+        usual, why_not = _usual(subject, [each.group for each in shuffled.measures])
+        moved = [] if usual is None else _moved(subject, usual)
         return Finding(
             check=self.name,
             code=self.code,
             title="What the answers depend on",
             severity="info",
-            text=(
-                f"Shuffling a column makes {metric.name} worse by (most first): {first}. "
-                f"Measured on {words.rows(len(picked))}, {repeats} {_SHUFFLES[repeats > 1]} a column."
-            ),
-            measures=tuple(found),
-            charts=(
-                charts.bars(
-                    "Importance of columns",
-                    [(each.group, each.value or 0.0) for each in found[:_COLUMNS_SHOWN]],
-                    x_title=f"{metric.name} worse by, when shuffled",
-                ),
-            ),
+            text=f"{_about_shuffling(shuffled)} {why_not if usual is None else _about_values(usual, moved)}",
+            measures=(*shuffled.measures, *moved),
+            charts=(_bars(shuffled), *(() if usual is None else _pictures(subject, usual, moved))),
+            table=() if usual is None else _table(subject, usual),
         )
 
 
-def _metric(subject: Subject) -> Metric:
-    """The main metric where the model can be asked for it again, else accuracy."""
-    known = subject.predict_probabilities is not None and subject.probabilities is not None
-    metric = metrics.main_metric(subject.task, subject.gates, probabilities=known)
-    return metrics.METRICS["accuracy"] if metric.probabilities and not known else metric
+def _about_shuffling(found: Shuffled) -> str:
+    first = ", ".join(f"{each.group} ({words.number(each.value)})" for each in found.measures[:3])
+    return (
+        f"Shuffling a column makes {found.metric.name} worse by (most first): {first}. "
+        f"Measured on {words.rows(found.rows)}, {shuffling.times(found.repeats)} a column."
+    )
 
 
-def _inputs(subject: Subject) -> Frame:
-    return subject.inputs
-
-
-def _bounds(subject: Subject, metric: Metric) -> tuple[Array, int]:
-    """Which rows to look at and how often to shuffle, so that it ends in time."""
-    columns = len(subject.features)
-    rows = min(subject.rows, max(200, min(2000, _SCORED // (columns * _REPEATS))))
-    picked = np.sort(np.random.default_rng(subject.seed).choice(subject.rows, rows, replace=False))
-    begun = time.perf_counter()
-    _merit(subject, metric, _inputs(subject).iloc[picked], subject.actual[picked])
-    seconds = (time.perf_counter() - begun) * columns
-    return picked, int(max(1, min(_REPEATS, _SECONDS // max(seconds, 1e-9))))
+def _bars(found: Shuffled) -> Chart:
+    return charts.bars(
+        "Importance of columns",
+        [(each.group, each.value or 0.0) for each in found.measures[:_COLUMNS_SHOWN]],
+        x_title=f"{found.metric.name} worse by, when shuffled",
+    )
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """The model as scikit-learn's function wants it: something that can be fitted. It never is."""
+class _Usual:
+    """Shapley values of a sample of rows (positions), what they were asked of, and how long a row took."""
 
-    subject: Subject
+    explanation: Explanation
+    rows: Array
+    ask: Ask
+    background: Frame
+    seconds: float
 
-    def fit(self, X: Frame, y: Array) -> _Asked:
-        return self
+
+def _usual(subject: Subject, needed: Sequence[str]) -> tuple[_Usual | None, str]:
+    """Explain a sample of rows, as many as there is time for, or say why not."""
+    inputs: Any = subject.inputs
+    ask = explaining.asking(subject.task, subject.predict, subject.predict_probabilities)
+    if ask is None or (subject.task == "classification" and subject.probabilities is None):
+        return None, "There are no Shapley values, as the model gives no probabilities to explain."
+    learned = inputs if subject.train is None else subject.train.inputs[list(inputs.columns)]
+    background = explaining.background(learned, subject.seed)
+    rows = shuffling.sample(subject, _EXPLAINED[0], stream=1)
+    among = needed[:_APART] if len(needed) > _WIDE else None
+
+    def explain(count: int, orders: int) -> Explanation:
+        told = inputs.iloc[rows[:count]]
+        return explaining.explain(ask, background, told, seed=subject.seed, orders=orders, among=among)
+
+    try:
+        # The first row also pays for loading the library.
+        explain(1, 2)
+    except MissingExtra:
+        return None, "Global Shapley values and reasons need fullcircle[explain], which is not installed."
+    # The quicker of two: a busy moment should not decide how many rows are looked at.
+    seconds = min(_seconds(lambda: explain(1, _ORDERS)) for _ in range(2))
+    count = next((each for each in _EXPLAINED if each * seconds <= _SECONDS), 1)
+    found = explain(count, _ORDERS)
+    return _Usual(found, rows[:count], ask, background, seconds * explaining.ORDERS / _ORDERS), ""
 
 
-def _measured(subject: Subject, metric: Metric, picked: Array, repeats: int) -> list[Measure]:
-    from sklearn.inspection import permutation_importance
+def _seconds(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
 
-    features = list(subject.features)
-    X = _inputs(subject).iloc[picked].reset_index(drop=True)
-    found = permutation_importance(
-        _Asked(subject),
-        X,
-        subject.actual[picked],
-        scoring=lambda asked, X, y: _merit(asked.subject, metric, X, y),
-        n_repeats=repeats,
-        random_state=subject.seed,
-    )
-    unit = subject.label if metric.unit == "label" else metric.unit
-    return [
-        Measure(
-            name="importance",
-            value=metrics.finite(found.importances_mean[position]),
-            n=len(picked),
-            unit=unit,
-            method=f"permutation importance on {metric.name}, {repeats} {_SHUFFLES[repeats > 1]}",
+
+def _moved(subject: Subject, usual: _Usual) -> list[Measure]:
+    """The mean absolute Shapley value of every column, largest first."""
+    unit = _unit(subject)
+    sizes, weights = np.abs(usual.explanation.values), shuffling.weights_of(subject, usual.rows)
+    found = [
+        replace(
+            earning.measure(
+                "shap_importance",
+                sizes[:, place],
+                weights,
+                unit=unit,
+                method="mean absolute Shapley value, t interval",
+            ),
             group=name,
+            better="",
         )
-        for position, name in enumerate(features)
+        for place, name in enumerate(usual.explanation.names)
     ]
+    return sorted(found, key=lambda each: -(each.value or 0.0))
 
 
-def _merit(subject: Subject, metric: Metric, X: Frame, y: Array) -> float:
-    assert subject.predict is not None  # noqa: S101 - run() has looked
-    predicted = subject.predict(X)
-    shares: Any = None
-    if metric.probabilities and subject.predict_probabilities is not None:
-        shares = subject.predict_probabilities(X)
-    answers = metrics.answers(subject.task, y, predicted, shares, subject.classes)
-    return metric.merit(metric.of(answers))
+def _about_values(usual: _Usual, moved: Sequence[Measure]) -> str:
+    first = ", ".join(f"{each.group} ({words.number(each.value)})" for each in moved[:3])
+    apart = f", {_APART} columns told apart" if explaining.OTHERS in usual.explanation.names else ""
+    return (
+        f"By Shapley values an answer is moved most by {first}, on average over {words.rows(len(usual.rows))}{apart}."
+    )
+
+
+def _table(subject: Subject, usual: _Usual) -> tuple[dict[str, Any], ...]:
+    """Reasons for a few rows, as many as there is time for."""
+    most = max(1, int(_TOLD_SECONDS // max(usual.seconds, 1e-9)))
+    chosen = _chosen(subject)[:most]
+    inputs: Any = subject.inputs
+    told = inputs.iloc[[position for _, position in chosen]]
+    explanation = explaining.explain(usual.ask, usual.background, told, seed=subject.seed)
+    about = reasons.Answer(task=subject.task, label=subject.label, unit=subject.unit, classes=tuple(subject.classes))
+    found = []
+    for place, (title, position) in enumerate(chosen):
+        row = {name: _value(subject, name, position) for name in inputs.columns}
+        said = reasons.reasons(explanation, place, row, subject.columns, about)
+        padded = (*said, *[""] * (reasons.MOST - len(said)))
+        found.append(
+            {
+                "row": f"{title} (row {position + 1})",
+                "answer": reasons.answered(explanation, place, about),
+                "actual": reasons.said(subject.actual[position]),
+                **{f"reason {number}": text for number, text in enumerate(padded, 1)},
+            }
+        )
+    return tuple(found)
+
+
+def _chosen(subject: Subject) -> list[tuple[str, int]]:
+    """The rows to give reasons for: positions, each once."""
+    if subject.task == "regression":
+        answers = np.asarray(subject.predicted, dtype=float)
+        wrong = np.abs(answers - np.asarray(subject.actual, dtype=float))
+    else:
+        shares = np.asarray(subject.probabilities, dtype=float)
+        answers = shares[:, 1] if shares.shape[1] == 2 else shares.max(axis=1)
+        codes = earning.codes(subject.actual, tuple(subject.classes))
+        known = codes < len(subject.classes)
+        wrong = np.ones(subject.rows)
+        wrong[known] = 1.0 - shares[known, codes[known]]
+    order = np.argsort(answers, kind="stable")
+    found: dict[int, str] = {}
+    for title, position in (
+        ("lowest answer", order[0]),
+        ("highest answer", order[-1]),
+        ("median answer", order[len(order) // 2]),
+        ("most wrong answer", np.argmax(wrong)),
+    ):
+        found.setdefault(int(position), title)
+    return [(title, position) for position, title in found.items()]
+
+
+def _value(subject: Subject, name: str, position: int) -> Any:
+    """A value as it was given, before anything was filled in, where that is known."""
+    frame: Any = subject.frame if name in subject.frame.columns else subject.inputs
+    return frame[name].iloc[position]
+
+
+def _unit(subject: Subject) -> str:
+    return (subject.unit or subject.label) if subject.task == "regression" else "probability"
+
+
+def _pictures(subject: Subject, usual: _Usual, moved: Sequence[Measure]) -> tuple[Chart, ...]:
+    unit = _unit(subject)
+    shown = [(each.group, each.value or 0.0) for each in moved[:_COLUMNS_SHOWN]]
+    names = [name for name, _ in shown if name != explaining.OTHERS][:_IN_STRIP]
+    places = [usual.explanation.names.index(name) for name in names]
+    inputs: Any = subject.inputs
+    told = inputs.iloc[usual.rows]
+    ranks = np.column_stack([_ranks(told[name]) for name in names])
+    x_title = f"moves the answer by{f' ({unit})' if unit else ''}"
+    return (
+        charts.bars("Mean size of Shapley values", shown, x_title=x_title),
+        pictures.strip("Shapley values by row", usual.explanation.values[:, places], names, ranks, x_title=x_title),
+    )
+
+
+def _ranks(column: Any) -> Array:
+    """The rank of each value among these rows, 0 to 1; NaN for missing values and where values have no order."""
+    ordered = column.dtype.kind in "iufbMm" or bool(getattr(column.dtype, "ordered", False))
+    if not ordered:
+        return np.full(len(column), np.nan)
+    ranks = np.asarray(column.rank(method="average"), dtype=float)
+    known = ranks[~np.isnan(ranks)]
+    if not known.size or known.min() == known.max():
+        return np.where(np.isnan(ranks), np.nan, 0.5)
+    return np.asarray((ranks - known.min()) / (known.max() - known.min()))

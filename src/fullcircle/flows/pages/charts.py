@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from fullcircle.errors import MissingExtra
 from fullcircle.types.report import Chart
 
@@ -29,8 +31,22 @@ THEME: Mapping[str, Any] = {
         "titleFontWeight": "normal",
         "titlePadding": 8,
         "labelLimit": 170,
+        "labelFlush": False,  # pushed inwards, the first and the last label touch their neighbours
+        "labelSeparation": 4,
     },
-    "legend": {"labelColor": _INK, "titleColor": _SOFT, "titleFontWeight": "normal", "labelLimit": 170},
+    # Below, and one under the other: beside it, names would leave a phone no room for the chart.
+    "legend": {
+        "orient": "bottom",
+        "columns": 1,
+        "labelColor": _INK,
+        "titleColor": _SOFT,
+        "titleFontWeight": "normal",
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "labelLimit": 260,
+        "gradientLength": 140,
+        "gradientThickness": 8,
+    },
     "title": {"color": _INK, "fontSize": 13},
     "bar": {
         "color": "#2f6b70"
@@ -72,9 +88,28 @@ def svg(chart: Chart, key: str) -> str | None:
     return _own_ids(drawn, key)
 
 
+def inline(chart: Chart) -> str:
+    """The specification in our theme as JSON that can stand inside a script element: without "<", ">" and "&".
+
+    What a specification says about how it wants to be embedded, and about the version it was written for, is left
+    out: the page decides.
+    """
+    spec = {key: value for key, value in chart.spec.items() if key not in ("$schema", "usermeta")}
+    if spec.get("width") == "container":
+        spec.setdefault("autosize", {"type": "fit-x", "contains": "padding"})
+    text = msgspec.json.encode(_themed(spec)).decode()
+    # Outside of its strings JSON has none of the three.
+    return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
+
+
+def _themed(spec: Mapping[str, Any]) -> dict[str, Any]:
+    theirs = spec.get("config")
+    return {**spec, "config": _merged(THEME, theirs if isinstance(theirs, Mapping) else {})}
+
+
 def _prepared(spec: Mapping[str, Any]) -> dict[str, Any]:
     """The specification in our theme, with a width in pixels where it asks for that of its container."""
-    prepared = {**spec, "config": _merged(THEME, spec.get("config", {}))}
+    prepared = _themed(spec)
     if prepared.get("width") == "container":
         prepared["width"] = WIDTH
     return prepared

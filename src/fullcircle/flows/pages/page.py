@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import count
-from typing import TYPE_CHECKING
 
-from fullcircle.errors import MissingExtra
-from fullcircle.flows.pages import charts, words
+from fullcircle.flows.pages.environment import environment
 from fullcircle.types.monitoring import Decision
-from fullcircle.types.report import Chart, Measure
+from fullcircle.types.report import Measure
 from fullcircle.types.turn import Trained, Turn
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
 PHASES = ("explore", "evaluate", "develop", "package", "deploy", "monitor")
-_DECIDED = {"promote": ("good", "Promoted"), "hold": ("hold", "Held"), "rollback": ("bad", "Rolled back")}
+DECIDED = {"promote": ("good", "Promoted"), "hold": ("hold", "Held"), "rollback": ("bad", "Rolled back")}
 
 
 def render(turn: Turn) -> str:
@@ -24,7 +18,7 @@ def render(turn: Turn) -> str:
 
     Raises MissingExtra where Jinja2 or vl-convert-python is not installed.
     """
-    page = _environment().get_template("turn.html")
+    page = environment().get_template("turn.html")
     return page.render(
         turn=turn,
         decided=decided(turn.decision),
@@ -48,7 +42,7 @@ class Decided:
 
 def decided(decision: Decision) -> Decided:
     """How a decision is coloured and worded."""
-    tone, word = _DECIDED[decision.action]
+    tone, word = DECIDED[decision.action]
     return Decided(tone=tone, word=word, version=decision.version, reason=decision.reason)
 
 
@@ -79,32 +73,3 @@ def arcs(turn: Turn) -> tuple[tuple[str, bool], ...]:
         "monitor": bool(turn.windows),
     }
     return tuple((phase, reached[phase]) for phase in PHASES)
-
-
-def _environment() -> Environment:
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-        from markupsafe import Markup
-    except ImportError as error:
-        raise MissingExtra(
-            "the page cannot be made, because Jinja2 is not installed",
-            next_step='pip install "fullcircle[lab]"',
-        ) from error
-    environment = Environment(
-        loader=PackageLoader("fullcircle.flows.pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    number = count(1)
-
-    def draw(chart: Chart) -> Markup | None:
-        drawn = charts.svg(chart, f"c{next(number)}")
-        # The only text that is not escaped: SVG from our renderer, looked through by charts.svg.
-        return None if drawn is None else Markup(drawn)  # noqa: S704
-
-    filters = (words.figure, words.seconds, words.size, words.when, words.short, words.plural)
-    environment.filters.update({each.__name__: each for each in filters})
-    environment.globals.update(interval=words.interval, stretch=words.stretch, draw=draw)
-    return environment
