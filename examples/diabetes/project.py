@@ -34,7 +34,16 @@ project = fc.Project(
     features=["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"],
     fit=fit,
     params={"max_iter": 60, "learning_rate": 0.05, "min_samples_leaf": 15},
-    inputs=fc.Inputs(missing="impute", columns={"age": {"missing": "reject"}, "bmi": {"unit": "kg/m²"}}),
+    inputs=fc.Inputs(
+        missing="impute",
+        columns={
+            "age": {"missing": "reject", "unit": "years"},
+            "bmi": {"label": "body mass index", "unit": "kg/m²"},
+            "bp": {"label": "mean blood pressure", "unit": "mmHg"},
+            "s5": {"label": "log of serum triglycerides"},
+        },
+    ),
+    protected=["sex", "age_group"],
     gates=[
         fc.at_most("mae", 55),  # guessing the mean is wrong by 65
         fc.beats("champion"),
@@ -44,6 +53,10 @@ project = fc.Project(
         fc.latency(p99="100ms"),
         fc.size("5MB"),
     ],
+    serving=fc.Serving(requests_per_day=200, freshness="7d", latency="1s", machine_hour=0.05),
+    currency="EUR",
+    purpose="To decide who is offered close care in the year after a first visit.",
+    limits="Not a diagnosis, and not for patients younger than 18.",
     monitor=fc.Monitor(false_alerts="1 per year", window="7d"),
     arrivals={"next patients": fc.Table(patients[later]), "bmi in the wrong unit": without_decimal_point},
 )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import vl_convert
 
-from fullcircle.evaluation.pictures import DOTS, STEPS, Shape, shape, strip
+from fullcircle.evaluation.explanation.pictures import DOTS, STEPS, Shape, shape, strip
 from fullcircle.types.report import Chart
 
 

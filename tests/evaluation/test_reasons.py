@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fullcircle.evaluation.explaining import OTHERS, Explanation
-from fullcircle.evaluation.reasons import NONE, Answer, answered, readable, reasons, said
+from fullcircle.evaluation.explanation.reasons import NONE, Answer, answered, readable, reasons, said
+from fullcircle.evaluation.explanation.shapley import OTHERS, Explanation
 from fullcircle.types.contract import Column
 
 REGRESSION = Answer(task="regression")

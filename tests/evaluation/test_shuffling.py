@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 import subjects
-from fullcircle.evaluation import metrics, shuffling
+from fullcircle.evaluation import metrics
 from fullcircle.evaluation.check import Subject
-from fullcircle.evaluation.shuffling import Shuffled, sample, shuffled, times
+from fullcircle.evaluation.explanation import shuffling
+from fullcircle.evaluation.explanation.shuffling import Shuffled, sample, shuffled, times
 from fullcircle.types.gates import at_most
 
 

@@ -19,7 +19,7 @@ from fullcircle.errors import (
     VersionNotFound,
 )
 from fullcircle.flows.package import package
-from fullcircle.flows.promote import Approval, approve, promote, rollback
+from fullcircle.flows.promote import approve, promote, rollback
 from fullcircle.flows.retrain import retrain
 from fullcircle.flows.run import run
 from fullcircle.flows.score import score
@@ -30,6 +30,7 @@ from fullcircle.flows.why import why
 from fullcircle.ledger.state import State
 from fullcircle.settings import Settings
 from fullcircle.tables import predictions
+from fullcircle.types.approval import Approval
 from fullcircle.types.facts import Fact
 from fullcircle.types.prediction import Outcome
 from fullcircle.types.report import GateVerdict, Report

@@ -174,7 +174,7 @@ def test_it_says_how_to_make_it_again() -> None:
 
 
 def test_hostile_text_is_text() -> None:
-    approval = replace(APPROVAL, who=HOSTILE, when=HOSTILE, reason=HOSTILE)
+    approval = replace(APPROVAL, actor=HOSTILE, time=HOSTILE, reason=HOSTILE)
     tokens = read(model_card(hostile_report(), name=HOSTILE, approvals=(approval,)))
     assert {token.type.removesuffix("_open").removesuffix("_close") for token in tokens} <= OURS
     inside = [child for token in tokens if token.type == "inline" for child in token.children or []]

@@ -24,7 +24,7 @@ from fullcircle.flows.train import train
 from fullcircle.settings import Settings
 
 # No traffic and no slow checks: these tests are about what is decided.
-STILL = circles.PROJECT.replace(
+STILL = circles.UNTIMED.replace(
     'arrivals={"as before": lambda rows: rows, "ten times too hot": hotter},',
     'arrivals={"few": lambda rows: rows.head(5).drop(columns="cost")},',
 )

@@ -32,7 +32,7 @@ from fullcircle.settings import Settings
 from rights import obey_rights, set_rights
 
 # As quick to train as can be: what is tested is what lies between the stages.
-QUICK = circles.PROJECT.replace("max_iter=40", "max_iter=8, learning_rate=0.4")
+QUICK = circles.UNTIMED.replace("max_iter=40", "max_iter=8, learning_rate=0.4")
 RUN = ("run", "houses", "--stop")
 
 

@@ -33,7 +33,7 @@ project = fc.Project(
     label="cost",
     features=["rooms", "heat"],
     fit=fit,
-    checks=["quality", "fairness", "value", "operations"],
+    checks=["quality"],
     gates=[fc.at_most("mae", 5)],
 )
 """

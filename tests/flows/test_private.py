@@ -45,7 +45,7 @@ project = fc.Project(
     features=["rooms", "heat", "income", "person"],
     fit=fit,
     inputs=fc.Inputs(columns={"income": {"private": True}, "person": {"private": True}}),
-    checks=["quality", "fairness", "value", "operations"],
+    checks=["quality"],
     gates=[fc.at_most("mae", 5)],
 )
 """

@@ -23,7 +23,7 @@ from fullcircle.settings import Settings
 from fullcircle.types.turn import Turn
 
 # A first model that stops learning early, so that a second can beat it; and a second year that costs more.
-LATER = circles.PROJECT.replace(
+LATER = circles.UNTIMED.replace(
     'arrivals={"as before": lambda rows: rows, "ten times too hot": hotter}',
     'arrivals={"next year": fc.Table("later.csv")}',
 )

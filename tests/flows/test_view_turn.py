@@ -70,7 +70,7 @@ view = ft.FeatureView(
 project = fc.Project(
     name="shops", data=view, label="sold", fit=fit,
     inputs=fc.Inputs(missing="flag", columns={"offered": {"missing": "reject"}}),
-    checks=["quality", "fairness", "value", "operations"],
+    checks=["quality", "value"],
     gates=[fc.at_most("mae", 30), fc.worth(per_row=lambda y, p: 10 - abs(y - p), at_least=-50)],
     arrivals={"as before": lambda rows: rows},
 )

@@ -14,8 +14,8 @@ from collections.abc import Collection, Iterable, Sequence
 from fullcircle import registry
 from fullcircle.errors import ColumnMissing, ProjectInvalid
 from fullcircle.evaluation import groups, metrics, words
+from fullcircle.evaluation.fairness.sides import BEYOND
 from fullcircle.evaluation.metrics import Task
-from fullcircle.evaluation.sides import BEYOND
 from fullcircle.types.gates import Gate
 from fullcircle.types.report import GateVerdict, Measure, Report
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fullcircle.errors import BlobMissing, DataUnfit, MissingExtra
-from fullcircle.evaluation import explaining
-from fullcircle.evaluation import reasons as sentences
+from fullcircle.evaluation.explanation import reasons as sentences
+from fullcircle.evaluation.explanation import shapley
 from fullcircle.flows import drafts, versions
 from fullcircle.flows.session import Session
 from fullcircle.flows.subjects import drawn
@@ -53,11 +53,11 @@ def told(
     contract = scorer.contract
     probable = contract.task == "classification" and hasattr(scorer.model, "predict_proba")
     shares = scorer.model.predict_proba if probable else None
-    ask = explaining.asking(contract.task, scorer.model.predict, shares)
+    ask = shapley.asking(contract.task, scorer.model.predict, shares)
     if ask is None:
         return (), "the model gives no probabilities to explain"
     try:
-        explanation = explaining.explain(ask, background, row, seed=seed)
+        explanation = shapley.explain(ask, background, row, seed=seed)
     except MissingExtra as missing:
         return (), f"{missing.what}: {missing.next_step}"
     except DataUnfit as unfit:
@@ -77,7 +77,7 @@ def background_of(session: Session, draft: drafts.Draft) -> Any:
     """
     frame, test = drafts.rows(session, draft)
     learned = drawn(frame[~test], draft.seed)
-    return explaining.background(framed(draft.contract, learned)[0], draft.seed)
+    return shapley.background(framed(draft.contract, learned)[0], draft.seed)
 
 
 def _unanswered(prediction: Prediction) -> str:

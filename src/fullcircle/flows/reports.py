@@ -40,13 +40,13 @@ def write(report: Report, paths: Sequence[Path]) -> None:
         path.write_bytes(face(report, path.suffix.lower()))
 
 
-def face(report: Report, ending: str) -> bytes:
-    """A report as JSON (.json), HTML (.html) or a model card (.md)."""
+def face(report: Report, ending: str, kept: Path | None = None) -> bytes:
+    """A report as JSON (.json), HTML (.html) or a model card (.md). The page's script may be ``kept`` in a folder."""
     from fullcircle.flows import pages
 
     if ending == ".json":
         return msgspec.json.encode(report)
-    text = pages.render_report(report) if ending == ".html" else pages.model_card(report)
+    text = pages.render_report(report, kept=kept) if ending == ".html" else pages.model_card(report)
     return text.encode("utf-8")
 
 
@@ -67,7 +67,7 @@ def keep(session: Session, draft: drafts.Draft, report: Report) -> dict[str, Pat
     folder.mkdir(exist_ok=True)
     kept = {}
     for name, ending in (("report", ".json"), ("report", ".html"), ("card", ".md")):
-        content = face(report, ending)
+        content = face(report, ending, session.folder("cache"))
         path = folder / f"{name}{ending}"
         path.write_bytes(content)
         session.tracking.log_artifact(draft.run, path.name, content)

@@ -18,11 +18,12 @@ from sklearn import metrics as reference
 
 import subjects
 from fullcircle.errors import ColumnMissing, DataUnfit
-from fullcircle.evaluation import disparity, groups, metrics
+from fullcircle.evaluation import groups, metrics
 from fullcircle.evaluation.check import Skipped, Subject
 from fullcircle.evaluation.checks.fairness import BEYOND, SMALLEST_GROUP, Fairness
-from fullcircle.evaluation.disparity import Group
 from fullcircle.evaluation.evaluate import evaluate
+from fullcircle.evaluation.fairness import disparity
+from fullcircle.evaluation.fairness.disparity import Group
 from fullcircle.evaluation.metrics import Answers, Estimate
 from fullcircle.stats import intervals
 from fullcircle.testing.checks import CheckSuite

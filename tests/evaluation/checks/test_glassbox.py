@@ -13,9 +13,9 @@ from sklearn.metrics import log_loss, mean_absolute_error
 
 import subjects
 from fullcircle.errors import MissingExtra
-from fullcircle.evaluation import rival
 from fullcircle.evaluation.check import Skipped, Subject, Training
 from fullcircle.evaluation.checks.glassbox import Glassbox
+from fullcircle.evaluation.explanation import rival
 from fullcircle.evaluation.metrics import trivial
 from fullcircle.types.contract import Column
 from fullcircle.types.gates import at_most, worth

@@ -14,10 +14,10 @@ from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LinearRegression
 
 import subjects
-from fullcircle.evaluation import explaining, reasons
 from fullcircle.evaluation.check import Skipped, Subject
 from fullcircle.evaluation.checks.importance import Importance
-from fullcircle.evaluation.shuffling import shuffled
+from fullcircle.evaluation.explanation import reasons, shapley
+from fullcircle.evaluation.explanation.shuffling import shuffled
 from fullcircle.types.contract import Column
 from fullcircle.types.gates import Gate, at_least, at_most
 from fullcircle.types.report import Finding, Measure
@@ -72,7 +72,7 @@ class TestShuffling:
         assert "5 shuffles a column" in _run(subject).text
         # A clock by which every answer takes six seconds: two columns, fifteen seconds, one round.
         ticks = itertools.count(0, 6)
-        monkeypatch.setattr("fullcircle.evaluation.shuffling.time.perf_counter", lambda: next(ticks))
+        monkeypatch.setattr("fullcircle.evaluation.explanation.shuffling.time.perf_counter", lambda: next(ticks))
         slow = _run(subject)
         assert "1 shuffle a column" in slow.text
         assert "over 2 rows." in slow.text, "twelve seconds for Shapley values"
@@ -154,7 +154,7 @@ class TestShapley:
         subject = subjects.regression(150)
         assert subject.train is not None
         model = LinearRegression().fit(subject.train.inputs, subject.train.actual)
-        usual = explaining.background(subject.train.inputs, subject.seed).mean()
+        usual = shapley.background(subject.train.inputs, subject.seed).mean()
         for name, measure in _of(_run(subject), "shap_importance").items():
             weight = float(model.coef_[list(subject.features).index(name)])
             assert subject.inputs is not None
@@ -183,7 +183,7 @@ class TestShapley:
         needed, moved = _of(finding, "importance"), _of(finding, "shap_importance")
         assert len(needed) == 90
         assert next(iter(needed.values())).n == 222
-        assert set(moved) == {*list(needed)[:30], explaining.OTHERS}
+        assert set(moved) == {*list(needed)[:30], shapley.OTHERS}
         assert next(iter(moved)) == "signal"
         assert "30 columns told apart" in finding.text
         assert len(finding.charts[0].spec["data"]["values"]) == 25
@@ -238,9 +238,9 @@ class TestReasons:
         assert subject.inputs is not None
         assert subject.predict_probabilities is not None
         position = int(table[0]["row"].split("(row ")[1].rstrip(")")) - 1
-        explanation = explaining.explain(
+        explanation = shapley.explain(
             subject.predict_probabilities,
-            explaining.background(subject.train.inputs, subject.seed),
+            shapley.background(subject.train.inputs, subject.seed),
             subject.inputs.iloc[[position]],
             seed=subject.seed,
         )

@@ -11,11 +11,11 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 import subjects
-from fullcircle.evaluation import overlap
-from fullcircle.evaluation.alone import strengths
-from fullcircle.evaluation.canary import canary
 from fullcircle.evaluation.check import Skipped, Subject, Training
 from fullcircle.evaluation.checks.leakage import Leakage
+from fullcircle.evaluation.leakage import overlap
+from fullcircle.evaluation.leakage.alone import strengths
+from fullcircle.evaluation.leakage.canary import canary
 from fullcircle.testing.checks import CheckSuite
 from fullcircle.types.contract import Column
 from fullcircle.types.report import Finding, Measure

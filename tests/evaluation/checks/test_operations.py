@@ -130,7 +130,7 @@ def test_rows_are_taken_in_turn_where_there_are_few() -> None:
         return 0.0
 
     Operations().run(replace(subjects.regression(3), score_one=listening))
-    assert len(seen) == 520
+    assert len(seen) == 420
     assert seen[:6] == seen[:3] * 2, "three rows again and again"
     assert seen[20:23] == seen[:3]
 

@@ -13,10 +13,10 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 import subjects
 from fullcircle.development import contract as contracts
-from fullcircle.evaluation import asking, perturbing
 from fullcircle.evaluation.check import Skipped, Subject, Training
 from fullcircle.evaluation.checks.robustness import Robustness
 from fullcircle.evaluation.metrics import trivial
+from fullcircle.evaluation.robustness import asking, perturbing
 from fullcircle.runtimes.contracts import examine, rows_of, to_frame
 from fullcircle.runtimes.scorer import Scorer
 from fullcircle.testing.checks import CheckSuite

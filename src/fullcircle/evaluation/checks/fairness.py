@@ -17,11 +17,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fullcircle.errors import DataUnfit
-from fullcircle.evaluation import charts, disparity, metrics, proxy, words
+from fullcircle.evaluation import charts, metrics, words
 from fullcircle.evaluation.check import Skipped, Subject
-from fullcircle.evaluation.disparity import MOST_GROUPS, SMALLEST_GROUP, Gap, Off
+from fullcircle.evaluation.fairness import disparity, proxy
+from fullcircle.evaluation.fairness.disparity import MOST_GROUPS, SMALLEST_GROUP, Gap, Off
+from fullcircle.evaluation.fairness.sides import BEYOND, Side, gap_measure, group_measure, sides_of, unit_of
 from fullcircle.evaluation.metrics import Answers, Estimate, Metric
-from fullcircle.evaluation.sides import BEYOND, Side, gap_measure, group_measure, sides_of, unit_of
 from fullcircle.types.gates import Gate
 from fullcircle.types.report import Chart, Finding, Measure, Severity
 

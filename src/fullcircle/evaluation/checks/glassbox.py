@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from fullcircle.errors import MissingExtra
-from fullcircle.evaluation import charts, earning, metrics, pictures, words
+from fullcircle.evaluation import charts, earning, metrics, words
 from fullcircle.evaluation.check import Array, Skipped, Subject
-from fullcircle.evaluation.rival import Rival, train
-from fullcircle.evaluation.shuffling import sample, unit_of
+from fullcircle.evaluation.explanation import pictures
+from fullcircle.evaluation.explanation.rival import Rival, train
+from fullcircle.evaluation.explanation.shuffling import sample, unit_of
 from fullcircle.types.report import Chart, Finding, Measure
 
 FEWEST_ROWS = 50

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from fullcircle.errors import MissingExtra
-from fullcircle.evaluation import charts, earning, explaining, pictures, reasons, shuffling, words
+from fullcircle.evaluation import charts, earning, words
 from fullcircle.evaluation.check import Array, Frame, Skipped, Subject
-from fullcircle.evaluation.explaining import Ask, Explanation
-from fullcircle.evaluation.shuffling import Shuffled
+from fullcircle.evaluation.explanation import pictures, reasons, shapley, shuffling
+from fullcircle.evaluation.explanation.shapley import Ask, Explanation
+from fullcircle.evaluation.explanation.shuffling import Shuffled
 from fullcircle.types.report import Chart, Finding, Measure
 
 _COLUMNS_SHOWN = 25
@@ -92,17 +93,17 @@ class _Usual:
 def _usual(subject: Subject, needed: Sequence[str]) -> tuple[_Usual | None, str]:
     """Explain a sample of rows, as many as there is time for, or say why not."""
     inputs: Any = subject.inputs
-    ask = explaining.asking(subject.task, subject.predict, subject.predict_probabilities)
+    ask = shapley.asking(subject.task, subject.predict, subject.predict_probabilities)
     if ask is None or (subject.task == "classification" and subject.probabilities is None):
         return None, "There are no Shapley values, as the model gives no probabilities to explain."
     learned = inputs if subject.train is None else subject.train.inputs[list(inputs.columns)]
-    background = explaining.background(learned, subject.seed)
+    background = shapley.background(learned, subject.seed)
     rows = shuffling.sample(subject, _EXPLAINED[0], stream=1)
     among = needed[:_APART] if len(needed) > _WIDE else None
 
     def explain(count: int, orders: int) -> Explanation:
         told = inputs.iloc[rows[:count]]
-        return explaining.explain(ask, background, told, seed=subject.seed, orders=orders, among=among)
+        return shapley.explain(ask, background, told, seed=subject.seed, orders=orders, among=among)
 
     try:
         # The first row also pays for loading the library.
@@ -113,7 +114,7 @@ def _usual(subject: Subject, needed: Sequence[str]) -> tuple[_Usual | None, str]
     seconds = min(_seconds(lambda: explain(1, _ORDERS)) for _ in range(2))
     count = next((each for each in _EXPLAINED if each * seconds <= _SECONDS), 1)
     found = explain(count, _ORDERS)
-    return _Usual(found, rows[:count], ask, background, seconds * explaining.ORDERS / _ORDERS), ""
+    return _Usual(found, rows[:count], ask, background, seconds * shapley.ORDERS / _ORDERS), ""
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -145,7 +146,7 @@ def _moved(subject: Subject, usual: _Usual) -> list[Measure]:
 
 def _about_values(usual: _Usual, moved: Sequence[Measure]) -> str:
     first = ", ".join(f"{each.group} ({words.number(each.value)})" for each in moved[:3])
-    apart = f", {_APART} columns told apart" if explaining.OTHERS in usual.explanation.names else ""
+    apart = f", {_APART} columns told apart" if shapley.OTHERS in usual.explanation.names else ""
     return (
         f"By Shapley values an answer is moved most by {first}, on average over {words.rows(len(usual.rows))}{apart}."
     )
@@ -157,7 +158,7 @@ def _table(subject: Subject, usual: _Usual) -> tuple[dict[str, Any], ...]:
     chosen = _chosen(subject)[:most]
     inputs: Any = subject.inputs
     told = inputs.iloc[[position for _, position in chosen]]
-    explanation = explaining.explain(usual.ask, usual.background, told, seed=subject.seed)
+    explanation = shapley.explain(usual.ask, usual.background, told, seed=subject.seed)
     about = reasons.Answer(task=subject.task, label=subject.label, unit=subject.unit, classes=tuple(subject.classes))
     found = []
     for place, (title, position) in enumerate(chosen):
@@ -212,7 +213,7 @@ def _unit(subject: Subject) -> str:
 def _pictures(subject: Subject, usual: _Usual, moved: Sequence[Measure]) -> tuple[Chart, ...]:
     unit = _unit(subject)
     shown = [(each.group, each.value or 0.0) for each in moved[:_COLUMNS_SHOWN]]
-    names = [name for name, _ in shown if name != explaining.OTHERS][:_IN_STRIP]
+    names = [name for name, _ in shown if name != shapley.OTHERS][:_IN_STRIP]
     places = [usual.explanation.names.index(name) for name in names]
     inputs: Any = subject.inputs
     told = inputs.iloc[usual.rows]

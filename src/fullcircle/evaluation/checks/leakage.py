@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from fullcircle.evaluation import alone, canary, charts, overlap, words
+from fullcircle.evaluation import charts, words
 from fullcircle.evaluation.check import Array, Frame, Skipped, Subject, Training
+from fullcircle.evaluation.leakage import alone, canary, overlap
 from fullcircle.stats import intervals
 from fullcircle.types.report import Chart, Finding, Measure
 

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from fullcircle.evaluation import asking, earning, perturbing, words
-from fullcircle.evaluation.asking import FAILED, REJECTED, SILENT, TOLD, Answered
+from fullcircle.evaluation import earning, words
 from fullcircle.evaluation.check import Array, Frame, Skipped, Subject
+from fullcircle.evaluation.robustness import asking, perturbing
+from fullcircle.evaluation.robustness.asking import FAILED, REJECTED, SILENT, TOLD, Answered
 from fullcircle.stats import influence, intervals
 from fullcircle.stats.units import unit_shift
 from fullcircle.types.report import Chart, Finding, Measure

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
+from pathlib import Path
 
 from fullcircle.errors import MissingExtra
 
@@ -25,20 +28,37 @@ class Script:
     digest: str
 
 
-@cache
-def script() -> Script:
-    """The script of every page with interactive charts, about 0.9 MB. Takes 1.5 s once in a process.
+def script(kept: Path | None = None) -> Script:
+    """The script of every page with interactive charts, about 0.9 MB.
 
-    Raises MissingExtra where vl-convert-python is not installed.
+    Putting it together takes 1.5 s: it is done once in a process, and once for all processes that name a folder
+    ``kept`` for it. Raises MissingExtra where vl-convert-python is not installed.
     """
     try:
-        import vl_convert
+        import vl_convert  # noqa: F401 - asked for before anything is made
     except ImportError as error:
         raise MissingExtra(
             "charts cannot be made interactive, because vl-convert-python is not installed",
             next_step='pip install "fullcircle[lab]"',
         ) from error
     ours = files("fullcircle.flows.pages").joinpath("templates/live.js").read_text(encoding="utf-8")
+    if kept is None:
+        return _made(ours)
+    named = hashlib.sha256(f"{version('vl-convert-python')}\n{ours}".encode()).hexdigest()[:16]
+    path = kept / f"charts-{named}.js"
+    if path.is_file():
+        return inline(path.read_text(encoding="utf-8"))
+    made = _made(ours)
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    beside.write_text(made.code, encoding="utf-8")
+    beside.replace(path)
+    return made
+
+
+@cache
+def _made(ours: str) -> Script:
+    import vl_convert
+
     return inline(str(vl_convert.javascript_bundle(ours)))
 
 

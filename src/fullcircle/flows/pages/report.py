@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -27,12 +28,14 @@ def render_report(
     approvals: Sequence[Approval] = (),
     decisions: Sequence[Decision] = (),
     interactive: bool = True,
+    kept: Path | None = None,
 ) -> str:
     """The page of a report as HTML text. It holds everything in itself and opens from a file.
 
     ``name`` is what stands above it ("bike-demand v2"), the report's subject where it is not given. ``metric`` is
     the main one, found in the report where not given. Without ``interactive`` the page has no script and only drawn
-    charts. Raises MissingExtra where Jinja2 or vl-convert-python is not installed.
+    charts. ``kept`` is a folder in which the script is kept for other processes. Raises MissingExtra where Jinja2 or
+    vl-convert-python is not installed.
     """
     ordered = sorted(report.findings, key=lambda finding: finding.code)
     page = environment(interactive=interactive).get_template("report.html")
@@ -46,7 +49,7 @@ def render_report(
         serious=[finding for finding in ordered if finding.severity in ("bad", "warning")],
         approvals=approvals,
         decisions=[(*DECIDED[decision.action], decision) for decision in decisions],
-        script=script() if interactive else None,
+        script=script(kept) if interactive else None,
     )
 
 

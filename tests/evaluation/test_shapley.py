@@ -14,7 +14,7 @@ import pytest
 import shap
 
 from fullcircle.errors import DataUnfit, MissingExtra
-from fullcircle.evaluation.explaining import BACKGROUND, OTHERS, asking, background, explain
+from fullcircle.evaluation.explanation.shapley import BACKGROUND, OTHERS, asking, background, explain
 
 COLUMNS = ("size", "kind", "since", "open", "note")
 

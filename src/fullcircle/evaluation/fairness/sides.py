@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from fullcircle.evaluation import disparity, groups, metrics, procedures
+from fullcircle.evaluation import groups, metrics, procedures
 from fullcircle.evaluation.check import Subject
-from fullcircle.evaluation.disparity import MOST_GROUPS, SMALLEST_GROUP, Gap, Group
+from fullcircle.evaluation.fairness import disparity
+from fullcircle.evaluation.fairness.disparity import MOST_GROUPS, SMALLEST_GROUP, Gap, Group
 from fullcircle.evaluation.metrics import Answers, Metric
 from fullcircle.stats import influence
 from fullcircle.types.gates import Gate

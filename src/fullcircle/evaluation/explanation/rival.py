@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from fullcircle.errors import MissingExtra
-from fullcircle.evaluation import reasons
 from fullcircle.evaluation.check import Array, Frame, Subject
-from fullcircle.evaluation.pictures import Shape
+from fullcircle.evaluation.explanation import reasons
+from fullcircle.evaluation.explanation.pictures import Shape
 from fullcircle.types.contract import Column
 
 BAGS = 4

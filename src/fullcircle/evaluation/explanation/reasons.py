@@ -1,6 +1,6 @@
 """Why the model answered a row as it did, in sentences for the person affected.
 
-A sentence per value, strongest first, from Shapley values (see ``explaining``). They tell what the model did with the
+A sentence per value, strongest first, from Shapley values (see ``shapley``). They tell what the model did with the
 values of this row beside usual ones, not what would happen in the world if a value were another.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from fullcircle.evaluation import words
 from fullcircle.evaluation.check import absent
-from fullcircle.evaluation.explaining import OTHERS, Explanation
+from fullcircle.evaluation.explanation.shapley import OTHERS, Explanation
 from fullcircle.types.contract import Column, Value
 
 MOST = 4

@@ -1,0 +1,1 @@
+"""Why answers are what they are: Shapley values, sentences, shuffled columns, a glass-box rival."""

@@ -1,0 +1,1 @@
+"""What the fairness check is made of: groups and gaps, the figures per group, proxies."""

@@ -1,0 +1,1 @@
+"""What the check for leaks is made of: one question each."""

@@ -1,0 +1,1 @@
+"""What the robustness check is made of: spoilt inputs, and what becomes of them."""
