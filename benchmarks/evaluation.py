@@ -236,14 +236,14 @@ def _coverage() -> list[Row]:
 
     found = coverage()
     (ROOT / "benchmarks" / "results" / "coverage.json").write_text(json.dumps(found, indent=2) + "\n")
+    worst = max(found, key=lambda one: abs(one["coverage"] - 0.95))
     return [
         Row(
-            what=f"intervals of {one['metric']}: distance of their coverage from 95 %",
-            unit="points",
-            ours=abs(100.0 * one["coverage"] - 95.0),
+            what=f"coverage of 95 % intervals, {len(found)} figures: the furthest out ({worst['metric']})",
+            unit="points from 95 %",
+            ours=100.0 * abs(worst["coverage"] - 0.95),
             goal=1.0,
         )
-        for one in found
     ]
 
 

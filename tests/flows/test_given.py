@@ -276,6 +276,21 @@ def test_wrong_use_gets_a_clear_error(arguments: dict[str, Any], error: type[Ful
     assert caught.value.what
 
 
+@pytest.mark.parametrize("name", ["X", "predicted", "weights"])
+def test_the_same_rows_in_another_order_are_refused(name: str) -> None:
+    y = pd.Series(np.arange(50.0))
+    given: dict[str, Any] = {"X": _rows(50), "predicted": y + 1.0, "weights": pd.Series(np.ones(50))}
+    assert fc.evaluate(y=y, checks=QUICK, **given).rows == 50
+    given[name] = given[name].sample(frac=1.0, random_state=0)
+    with pytest.raises(DataUnfit, match="in another order"):
+        fc.evaluate(y=y, checks=QUICK, **given)
+
+
+def test_an_index_of_another_kind_is_left_alone() -> None:
+    y = pd.Series(np.arange(50.0), index=[f"row {number}" for number in range(50)])
+    assert fc.evaluate(None, _rows(50), y, predicted=np.arange(50.0), checks=QUICK).rows == 50
+
+
 def test_a_model_and_answers_are_not_both_evaluated() -> None:
     X = _rows()
     model = LogisticRegression().fit(X[FEATURES], _labels(X))

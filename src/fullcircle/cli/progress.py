@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.status import Status
 
 Ending = Literal["done", "failed", "stopped"]
+_BAR = 24
 _COLOURS: Mapping[Ending, str] = {"done": "green", "failed": "red", "stopped": "yellow"}
 
 
@@ -58,7 +59,9 @@ class Live:
     def advance(self, done: int, total: int) -> None:
         """How far the step is."""
         if self._status is not None:
-            self._status.update(f"[bold]{escape(self._name)}[/] {escape(self._detail)} {done}/{total}")
+            bar = "━" * (_BAR * min(done, total) // max(total, 1))
+            told = f"[bold]{escape(self._name)}[/] {escape(self._detail)} [green]{bar}[/]"
+            self._status.update(f"{told}{'╌' * (_BAR - len(bar))} {done}/{total}")
 
     def close(self, ending: Ending = "done") -> None:
         """End the display, so that results can be printed. ``ending`` is what became of the running step."""

@@ -113,11 +113,14 @@ def heat(title: str, cells: Sequence[tuple[str, str, int]], *, x_title: str, y_t
     """Counts by two names: (across, down, count)."""
     values = [{"x": across, "y": down, "n": count} for across, down, count in cells]
     place = {
-        "x": {"field": "x", "type": "nominal", "title": x_title, "sort": None},
+        "x": {"field": "x", "type": "nominal", "title": x_title, "sort": None, "axis": {"labelAngle": 0}},
         "y": {"field": "y", "type": "nominal", "title": y_title, "sort": None},
     }
     colour = {"field": "n", "type": "quantitative", "title": "rows", "scale": {"scheme": "blues"}}
-    text = {"mark": "text", "encoding": {**place, "text": {"field": "n", "type": "quantitative"}}}
+    dark = max((count for _, _, count in cells), default=0) / 2
+    ink = {"condition": {"test": f"datum.n > {dark}", "value": "white"}, "value": "black"}
+    figure = {"field": "n", "type": "quantitative"}
+    text = {"mark": "text", "encoding": {**place, "text": figure, "color": ink}}
     rect = {"mark": {"type": "rect", "tooltip": True}, "encoding": {**place, "color": colour}}
     return _chart(title, {"data": {"values": values}, "layer": [rect, text]}, height={"step": 30})
 

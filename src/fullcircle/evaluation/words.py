@@ -8,11 +8,18 @@ from fullcircle.types.report import Measure
 
 
 def number(value: float | None) -> str:
-    """Four significant digits, thousands whole, "unknown" for None and NaN."""
+    """Four significant digits, thousands whole, small ones without powers of ten, "unknown" for None and NaN.
+
+    Below a millionth of a millionth is what adding floats leaves behind, and is 0.
+    """
     if value is None or not math.isfinite(value):
         return "unknown"
     if abs(value) >= 1000:
         return f"{value:,.0f}".replace(",", " ")
+    if abs(value) < 1e-12:
+        return "0"
+    if abs(value) < 1e-4:
+        return f"{value:.{3 - math.floor(math.log10(abs(value)))}f}".rstrip("0")
     return f"{value:.4g}"
 
 

@@ -87,8 +87,11 @@ def evaluate(
         label=label,
         seed=seed,
     )
-    made = given.subject(wanted, progress or Silent())
-    report = run_checks(made.subject, checks=tuple(checks) or None, progress=progress)
+    listener = progress or Silent()
+    listener.step("predict" if subject is not None else "answers", name)
+    made = given.subject(wanted, listener)
+    listener.step("evaluate", f"{made.subject.rows} rows")
+    report = run_checks(made.subject, checks=tuple(checks) or None, progress=listener)
     report = replace(report, about=made.about, notes=(*report.notes, *made.notes))
     reports.write(report, paths)
     return report

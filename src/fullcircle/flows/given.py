@@ -94,6 +94,7 @@ def refuse_others(**arguments: Any) -> None:
 
 def subject(given: Given, progress: Progress) -> Made:
     """The subject of a model in memory or of answers made elsewhere. Raises what ``evaluate`` says."""
+    _refuse_shuffled(given)
     actual = _labels(given.y, "y")
     frame = _frame(given.X, len(actual))
     if len(frame) != len(actual):
@@ -142,6 +143,25 @@ def subject(given: Given, progress: Progress) -> Made:
         () if train is not None else ("without train=(X, y) the trivial model is that of the test rows themselves",)
     )
     return Made(made, _about(given, made), notes)
+
+
+def _refuse_shuffled(given: Given) -> None:
+    """Rows are taken by position. The same index in another order is a mistake that no figure would show."""
+    named = (("X", given.X), ("predicted", given.predicted), ("probabilities", given.probabilities))
+    rows = getattr(given.y, "index", None)
+    if rows is None or not hasattr(rows, "equals"):
+        return
+    for name, other in (*named, ("weights", given.weights)):
+        index = getattr(other, "index", None)
+        if index is None or not hasattr(index, "equals") or len(index) != len(rows) or index.equals(rows):
+            continue
+        if index.sort_values().equals(rows.sort_values()):
+            raise DataUnfit(
+                f"the rows of {name} and y are the same in another order",
+                received=f"{name} begins with row {index[0]!r}, y with {rows[0]!r}",
+                allowed="rows in one order: they are taken by position",
+                next_step=f"pass y.loc[{name}.index], or reset both indexes",
+            )
 
 
 def _labels(values: Any, name: str) -> Any:

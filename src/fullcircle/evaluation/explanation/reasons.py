@@ -143,7 +143,9 @@ def _outcome(answer: Answer, position: int) -> str:
 def _level(answer: Answer, value: float) -> str:
     """The usual answer: ``152 EUR`` or ``30 %``."""
     if answer.task == "classification":
-        return f"{_short(value * 100.0)} %"
+        if value < 0.001:
+            return "less than 0.1 %"
+        return "more than 99.9 %" if value > 0.999 else f"{_short(value * 100.0)} %"
     return f"{_short(value)}{f' {answer.unit}' if answer.unit else ''}"
 
 
