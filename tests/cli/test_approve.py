@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,7 +80,8 @@ def test_approve_says_who_and_what_comes_next(ran: Result) -> None:
     found = _invoke("approve", "houses/project.py", "--reason", REASON)
     assert found.exit_code == 0, found.output
     first, second, third = found.stdout.splitlines()
-    assert first.startswith("approved: houses version 1, by anna (fact ")
+    login = f"{pwd.getpwuid(os.getuid()).pw_name}@{socket.gethostname()}"
+    assert first.startswith(f"approved: houses version 1, by anna, login {login} (fact ")
     assert second == REASON
     assert third == "next: fullcircle promote houses --version 1"
     assert "(waits)" not in _invoke("status").stdout

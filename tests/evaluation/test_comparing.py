@@ -221,3 +221,24 @@ def _told(report: Report) -> Report:
         for each in report.findings
     )
     return replace(report, findings=said)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.1, 0.5, "better"),
+        (-0.5, -0.1, "worse"),
+        (-0.1, 0.5, "same within doubt"),
+        (0.0, 0.0, "same within doubt"),
+        (None, None, "unknown"),
+    ],
+)
+def test_the_paired_difference_decides_where_there_is_one(low: float | None, high: float | None, said: str) -> None:
+    """Two intervals that overlap say little of answers on the same rows."""
+    mae = Measure(name="mae", value=10.0, low=9.0, high=11.0, better="lower")
+    in_group = Measure(name="mae", value=10.0, low=9.0, high=11.0, better="lower", group="sex=f")
+    finding = Finding(check="quality", code="E001", title="Q", severity="info", text="t.", measures=(mae, in_group))
+    report = Report(subject="m", findings=(finding,), rows=100)
+    gain = Measure(name="improvement_mae", value=low, low=low, high=high, method="m")
+    rows = {row.group: row.standing for row in compare_reports(report, report, improvement=[gain]).rows}
+    assert rows == {"": said, "sex=f": "same within doubt"}

@@ -104,7 +104,23 @@ class TestMeasure:
         for count in (2, 3, 7, 40, 1000):
             for weights in (None, [0.3] * count):
                 found = self._of([0.1] * count, weights)
-                assert (found.value, found.low, found.high) == (0.1, 0.1, 0.1)
+                assert (found.value, found.low, found.high) == (0.1, None, None)
+                assert found.method == f"all {count} rows are alike, so nothing tells how others would be"
+
+    def test_amounts_alike_but_for_rounding_have_no_interval(self) -> None:
+        assert self._of([0.1 * 3, 0.3] * 20).low is None
+        assert self._of([0.3, 0.3 + 1e-9] * 20).low is not None
+
+    def test_differences_of_the_same_answers_are_known(self) -> None:
+        found = earning.measure("v", np.zeros(40), None, unit="", same=True)
+        assert (found.value, found.low, found.high, found.n) == (0.0, 0.0, 0.0, 40)
+        assert earning.measure("v", np.zeros(40), None, unit="").low is None
+
+    def test_rows_count_by_what_their_weights_tell(self) -> None:
+        values = [float(number) for number in range(200)]
+        assert self._of(values, [1.0] * 3 + [0.0] * 197).n == 3
+        assert self._of(values, [1e6] * 3 + [1.0] * 197).n == 3
+        assert self._of(values, [7.0] * 200).n == 200
 
     def test_rows_of_no_weight_are_not_there(self) -> None:
         some, all_rows = self._of([1.0, 2.0, 3.0]), self._of([1.0, 99.0, 2.0, 3.0], [1.0, 0.0, 1.0, 1.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -61,8 +62,14 @@ def _report(measures: tuple[Measure, ...], rows: int = 100) -> Report:
 
 def _one(gate: Gate, *measures: Measure | None, has_champion: bool = True) -> GateVerdict:
     known = tuple(measure for measure in measures if measure is not None)
-    (verdict,) = decide([gate], _report(known), has_champion=has_champion)
+    (verdict,) = _decided([gate], _report(known), has_champion=has_champion)
     return verdict
+
+
+def _decided(gates: Sequence[Gate], report: Report, *, has_champion: bool) -> tuple[GateVerdict, ...]:
+    """The verdicts where the rows have the groups of sex that the report has."""
+    groups = {measure.group for finding in report.findings for measure in finding.measures if measure.group}
+    return decide(gates, report, has_champion=has_champion, grouped={("sex",): groups})
 
 
 PAIRS = list(zip(ALL, GOOD, strict=True))
@@ -116,9 +123,9 @@ def test_too_few_rows_is_a_no(gate: Gate, measure: Measure) -> None:
     assert "on only 29 rows; at least 30 are needed to decide" in verdict.reason
     assert _one(gate, replace(measure, n=FEWEST_ROWS)).passed
     # Where the measure does not say how many rows it is of, the report does; of a group nobody does.
-    (few,) = decide([gate], _report((replace(measure, n=0),), rows=5), has_champion=True)
+    (few,) = _decided([gate], _report((replace(measure, n=0),), rows=5), has_champion=True)
     assert not few.passed
-    (enough,) = decide([gate], _report((replace(measure, n=0),), rows=FEWEST_ROWS), has_champion=True)
+    (enough,) = _decided([gate], _report((replace(measure, n=0),), rows=FEWEST_ROWS), has_champion=True)
     assert enough.passed is (not measure.group)
     assert "0 rows" not in enough.reason.replace("30 rows", "").replace("100 rows", "")
 
@@ -127,7 +134,7 @@ def test_too_few_rows_is_a_no(gate: Gate, measure: Measure) -> None:
 @pytest.mark.parametrize("rows", [0, 1, FEWEST_ROWS - 1])
 def test_time_and_size_need_no_rows(gate: Gate, measure: Measure, rows: int) -> None:
     for one in (replace(measure, n=rows), replace(measure, n=rows, low=None, high=None)):
-        (verdict,) = decide([gate], _report((one,), rows=rows), has_champion=True)
+        (verdict,) = _decided([gate], _report((one,), rows=rows), has_champion=True)
         assert verdict.passed
         assert "rows" not in verdict.reason
     half = replace(measure, low=None)
@@ -152,9 +159,9 @@ def test_the_reason_says_the_figures_and_what_must_hold() -> None:
         "improvement over the champion is 1 (95 % 0.2 to 1.8) on 100 rows, beyond chance; "
         "its lower end must be above 0"
     )
-    assert _one(size("2kB"), GOOD[9]).reason == "model_bytes is 2 000 bytes; it must be at most 2 000"
+    assert _one(size("2kB"), GOOD[9]).reason == "the size of the model file is 2 000 bytes; it must be at most 2 000"
     assert _one(latency("5ms"), GOOD[8]).reason == (
-        "latency_p99_ms is 4.9 ms (95 % 4.8 to 5); its upper end must be at most 5"
+        "the 99 % latency is 4.9 ms (95 % 4.8 to 5); its upper end must be at most 5"
     )
 
 
@@ -213,7 +220,7 @@ def test_without_a_champion_the_baseline_is_the_rival_and_that_is_said() -> None
 def test_a_check_that_failed_is_named_by_the_gate_that_needed_it() -> None:
     broken = Finding(check="size", code="E006", title="t", severity="bad", text="The check size: ZeroDivisionError")
     for gate in (size("2kB"), at_most("mae", 1.0, by="sex")):
-        (verdict,) = decide([gate], Report(subject="m", findings=(broken,), rows=100), has_champion=False)
+        (verdict,) = _decided([gate], Report(subject="m", findings=(broken,), rows=100), has_champion=False)
         assert not verdict.passed
         assert "ZeroDivisionError" in verdict.reason
 
@@ -228,7 +235,7 @@ def test_only_checks_that_failed_are_named_as_the_cause() -> None:
         finding("Nothing to see.", "info"),
         finding("It broke.", "bad"),
     )
-    (verdict,) = decide([ALL[0]], Report(subject="m", findings=found, rows=100), has_champion=False)
+    (verdict,) = _decided([ALL[0]], Report(subject="m", findings=found, rows=100), has_champion=False)
     assert verdict.reason == "mae is not in the report; It broke."
 
 
@@ -236,6 +243,45 @@ def test_an_unknown_figure_says_why_where_that_is_known() -> None:
     assert _one(ALL[0], Measure(name="mae", value=None, n=100)).reason == "mae is unknown"
     said = _one(ALL[0], Measure(name="mae", value=None, n=100, method="one class only"))
     assert said.reason == "mae is unknown: one class only"
+
+
+def test_figures_are_told_in_words_and_shares_without_a_unit() -> None:
+    gap = Measure(name="fair_gap:sex/race:recall", value=0.1, low=0.0, high=0.2, n=100, unit="share")
+    assert _one(fair(["sex", "race"], "recall", 0.3), gap).reason == (
+        "the gap of recall between groups of sex and race is 0.1 (95 % 0 to 0.2) on 100 rows; "
+        "its upper end must be at most 0.3"
+    )
+    value = Measure(name="value_per_row", value=2.0, low=1.0, high=3.0, n=100, unit="EUR a row")
+    assert _one(worth(max, 1.0), value).reason.startswith("the value of a row is 2 EUR a row (95 % 1 to 3)")
+    zero = Measure(name="improvement_over_champion", value=0.0, low=0.0, high=0.0, n=100, unit="share")
+    assert "improvement over the champion is 0 on 100 rows" in _one(beats(), zero).reason
+    # What is not there is told by its name, so that it can be looked for.
+    assert _one(fair(["sex", "race"], "recall", 0.3), None).reason == "fair_gap:sex/race:recall is not in the report"
+    assert _one(worth(max, 1.0), None).reason == "value_per_row is not in the report"
+
+
+def test_no_interval_because_all_rows_are_alike_says_so() -> None:
+    said = "all 100 rows are alike, so nothing tells how others would be"
+    verdict = _one(ALL[0], Measure(name="mae", value=1.0, n=100, method=said))
+    assert not verdict.passed
+    assert verdict.reason == f"mae is 1 and has no interval to decide on: {said}"
+
+
+@pytest.mark.parametrize(
+    ("gate", "better", "passed"),
+    [
+        (at_most("skill", 5.0), "higher", False),
+        (at_least("skill", -5.0), "lower", False),
+        (at_most("skill", 5.0), "lower", True),
+        (at_least("skill", -5.0), "higher", True),
+        (at_most("skill", 5.0), "", True),
+    ],
+)
+def test_a_limit_on_the_wrong_side_is_a_no(gate: Gate, better: Any, passed: bool) -> None:
+    verdict = _one(gate, Measure(name="skill", value=0.5, low=0.4, high=0.6, n=100, better=better))
+    assert verdict.passed is passed
+    if not passed:
+        assert verdict.reason == f"of skill {better} is better, so {gate.text!r} cannot be meant"
 
 
 class TestLaws:
@@ -248,7 +294,7 @@ class TestLaws:
         self, value: float | None, low: float | None, high: float | None, rows: int, has_champion: bool
     ) -> None:
         measures = tuple(replace(measure, value=value, low=low, high=high, n=rows) for measure in GOOD)
-        for gate, verdict in zip(ALL, decide(ALL, _report(measures, rows), has_champion=has_champion), strict=True):
+        for gate, verdict in zip(ALL, _decided(ALL, _report(measures, rows), has_champion=has_champion), strict=True):
             assert verdict.reason
             if not verdict.passed:
                 continue
@@ -266,7 +312,7 @@ class TestLaws:
     @given(st.lists(st.sampled_from(ALL)), st.booleans(), st.integers(0, 10**6))
     def test_no_gate_passes_on_an_empty_report(self, gates: list[Gate], has_champion: bool, rows: int) -> None:
         for empty in (Report(subject="m", rows=rows), _report((), rows)):
-            assert not any(verdict.passed for verdict in decide(gates, empty, has_champion=has_champion))
+            assert not any(verdict.passed for verdict in _decided(gates, empty, has_champion=has_champion))
 
     @given(
         st.integers(0, len(ALL) - 1),
@@ -313,7 +359,7 @@ class TestLaws:
     @given(st.permutations(list(range(len(ALL)))), st.sets(st.integers(0, len(ALL) - 1)))
     def test_each_gate_answers_for_itself_in_the_order_asked(self, order: list[int], missing: set[int]) -> None:
         present = tuple(measure for place, measure in enumerate(GOOD) if place not in missing)
-        verdicts = decide([ALL[place] for place in order], _report(present), has_champion=True)
+        verdicts = _decided([ALL[place] for place in order], _report(present), has_champion=True)
         assert [verdict.gate for verdict in verdicts] == [ALL[place].text for place in order]
         assert [verdict.passed for verdict in verdicts] == [place not in missing for place in order]
 

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+import subjects
+from fullcircle.evaluation.evaluate import evaluate
 from fullcircle.evaluation.gates import decide
 from fullcircle.types.gates import Gate, at_least, at_most, beats
-from fullcircle.types.report import About, Finding, GateVerdict, Measure, Report
+from fullcircle.types.report import Finding, GateVerdict, Measure, Report
 
 R2 = Measure(name="r2", value=0.6, low=0.5, high=0.7, n=100)
 BIAS = Measure(name="bias", value=1.0, low=-3.0, high=5.0, n=100, better="zero")
 BETTER = Measure(name="improvement_over_champion", value=1.0, low=0.2, high=1.8, n=100)
 
 
-def _report(measures: tuple[Measure, ...], about: About | None = None) -> Report:
+def _report(measures: tuple[Measure, ...]) -> Report:
     finding = Finding(check="all", code="E000", title="t", severity="info", text="t", measures=measures)
-    return Report(subject="m", findings=(finding,), rows=100, about=about)
+    return Report(subject="m", findings=(finding,), rows=100)
 
 
-def _one(gate: Gate, *measures: Measure, has_champion: bool = True) -> GateVerdict:
-    (verdict,) = decide([gate], _report(measures), has_champion=has_champion)
+def _one(
+    gate: Gate, *measures: Measure, has_champion: bool = True, groups: Collection[str] | None = None
+) -> GateVerdict:
+    """The verdict where the rows have ``groups`` by the gate's columns: those of the report, where not said."""
+    found = {measure.group for measure in measures} - {""} if groups is None else groups
+    (verdict,) = decide([gate], _report(measures), has_champion=has_champion, grouped={gate.by: found})
     return verdict
 
 
@@ -98,46 +106,64 @@ def test_a_gate_by_groups_needs_groups() -> None:
     assert verdict.reason == "mae for groups of sex is not in the report"
 
 
-def test_groups_are_those_of_exactly_these_columns() -> None:
-    """Neither intersections, nor other columns, nor the other order, nor figures of columns are mistaken."""
-    measures = (
-        _mae("", 1.0),
-        _mae("sex", 1.0),
-        _mae("sex=f", 1.0),
-        _mae("race=b", 1.0),
-        _mae("sexual=x", 99.0),
-        _mae("sex=f, race=b", 1.0),
-    )
-    for by in ("sex", "race", ("sex", "race")):
-        verdict = _one(at_most("mae", 10.0, by=by), *measures)
+def test_groups_are_those_that_the_rows_have() -> None:
+    """Neither intersections, nor other columns, nor figures of columns are mistaken."""
+    groups = {"sex": ["sex=f", "sex=m"], "race": ["race=b"], ("sex", "race"): ["sex=f, race=b", "sex=m, race=b"]}
+    measures = tuple(_mae(group, 1.0) for each in groups.values() for group in each)
+    others = (_mae("", 99.0), _mae("sex", 99.0), _mae("sexual=x", 99.0))
+    for by, names in groups.items():
+        gate = at_most("mae", 10.0, by=by)
+        verdict = _one(gate, *measures, *others, groups=names)
         assert verdict.passed
-        assert verdict.reason.startswith("all 1 groups"), verdict.reason
-    for by, group in (("sex", "sex=m"), ("race", "race=a"), (("sex", "race"), "sex=m, race=b")):
-        bad = (*measures, _mae(group, 99.0))
-        asked = [at_most("mae", 10.0, by=one) for one in ("sex", "race", ("sex", "race"))]
-        failed = [verdict.gate for verdict in decide(asked, _report(bad), has_champion=True) if not verdict.passed]
-        assert failed == [at_most("mae", 10.0, by=by).text]
-    assert not _one(at_most("mae", 10.0, by=("race", "sex")), *measures).passed, "not in the report in this order"
+        assert verdict.reason.startswith(f"all {len(names)} groups"), verdict.reason
+        for name in names:
+            bad = [replace(measure, high=99.0) if measure.group == name else measure for measure in measures]
+            assert not _one(gate, *bad, groups=names).passed
+    (unknown,) = decide([at_most("mae", 10.0, by="sex")], _report(measures), has_champion=True)
+    assert not unknown.passed, "which groups there are is not known"
 
 
-@pytest.mark.parametrize("value", ["a, b", "a=b", "a, b=c", "", "(missing)", "[x](y)*", "sex=f", ", "])
-@pytest.mark.parametrize("column", ["sex", "a, b", "x=y", "[a](b)+", "se"])
-def test_values_and_columns_may_hold_anything(column: str, value: str) -> None:
-    gates = [at_most("mae", 10.0, by=column), at_most("mae", 10.0, by=(column, "race"))]
-    bad = _report((_mae(f"{column}={value}", 99.0), _mae(f"{column}={value}, race=b", 1.0)))
-    assert [verdict.passed for verdict in decide(gates, bad, has_champion=True)] == [False, True]
-    bad = _report((_mae(f"{column}={value}", 1.0), _mae(f"{column}={value}, race=b", 99.0)))
-    assert [verdict.passed for verdict in decide(gates, bad, has_champion=True)] == [True, False]
-
-
-def test_protected_columns_are_known_from_the_report() -> None:
-    measures = (_mae("sex=f", 1.0), _mae("sex=f, race=b", 99.0))
+def test_every_group_of_the_rows_has_to_be_in_the_report() -> None:
     gate = at_most("mae", 10.0, by="sex")
-    about = About(protected=("sex", "race"))
-    (verdict,) = decide([gate], _report(measures, about=about), has_champion=True)
-    assert verdict.passed, "the intersection is not a group of sex"
-    (unsure,) = decide([gate], _report(measures), has_champion=True)
-    assert not unsure.passed, "what may be a group of sex counts as one"
+    verdict = _one(gate, _mae("sex=f", 1.0), groups=["sex=f", "sex=m"])
+    assert not verdict.passed
+    assert verdict.reason == "mae for sex=m is not in the report"
+    many = _one(gate, _mae("sex=f", 1.0), groups=["sex=f", *(f"sex={n}" for n in range(5))])
+    assert many.reason == "mae for sex=0; sex=1; sex=2 and 2 more groups is not in the report"
+
+
+@pytest.mark.parametrize("value", ["a, b", "a=b", "f, race=b", "", "[x](y)*", "sex=f", ", "])
+@pytest.mark.parametrize("column", ["sex", "a, b", "x=y", "[a](b)+", "se"])
+@pytest.mark.parametrize("kind", ["at_most", "beats"])
+def test_values_and_columns_may_hold_anything(column: str, value: str, kind: str) -> None:
+    """A group whose name reads like one of other columns is judged: nothing is taken from the name."""
+    rows = 180
+    subject = subjects.regression(rows, gates=[beats(by="group")])
+    here = np.arange(rows) % 3 == 0
+    frame = subject.frame.assign(**{column: np.where(here, value, "other"), "race": "b"})
+    worse = subject.actual + 50.0 * np.where(here, np.random.default_rng(1).normal(size=rows), 0.0)
+    for by in ((column,), (column, "race")):
+        gate = beats("baseline", by=by) if kind == "beats" else at_most("mae", 5.0, by=by)
+        others = [at_most("mae", 5.0, by=each) for each in ((column,), (column, "race"))]
+        asked = replace(subject, frame=frame, gates=(gate, *others))
+        good, bad = (evaluate(each, checks=["quality"]) for each in (asked, replace(asked, predicted=worse)))
+        assert good.gates[0].passed, good.gates[0].reason
+        assert not bad.gates[0].passed
+        assert f"{column}={value}" in bad.gates[0].reason
+
+
+def test_two_groups_of_one_name_both_have_to_hold() -> None:
+    subject = subjects.regression(180, gates=[at_most("mae", 5.0, by=("sex", "race"))])
+    here = np.arange(180) % 2 == 0
+    frame = subject.frame.assign(
+        sex=np.where(here, "a, race=b", "a").astype(object), race=np.where(here, "c", "b, race=c").astype(object)
+    )
+    for side in (here, ~here):
+        worse = subject.actual + 50.0 * np.where(side, np.random.default_rng(1).normal(size=180), 0.0)
+        report = evaluate(replace(subject, frame=frame, predicted=worse), checks=["quality"])
+        assert {measure.group for measure in report.findings[0].measures} == {"", "sex=a, race=b, race=c"}
+        assert not report.gates[0].passed
+    assert evaluate(replace(subject, frame=frame), checks=["quality"]).gates[0].passed
 
 
 def test_a_group_measured_twice_has_to_hold_twice() -> None:

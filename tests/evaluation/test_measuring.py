@@ -214,11 +214,63 @@ def test_answers_that_are_all_wrong_are_not_for_certain_either() -> None:
         assert 0.02 < found.high - worst < 0.5
 
 
-def test_errors_that_are_all_alike_bound_a_point() -> None:
-    exact = answers("regression", np.arange(40.0), np.arange(40.0))
-    for name, value in (("mae", 0.0), ("rmse", 0.0), ("r2", 1.0), ("bias", 0.0), ("median_absolute_error", 0.0)):
+@pytest.mark.parametrize("off", [0.0, 0.1, -3.0])
+@pytest.mark.parametrize("weights", [None, np.r_[np.zeros(3), np.ones(17), np.full(20, 3.0)]])
+def test_errors_that_are_all_alike_tell_nothing_about_others(off: float, weights: Any) -> None:
+    """An interval of no width would let the model through whatever the limit is. 0.1 leaves rounding behind."""
+    rows = 40 if weights is None else 37
+    exact = answers("regression", np.arange(40.0), np.arange(40.0) + off, weights=weights)
+    for name, value in (("mae", abs(off)), ("rmse", abs(off)), ("bias", off), *([] if off else [("r2", 1.0)])):
         found = estimate(_r(name), exact)
-        assert (found.value, found.low, found.high) == (value, value, value)
+        assert found.value == pytest.approx(value)
+        assert (found.low, found.high) == (None, None)
+        assert found.method == f"all {rows} rows are alike, so nothing tells how others would be"
+    # The order of rows tells where the median lies whatever their spread.
+    median = estimate(_r("median_absolute_error"), exact)
+    assert median.low == pytest.approx(abs(off))
+    assert (
+        estimate(_r("mae"), answers("regression", np.arange(40.0), np.arange(40.0) + off + np.eye(40)[5])).low
+        is not None
+    )
+
+
+@pytest.mark.parametrize("name", ["log_loss", "brier", "bias", "roc_auc"])
+def test_probabilities_that_are_all_alike_tell_nothing_about_others(name: str) -> None:
+    labels = np.array(["a"] * 40)
+    said = {"bias": 0.3, "log_loss": 0.3, "brier": 0.3, "roc_auc": 0.3}[name]
+    if name == "roc_auc":
+        labels = np.array(["a", "b"] * 20)
+    found = estimate(
+        find(name, "classification"),
+        answers("classification", labels, labels, np.tile([1.0 - said, said], (40, 1)), ("a", "b")),
+    )
+    assert found.value is not None
+    assert (found.low, found.high) == (None, None)
+    assert "all 40 rows are alike" in found.method
+
+
+def test_gains_that_are_all_alike_are_no_proof() -> None:
+    truth = np.arange(40.0)
+    ours, theirs = (answers("regression", truth, truth + off) for off in (1.0, 2.0))
+    for name in ("mae", "bias"):
+        found = improvement(_r(name), ours, theirs)
+        assert found.value == pytest.approx(1.0)
+        assert (found.low, found.high) == (None, None), name
+        assert "all 40 rows are alike" in found.method
+    noisy = answers("regression", truth, truth + np.random.default_rng(0).normal(size=40))
+    shifted = answers("regression", truth, noisy.predicted + 1.0)
+    assert improvement(_r("bias"), noisy, shifted).low is None, "the difference of both is the same in every row"
+    same = improvement(_r("mae"), ours, ours)
+    assert (same.value, same.low, same.high, same.method) == (0.0, 0.0, 0.0, "the same answers in every row")
+    # A share has bounds of its own.
+    labels = np.array(["a", "b"] * 20)
+    right, wrong = (
+        answers("classification", labels, said, None, ("a", "b"), np.r_[1.0, np.full(39, 2.0)])
+        for said in (labels, labels[::-1])
+    )
+    share = improvement(find("accuracy", "classification"), right, wrong)
+    assert share.low is not None
+    assert 0.0 < share.low < 1.0
 
 
 @pytest.mark.parametrize("metric", JUDGING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 from collections.abc import Callable
@@ -13,7 +14,9 @@ import sklearn.metrics as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fullcircle.errors import ProjectInvalid
+import subjects
+from fullcircle.errors import DataUnfit, ProjectInvalid
+from fullcircle.evaluation.evaluate import evaluate
 from fullcircle.evaluation.metrics import (
     METRICS,
     Answers,
@@ -368,3 +371,43 @@ def test_rows_of_an_unknown_class_are_not_taken_for_one_of_two() -> None:
     # Of three classes, one of which the model gave nothing: half of 0.5² + 0.5² + 1².
     expected = (3 * 0.25**2 + 0.75) / 4
     assert _c("brier").of(coded) == pytest.approx(expected)
+
+
+class TestLargeWholeNumbers:
+    """Beyond 2^53 neighbours become the same float, and an error of one would be none."""
+
+    @pytest.mark.parametrize("kind", [np.int64, np.uint64, object])
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_they_are_refused(self, kind: Any, sign: int) -> None:
+        if kind is np.uint64 and sign < 0:
+            return
+        far = np.array([0, 1, sign * (2**53 + 1)], dtype=kind)
+        for actual, predicted in ((far, np.zeros(3)), (np.zeros(3), far), (far, far)):
+            with pytest.raises(DataUnfit, match="that a float cannot hold") as caught:
+                answers("regression", actual, predicted)
+            assert caught.value.received == str(sign * (2**53 + 1))
+            assert caught.value.next_step
+
+    def test_as_far_as_floats_are_exact_they_are_measured(self) -> None:
+        last = np.array([2**53, 2**53 - 1, -(2**53)])
+        mae = find("mae", "regression")
+        assert mae.of(answers("regression", last, last - np.array([1, 0, -1]))) == pytest.approx(2 / 3)
+        assert mae.of(answers("regression", np.array([1e300, 2.0]), np.array([1e300, 3.0]))) == 0.5
+        assert mae.of(answers("regression", np.array([True, False]), np.array([1, 1]))) == 0.5
+
+    def test_an_evaluation_refuses_them(self) -> None:
+        subject = dataclasses.replace(subjects.regression(40), actual=2**60 + np.arange(40))
+        with pytest.raises(DataUnfit, match="that a float cannot hold"):
+            evaluate(subject, checks=["quality"])
+
+
+def test_rows_count_by_what_their_weights_tell() -> None:
+    actual = np.arange(200.0)
+    for weights, worth in (
+        (None, 200),
+        (np.full(200, 0.1), 200),
+        (np.r_[np.ones(3), np.zeros(197)], 3),
+        (np.r_[np.full(3, 1e9), np.ones(197)], 3),
+        (np.tile([1.0, 3.0], 100), 160),
+    ):
+        assert answers("regression", actual, actual, weights=weights).worth == worth

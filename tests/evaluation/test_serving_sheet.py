@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -68,6 +69,38 @@ def test_costs_are_machine_hours() -> None:
     # 10 000 rows a day at 10 000 a second: a second a day.
     assert batch.value == pytest.approx(365.25 / 12 / 3600 * 0.5)
     assert real_time.unit == "EUR a month"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "Both: answers may be 1 day old, so rows that are known beforehand"),
+        ({}, "in real time, within 100 ms."),
+        ({"freshness": "7d"}, "answers may be 7 days old"),
+        ({"freshness": "1w"}, "answers may be 7 days old"),
+        ({"freshness": "5m"}, "answers may be only 5 minutes old"),
+        ({"freshness": "5m"}, "1 machine like this one answers 10 000 rows a day"),
+        ({"freshness": "90m"}, "answers may be 90 minutes old"),
+        ({"latency": "1s"}, "within 1 second."),
+        ({"latency": "1.5s"}, "within 1.5 seconds."),
+        ({}, "batch costs less than 0.01 EUR and real time 365 EUR."),
+        ({"machine_hour": 0.05, "requests_per_day": 1e7}, "batch costs 0.42 EUR and real time 110 EUR."),
+    ],
+)
+def test_it_is_told_in_words(changes: dict[str, Any], said: str) -> None:
+    # No span of time as it is typed, no powers of ten.
+    finding = sheet(_report(), _needs(**changes), currency="EUR")
+    assert said in finding.text
+    told = " ".join([finding.text, *(str(row["why"]) for row in finding.table)])
+    assert not re.search(r"\b\d+[smhdw]\b|\de[-+]\d|\b1 machines", told), told
+
+
+def test_the_slowest_answers_are_told_with_their_bound() -> None:
+    finding = sheet(_report(p99=19.934, high=30.741), _needs())
+    (why,) = [row["why"] for row in finding.table if row["way"] == "real time"]
+    assert why == "99 of 100 answers take at most 19.9 ms (up to 30.7 ms at 95 %), and 100 ms is allowed"
+    (run,) = [row["why"] for row in finding.table if row["way"] == "batch"]
+    assert run.startswith("a run every day has about 10 000 rows and takes ")
 
 
 def test_without_a_price_no_cost_is_made_up() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
+import socket
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +21,7 @@ from fullcircle.errors import (
     StateConflict,
     VersionNotFound,
 )
+from fullcircle.flows.evaluate import evaluate
 from fullcircle.flows.package import package
 from fullcircle.flows.promote import approve, promote, rollback
 from fullcircle.flows.retrain import retrain
@@ -126,6 +130,31 @@ class TestBefore:
         with pytest.raises(VersionNotFound, match=f"no version {version}"):
             approve("houses", version=version, reason=REASON, settings=waiting[1])
 
+    def test_a_later_report_that_says_no_stops_approval_and_promotion(
+        self, waiting: tuple[Path, Settings, Turn]
+    ) -> None:
+        project, settings, _ = waiting
+        mended = project / "project.py" if project.is_dir() else project
+        text = mended.read_text()
+        assert 'fc.at_most("mae", 5)' in text
+        try:
+            mended.write_text(text.replace('fc.at_most("mae", 5)', 'fc.at_most("mae", 0.001)'))
+            assert not evaluate(project, settings=settings).passed
+            before = _state(settings).seq
+            for refused in (
+                lambda: approve("houses", version=1, reason=REASON, settings=settings),
+                lambda: promote("houses", settings=settings),
+            ):
+                with pytest.raises(GateFailed, match="latest report on version 1 of houses did not pass") as caught:
+                    refused()
+                assert "mae at most 0.001: mae is" in str(caught.value.received)
+            assert _state(settings).seq == before
+            assert status(settings=settings).models[0].waiting == ()
+        finally:
+            mended.write_text(text)
+        assert evaluate(project, settings=settings).passed
+        assert status(settings=settings).models[0].waiting == (1,), "the latest one decides"
+
     def test_an_approval_on_another_report_does_not_count(self, waiting: tuple[Path, Settings, Turn]) -> None:
         _, settings, _ = waiting
         with opened(settings) as session:
@@ -171,7 +200,10 @@ class TestAfter:
         _, settings, (found,), _ = approved
         fact = _facts(settings, "version.approved")[-1]
         version = _state(settings).versions["houses"][1]
-        assert dict(fact.body) == {"model": "houses", "version": 1, "report": version.report, "reason": REASON}
+        login = f"{pwd.getpwuid(os.getuid()).pw_name}@{socket.gethostname()}"
+        said = {"model": "houses", "version": 1, "report": version.report, "reason": REASON, "login": login}
+        assert dict(fact.body) == said
+        assert found.login == login, "whatever the setting actor says"
         assert fact.actor.startswith("person ")
         assert (found.actor, found.time, found.seq) == (fact.actor, fact.time, fact.seq)
         assert (found.model, found.version, found.report, found.reason) == ("houses", 1, version.report, REASON)

@@ -103,17 +103,32 @@ def test_nothing_is_made_up_where_nobody_stated_it() -> None:
     assert section(card, "Fairness").strip() == "Not checked."
     decision = section(card, "Decision")
     assert "Nothing proven" in decision
-    assert "Nobody's approval is recorded." in decision
+    assert "Not yet approved by a person when this was written." in decision
     assert "How to serve it" not in card
     assert model_card(Report(subject="x", about=About())) == card
 
 
 def test_a_passed_model_is_said_to_have_passed() -> None:
     gates = (GateVerdict(gate="a", passed=True, reason="r"),)
-    assert "**Passed**" in model_card(Report(subject="x", gates=gates))
-    assert "**Held**: 1 of 1 gate said no." in model_card(
-        Report(subject="x", gates=(replace(gates[0], passed=False),))
-    )
+    assert "**Passed**: the gate said yes." in model_card(Report(subject="x", gates=gates))
+    assert "**Passed**: all 2 gates said yes." in model_card(Report(subject="x", gates=gates * 2))
+    failed = (replace(gates[0], passed=False),)
+    assert "**Held**: the gate said no." in model_card(Report(subject="x", gates=failed))
+    assert "**Held**: 1 of 2 gates said no." in model_card(Report(subject="x", gates=gates + failed))
+
+
+def test_a_card_says_what_it_knows_of_approvals() -> None:
+    report = Report(subject="x", about=About(run="5f" * 16))
+    kept = section(model_card(report), "Decision")
+    assert "Not yet approved by a person when this was written; `fullcircle card MODEL@N` writes it" in kept
+    asked = section(model_card(report, approvals=()), "Decision")
+    assert "Nobody's approval is recorded." in asked
+    assert "Not yet approved" not in asked
+    given = section(model_card(report, approvals=(APPROVAL,)), "Decision")
+    assert "approved by a person" not in given
+    assert "Approved version 2 by **ada@bank**, " in given.replace("\\", "")
+    known = section(model_card(report, approvals=(replace(APPROVAL, login="anna@desk"),)), "Decision")
+    assert "by **ada@bank** (login anna@desk), 23 November 2026" in known.replace("\\", "")
 
 
 def test_what_could_not_be_measured_is_a_limit() -> None:
@@ -122,6 +137,15 @@ def test_what_could_not_be_measured_is_a_limit() -> None:
     card = model_card(Report(subject="x", findings=(fairness,)))
     assert "unknown: accuracy of sex=other (too few rows: 7 of at least 20)" in shown(read(section(card, "Limits")))
     assert "| sex=other | accuracy | unknown | – | 7 |" in section(card, "Fairness")
+
+
+def test_what_is_not_known_of_a_rival_is_no_limit_of_the_model() -> None:
+    names = ("baseline_mcc", "champion_precision", "precision")
+    card = model_card(quality(*(Measure(name=name, value=None, method="not defined") for name in names)))
+    limits = shown(read(section(card, "Limits")))
+    assert "unknown: precision (not defined)" in limits
+    assert "mcc" not in limits
+    assert "champion" not in limits
 
 
 def quality(*measures: Measure) -> Report:
@@ -174,7 +198,7 @@ def test_it_says_how_to_make_it_again() -> None:
 
 
 def test_hostile_text_is_text() -> None:
-    approval = replace(APPROVAL, actor=HOSTILE, time=HOSTILE, reason=HOSTILE)
+    approval = replace(APPROVAL, actor=HOSTILE, time=HOSTILE, reason=HOSTILE, login=HOSTILE)
     tokens = read(model_card(hostile_report(), name=HOSTILE, approvals=(approval,)))
     assert {token.type.removesuffix("_open").removesuffix("_close") for token in tokens} <= OURS
     inside = [child for token in tokens if token.type == "inline" for child in token.children or []]

@@ -50,7 +50,7 @@ def test_a_rollback_is_not_undone_by_the_next_run(rolled_back: tuple[Path, Setti
     project, settings = rolled_back
     turn = run(project, settings=settings, stop=True)
     assert turn.champion == 1
-    assert turn.decision.action == "hold"
+    assert turn.decision.action == "keep"
     assert "nothing changed since version 2" in turn.decision.reason
 
 

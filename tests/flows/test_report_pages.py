@@ -61,7 +61,7 @@ def comparison_page() -> str:
 def hostile_pages() -> tuple[str, str]:
     report = hostile_report()
     both = compare_reports(report, report, names=(HOSTILE, f"{HOSTILE}2"), improvement=report.findings[0].measures)
-    return render_report(report, approvals=(replace(APPROVAL, actor=HOSTILE, reason=HOSTILE),)), render_comparison(
+    return render_report(report, approvals=(replace(APPROVAL, actor=HOSTILE, reason=HOSTILE, login=HOSTILE),)), render_comparison(
         both
     )
 
@@ -190,6 +190,12 @@ def test_a_bare_report_says_what_nobody_stated() -> None:
     told = outline(render_report(Report(subject="x"), interactive=False)).words
     assert told.count("not stated") == 2
     assert "Nothing was proven" in told
+
+
+def test_the_login_behind_an_approval_is_shown_where_it_is_known() -> None:
+    for login, shown in (("anna@desk", True), ("", False)):
+        page = render_report(whole_report(), approvals=[replace(APPROVAL, login=login)], interactive=False)
+        assert ("(login anna@desk)" in outline(page).words) is shown
 
 
 def test_decisions_and_approvals_are_shown() -> None:

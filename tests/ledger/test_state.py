@@ -176,3 +176,11 @@ def test_a_state_does_not_change_when_facts_arrive() -> None:
     assert folding.state().history == {"bike": (1, 2)}
     with pytest.raises(TypeError):
         before.champions["bike"] = 7  # type: ignore[index]  # that is what is tested
+
+
+def test_of_several_reports_on_a_run_the_latest_is_known() -> None:
+    first = fact(1, "report.recorded", model="bike", run="r", report="a", passed=True)
+    other = fact(2, "report.recorded", model="bike", run="s", report="b", passed=True)
+    later = fact(3, "report.recorded", model="bike", run="r", report="c", passed=False)
+    assert fold([first, other]).reports == {"r": first, "s": other}
+    assert fold([first, other, later]).reports == {"r": later, "s": other}

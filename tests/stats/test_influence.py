@@ -174,3 +174,26 @@ def test_classes_that_do_not_occur_have_no_recall_and_no_part() -> None:
     assert np.isnan(recall[[1, 3]]).all()
     assert influence.balanced_accuracy(np.array([0, 0, 2]), np.array([0, 1, 2]), 4).value == 0.75
     assert influence.macro_f1(np.array([0, 0, 2]), np.array([0, 1, 2]), 4).value == pytest.approx((2 / 3 + 0 + 1) / 3)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=40), st.floats(1e-6, 1e6))
+def test_whole_rows_do_not_hang_on_the_unit_of_weights(drawn: list[int], times: float) -> None:
+    weights = np.array(drawn, dtype=float)
+    found = influence.whole(weights, len(weights))
+    assert found == influence.whole(weights * times, len(weights))
+    assert 0 <= found <= np.count_nonzero(weights)
+    assert (found == 0) is not weights.any()
+    assert influence.whole((weights > 0).astype(float), len(weights)) == np.count_nonzero(weights)
+    assert influence.whole(None, 7) == 7
+
+
+def test_rows_are_alike_but_for_rounding_of_what_they_were_made_from() -> None:
+    errors = (np.arange(100.0) + 0.1) - np.arange(100.0)
+    pulls = influence.mean(errors).influence
+    assert np.any(pulls)
+    assert influence.alike(pulls, scale=99.0)
+    assert not influence.alike(pulls, scale=1e-6)
+    assert not influence.alike(np.array([1e-9, -1e-9]), scale=99.0)
+    assert influence.alike(np.array([0.0, 5.0, 0.0]), np.array([1.0, 0.0, 1.0]), scale=1.0), "no weight, no say"
+    assert not influence.alike(np.array([]), scale=1.0)

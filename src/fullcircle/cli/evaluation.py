@@ -10,25 +10,36 @@ import typer
 from fullcircle.cli.door import Json, Workspace, door, listening, out, settings_of, show
 
 Out = Annotated[list[Path] | None, typer.Option("--out", help="File to write: .html, .json or .md. Repeatable.")]
-Compared = Annotated[str, typer.Argument(help="MODEL@VERSION, a run's id, or a report's .json file.")]
+Compared = Annotated[
+    str, typer.Argument(help="MODEL@VERSION, MODEL (its champion), a run's id, or a report's .json.")
+]
+Sides = Annotated[list[Path] | None, typer.Option("--out", help="File to write: .html or .json. Repeatable.")]
 
 
 def evaluate(
-    subject: Annotated[str, typer.Argument(metavar="PROJECT|FILE", help="A project, or a file of answers.")],
-    run_id: Annotated[str | None, typer.Option("--run", help="Run id or its beginning. Default: latest.")] = None,
+    subject: Annotated[
+        str, typer.Argument(metavar="PROJECT|FILE", help="A project, or a CSV or Parquet file of answers.")
+    ],
+    run_id: Annotated[
+        str | None, typer.Option("--run", help="Of a project: run id or its beginning. Default: the latest.")
+    ] = None,
     actual: Annotated[str | None, typer.Option("--actual", help="Of a file: the column of true labels.")] = None,
     predicted: Annotated[str | None, typer.Option("--predicted", help="Of a file: the column of answers.")] = None,
     probability: Annotated[
-        list[str] | None, typer.Option("--probability", metavar="CLASS=COLUMN", help="Of a file: a class's column.")
+        list[str] | None,
+        typer.Option("--probability", metavar="CLASS=COLUMN", help="Of a file: a class and its column. Repeatable."),
     ] = None,
     by: Annotated[list[str] | None, typer.Option("--by", help="Of a file: a protected column. Repeatable.")] = None,
     weight: Annotated[str | None, typer.Option("--weight", help="Of a file: the column of weights.")] = None,
-    task: Annotated[str | None, typer.Option("--task", help="Of a file: regression or classification.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="Of a file: regression or classification. Default: as the labels tell."),
+    ] = None,
     files: Out = None,
     workspace: Workspace = None,
     as_json: Json = False,
 ) -> None:
-    """Report on a run with today's gates, or on a file of answers made elsewhere."""
+    """Report on a run with today's gates, or on a file of answers made elsewhere (which needs --actual)."""
     with door(as_json):
         from fullcircle.cli import report_text
         from fullcircle.flows import answered, reports
@@ -36,6 +47,7 @@ def evaluate(
 
         with listening(as_json) as progress:
             if answered.is_table(subject):
+                answered.refuse_run(run_id)
                 columns = answered.Columns(
                     actual=actual,
                     predicted=predicted,
@@ -59,9 +71,9 @@ def evaluate(
 
 
 def compare(
-    first: Compared, second: Compared, files: Out = None, workspace: Workspace = None, as_json: Json = False
+    first: Compared, second: Compared, files: Sides = None, workspace: Workspace = None, as_json: Json = False
 ) -> None:
-    """Put two versions, runs or reports side by side."""
+    """Put two versions, runs or reports side by side: how the second stands beside the first."""
     with door(as_json):
         from fullcircle.cli import report_text
         from fullcircle.flows.compare import compare as flow
@@ -72,7 +84,9 @@ def compare(
 
 
 def card(
-    subject: Annotated[str, typer.Argument(help="MODEL, MODEL@VERSION, a run's id, a report's .json.")],
+    subject: Annotated[
+        str, typer.Argument(help="MODEL@VERSION, MODEL (its champion), a run's id, or a report's .json.")
+    ],
     out_file: Annotated[Path | None, typer.Option("--out", help="File to write: .md. Default: print it.")] = None,
     workspace: Workspace = None,
     as_json: Json = False,

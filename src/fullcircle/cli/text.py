@@ -13,7 +13,14 @@ from fullcircle.types.monitoring import Decision, Window
 from fullcircle.types.report import GateVerdict, Report
 from fullcircle.types.turn import Deployed, Packaged, Probe, Removed, Snapshot, Trained, Turn
 
-_COLOURS = {"passed": "green", "promote": "green", "failed": "red", "hold": "yellow", "rollback": "yellow"}
+_COLOURS = {
+    "passed": "green",
+    "promote": "green",
+    "keep": "green",
+    "failed": "red",
+    "hold": "yellow",
+    "rollback": "yellow",
+}
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]], *, whole: int = 0) -> Table:
@@ -76,7 +83,13 @@ def trained(found: Trained) -> RenderableType:
         lines.append(Text(f"{found.metric} {interval(main.value, main.low, main.high)}"))
     if tried:
         lines.append(table("candidates (validation rows)", ("name", found.metric, ""), tried))
-    return Group(*lines, gates(found.report.gates))
+    serious = [
+        Text.assemble(("look here: ", "yellow"), (f"{finding.title}. ", "bold"), finding.text)
+        for finding in found.report.findings
+        if finding.severity in ("warning", "bad")
+    ]
+    page = [Text(f"The report, to look at: {found.report_page}")] if found.report_page else []
+    return Group(*lines, gates(found.report.gates), *serious, *page)
 
 
 def packaged(found: Packaged) -> RenderableType:
@@ -106,8 +119,9 @@ def decision(found: Decision) -> RenderableType:
 
 def approval(found: Any) -> RenderableType:
     """Who approved what, and what to do next."""
+    login = f", login {found.login}" if found.login else ""
     head = Text(
-        f"approved: {found.model} version {found.version}, by {found.actor} (fact {found.seq})", style="green"
+        f"approved: {found.model} version {found.version}, by {found.actor}{login} (fact {found.seq})", style="green"
     )
     return Group(head, Text(found.reason), Text(f"next: fullcircle promote {found.model} --version {found.version}"))
 

@@ -13,11 +13,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fullcircle.errors import DataUnfit
 from fullcircle.evaluation.check import Subject
+from fullcircle.stats import influence
 from fullcircle.types.contract import Value
 
 Array = NDArray[Any]
 Task = Literal["regression", "classification"]
+_EXACT = 2**53
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,11 @@ class Answers:
             return None
         return np.asarray(self.weights, dtype=float)
 
+    @property
+    def worth(self) -> int:
+        """How many rows of equal weight would tell as much (Kish), whole ones: what decides whether rows are few."""
+        return influence.whole(self.uneven(), self.rows)
+
 
 def answers(
     task: Task,
@@ -66,13 +74,38 @@ def answers(
     classes: Sequence[Value] = (),
     weights: Array | None = None,
 ) -> Answers:
-    """Put answers beside the truth. For classification labels become codes."""
+    """Put answers beside the truth. For classification labels become codes.
+
+    Raises DataUnfit for whole numbers that a float cannot hold: differences of such labels would be wrong.
+    """
     if task == "regression":
-        return Answers(np.asarray(actual, dtype=float), np.asarray(predicted, dtype=float), weights=weights)
+        return Answers(_floats("labels", actual), _floats("answers", predicted), weights=weights)
     codes: dict[Any, int] = {value: position for position, value in enumerate(classes)}
     coded = [_coded(np.asarray(labels), codes) for labels in (actual, predicted)]
     shares = None if probabilities is None else np.asarray(probabilities, dtype=float)
     return Answers(coded[0], coded[1], shares, len(classes), len(codes), weights)
+
+
+def _floats(what: str, values: Array) -> Array:
+    array = np.asarray(values)
+    # Beyond, not every whole number is a float, and neighbours become the same one.
+    far = next((value for value in _extremes(array) if abs(value) > _EXACT), None)
+    if far is not None:
+        raise DataUnfit(
+            f"{what} are whole numbers that a float cannot hold",
+            received=repr(far),
+            allowed=f"-{_EXACT} to {_EXACT} (2 to the power of 53)",
+            next_step="take a constant off, or use a larger unit, in prepare",
+        )
+    return np.asarray(array, dtype=float)
+
+
+def _extremes(array: Array) -> list[int]:
+    """The smallest and the largest whole number."""
+    if array.dtype.kind == "O":
+        whole = [value for value in array.ravel().tolist() if isinstance(value, int) and not isinstance(value, bool)]
+        return [min(whole), max(whole)] if whole else []
+    return [int(array.min()), int(array.max())] if array.dtype.kind in "iu" and array.size else []
 
 
 def _coded(labels: Array, codes: dict[Any, int]) -> Array:

@@ -8,6 +8,8 @@ from fullcircle.types.comparison import ComparedFinding, ComparedGate, ComparedM
 from fullcircle.types.report import Better, GateVerdict, Measure, Report
 
 Key = tuple[str, str]
+# What the paired improvement of a metric is called: improvement_mae.
+PAIRED = "improvement_"
 
 
 def compare_reports(
@@ -17,7 +19,8 @@ def compare_reports(
 
     Measures meet by name and group, checks in the order of their codes; a name that a report holds twice counts
     once, as for gates. ``names`` are what the two are called, by default their subjects. ``improvement`` is the
-    second's over the first on the same rows, where somebody let both answer them.
+    second's over the first on the same rows, where somebody let both answer them: then it decides how a measure
+    stands.
     """
     called = _called(first, second, names)
     return Comparison(
@@ -27,7 +30,7 @@ def compare_reports(
         second_passed=second.passed,
         first_rows=first.rows,
         second_rows=second.rows,
-        rows=_measures(first, second),
+        rows=_measures(first, second, {measure.name.removeprefix(PAIRED): measure for measure in improvement}),
         gates=_gates(first.gates, second.gates),
         findings=_findings(first, second),
         improvement=tuple(improvement),
@@ -53,6 +56,15 @@ def standing(first: Measure | None, second: Measure | None) -> Standing:
     return "better" if (two[0] > one[1]) == (better == "higher") else "worse"
 
 
+def paired(gain: Measure) -> Standing:
+    """How the second stands beside the first where both answered the same rows: sharper than two intervals."""
+    if not gain.usable or gain.low is None or gain.high is None:
+        return "unknown"
+    if gain.low <= 0.0 <= gain.high:
+        return "same within doubt"
+    return "better" if gain.low > 0.0 else "worse"
+
+
 def _bounds(measure: Measure, better: Better) -> tuple[float, float] | None:
     """The interval; of figures that are best at zero, that of the distance from zero."""
     low, high = measure.low, measure.high
@@ -69,7 +81,7 @@ def _called(first: Report, second: Report, names: tuple[str, str]) -> tuple[str,
     return (f"{one} (first)", f"{two} (second)") if one == two else (one, two)
 
 
-def _measures(first: Report, second: Report) -> tuple[ComparedMeasure, ...]:
+def _measures(first: Report, second: Report, gains: Mapping[str, Measure]) -> tuple[ComparedMeasure, ...]:
     ours, theirs = _by_key(first), _by_key(second)
     found: dict[Key, ComparedMeasure] = {}
     for code in sorted({finding.code for report in (first, second) for finding in report.findings}):
@@ -78,9 +90,9 @@ def _measures(first: Report, second: Report) -> tuple[ComparedMeasure, ...]:
                 for measure in finding.measures if finding.code == code else ():
                     key = (measure.name, measure.group)
                     if key not in found:
-                        found[key] = _compared(
-                            finding.check, theirs.get(key, measure), ours.get(key), theirs.get(key)
-                        )
+                        gain = gains.get(measure.name) if not measure.group else None
+                        known = theirs.get(key, measure)
+                        found[key] = _compared(finding.check, known, ours.get(key), theirs.get(key), gain)
     return tuple(found.values())
 
 
@@ -92,7 +104,9 @@ def _by_key(report: Report) -> Mapping[Key, Measure]:
     return found
 
 
-def _compared(check: str, known: Measure, first: Measure | None, second: Measure | None) -> ComparedMeasure:
+def _compared(
+    check: str, known: Measure, first: Measure | None, second: Measure | None, gain: Measure | None
+) -> ComparedMeasure:
     return ComparedMeasure(
         check=check,
         name=known.name,
@@ -101,7 +115,7 @@ def _compared(check: str, known: Measure, first: Measure | None, second: Measure
         better=known.better,
         first=first,
         second=second,
-        standing=standing(first, second),
+        standing=standing(first, second) if gain is None else paired(gain),
     )
 
 

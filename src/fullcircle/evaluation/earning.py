@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from fullcircle.errors import ProjectInvalid
+from fullcircle.evaluation import procedures
 from fullcircle.evaluation.check import Array, Subject, missing
+from fullcircle.stats import influence
 from fullcircle.stats.intervals import LEVEL
 from fullcircle.types.gates import Gate
 from fullcircle.types.report import Measure
@@ -58,11 +60,21 @@ def codes(values: Array, classes: tuple[Any, ...]) -> Array:
     return np.asarray(known[found])
 
 
-def measure(name: str, amounts: Array, weights: Array | None, *, unit: str, method: str = "t interval") -> Measure:
+def measure(
+    name: str,
+    amounts: Array,
+    weights: Array | None,
+    *,
+    unit: str,
+    method: str = "t interval",
+    same: bool = False,
+) -> Measure:
     """The mean of ``amounts`` (n,) with Student's t interval.
 
     With weights it is the weighted mean, its variance that of a ratio: sum of w² (x - mean)² over (sum of w)², times
-    n / (n - 1) (Cochran 1977, ch. 6); weights that are all equal change nothing. Rows of weight zero do not count.
+    n / (n - 1) (Cochran 1977, ch. 6); weights that are all equal change nothing. Rows of weight zero do not count,
+    and ``n`` is how many rows of equal weight tell as much. Amounts that are all alike have no interval, as they do
+    not tell how others would be; ``same`` says that they are differences of the same answers, which are 0 for all.
     """
     values, share = amounts, np.ones(len(amounts))
     if weights is not None:
@@ -79,11 +91,19 @@ def measure(name: str, amounts: Array, weights: Array | None, *, unit: str, meth
         return Measure(name=name, value=centre, n=1, unit=unit, method=said, better="higher")
     from scipy.special import stdtrit
 
+    worth = influence.whole(share, rows)
+    if same and not np.any(values):
+        return Measure(
+            name=name, value=0.0, low=0.0, high=0.0, n=worth, unit=unit, method=procedures.SAME, better="higher"
+        )
+    if influence.alike(values - centre, scale=float(np.max(np.abs(values)))):
+        said = procedures.ALIKE.format(rows=rows)
+        return Measure(name=name, value=centre, n=worth, unit=unit, method=said, better="higher")
     error = float(np.linalg.norm(share * (values - centre))) * math.sqrt(rows / (rows - 1))
     half = float(stdtrit(rows - 1, (1 + LEVEL) / 2)) * error
     said = method if weights is None else f"{method}, weighted"
     low, high = centre - half, centre + half
-    return Measure(name=name, value=centre, low=low, high=high, n=rows, unit=unit, method=said, better="higher")
+    return Measure(name=name, value=centre, low=low, high=high, n=worth, unit=unit, method=said, better="higher")
 
 
 def scaled(found: Measure, name: str, *, times: float, unit: str) -> Measure:

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from fullcircle import registry
 from fullcircle.errors import FullcircleError, PluginBroken
-from fullcircle.evaluation import serving
+from fullcircle.evaluation import groups, metrics, serving
 from fullcircle.evaluation.check import Check, Skipped, Subject
-from fullcircle.evaluation.gates import decide
+from fullcircle.evaluation.gates import decide, refuse_others, refuse_unknown
 from fullcircle.types.gates import Gate
 from fullcircle.types.progress import Progress, Silent
 from fullcircle.types.report import Finding, Report
@@ -29,10 +29,17 @@ def evaluate(
     True where there is a champion that could not answer: then "beats the champion" fails), ``checks`` all
     registered ones. A check that does not apply is a note; one that raises is a finding of severity bad, and the
     gates that need its measures say no. Raises DataUnfit or PredictionInvalid for answers that no check could judge,
-    PluginUnknown or PluginBroken for a check that cannot be loaded.
+    ProjectInvalid or ColumnMissing for gates that could never be decided, PluginUnknown or PluginBroken for a check
+    that cannot be loaded.
     """
     subject.refuse_unfit()
-    gates = subject.gates if gates is None else gates
+    # Checks read the gates from their subject, so figures and verdicts go by the same ones.
+    subject = replace(subject, gates=refuse_others(subject.gates if gates is None else gates))
+    gates = subject.gates
+    classes = len(subject.classes) if subject.task == "classification" else None
+    refuse_unknown(gates, task=subject.task, columns=list(subject.frame.columns), classes=classes)
+    metrics.own(subject)  # refuses labels that cannot be reckoned with
+    grouped = {gate.by: groups.of_rows(subject.frame, gate.by)[1] for gate in gates if gate.by}
     ordered = sorted((_load(name) for name in checks or registry.names("checks")), key=lambda check: check.code)
     findings: list[Finding] = []
     notes: list[str] = []
@@ -49,7 +56,7 @@ def evaluate(
         sheet = serving.sheet(report, subject.serving, currency=subject.currency)
         report = replace(report, findings=(*report.findings, sheet))
     champion = subject.champion is not None if has_champion is None else has_champion
-    return replace(report, gates=decide(gates, report, has_champion=champion))
+    return replace(report, gates=decide(gates, report, has_champion=champion, grouped=grouped))
 
 
 def _load(name: str) -> Check:

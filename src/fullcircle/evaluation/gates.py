@@ -1,15 +1,17 @@
 """Gates: what must hold before a version may be promoted. They fail closed.
 
 A gate reads measures of a report by name and decides on an end of their 95 % interval, not on the value. A missing
-measure, a value or end that is None or NaN, or fewer than 30 rows is a no, and the reason says so with the figures.
-With ``by`` every group of these columns must hold, the smallest ones too.
+measure, a value or end that is None or NaN, or fewer than 30 rows (with weights: rows that tell less than 30 equal
+ones) is a no, and the reason says so with the figures. With ``by`` every group of these columns must hold, the
+smallest ones too.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 
 from fullcircle import registry
 from fullcircle.errors import ColumnMissing, ProjectInvalid
@@ -17,18 +19,62 @@ from fullcircle.evaluation import groups, metrics, words
 from fullcircle.evaluation.fairness.sides import BEYOND
 from fullcircle.evaluation.metrics import Task
 from fullcircle.types.gates import Gate
-from fullcircle.types.report import GateVerdict, Measure, Report
+from fullcircle.types.report import Better, GateVerdict, Measure, Report
 
 FEWEST_ROWS = 30
 _NAMED = 3
 # Counted or timed, not drawn: they need no rows, and a check that gives no interval has measured them outright.
 _OUTRIGHT = ("latency", "size")
+# Which way is good of what checks measure beyond the table of metrics.
+_BETTER: Mapping[str, Better] = {
+    "improvement_over_baseline": "higher",
+    "value_per_row": "higher",
+    "rows_per_second": "higher",
+    "latency_p50_ms": "lower",
+    "latency_p99_ms": "lower",
+    "ece": "lower",
+    "shared_rows": "lower",
+    "worst_slice": "lower",
+    "noise_change": "lower",
+    "silent_unit_errors": "lower",
+}
+_WORDS: Mapping[str, str] = {
+    "value_per_row": "the value of a row",
+    "latency_p50_ms": "the median latency",
+    "latency_p99_ms": "the 99 % latency",
+    "rows_per_second": "the number of rows a second",
+    "model_bytes": "the size of the model file",
+}
 
 
-def decide(gates: Sequence[Gate], report: Report, *, has_champion: bool) -> tuple[GateVerdict, ...]:
-    """Every gate's answer, in order. ``has_champion`` says whom "beats the champion" means."""
-    columns = _columns(gates, report)
-    return tuple(_decide(gate, report, has_champion, columns) for gate in gates)
+# The names of all groups that rows have by some columns: names alone do not tell by which columns a group is.
+Grouped = Mapping[tuple[str, ...], Collection[str]]
+
+
+def decide(
+    gates: Sequence[Gate], report: Report, *, has_champion: bool, grouped: Grouped = MappingProxyType({})
+) -> tuple[GateVerdict, ...]:
+    """Every gate's answer, in order.
+
+    ``has_champion`` says whom "beats the champion" means. ``grouped`` names the groups of the rows by the columns of
+    each gate's ``by``: every one has to be in the report. A gate by columns that are not in it says no.
+    """
+    return tuple(_decide(gate, report, has_champion, grouped) for gate in gates)
+
+
+def refuse_others(gates: object) -> tuple[Gate, ...]:
+    """The gates as they are, where it is a list of gates. Raises ProjectInvalid for anything else."""
+    listed = isinstance(gates, Sequence) and not isinstance(gates, str | bytes)
+    found = tuple(gates) if listed and isinstance(gates, Sequence) else ()
+    wrong = [repr(each) for each in found if not isinstance(each, Gate)]
+    if not listed or wrong:
+        raise ProjectInvalid(
+            "gates holds things that are no gates" if listed else "gates is not a list of gates",
+            received=", ".join(wrong) if listed else getattr(gates, "text", "") or repr(gates),
+            allowed="[fc.at_most(...), fc.beats(...), ...]",
+            next_step="make each with fc.at_most, at_least, beats, fair, worth, latency or size, between [ and ]",
+        )
+    return found
 
 
 def refuse_unknown(
@@ -85,6 +131,7 @@ def _refuse_metric(gate: Gate, task: Task, classes: int | None) -> None:
     if named is None:
         others = _beyond(gate, task)
         if gate.metric in others:
+            _refuse_direction(gate, _BETTER.get(gate.metric, ""))
             return
         raise ProjectInvalid(
             f"the gate {gate.text!r} names a metric that {task} does not have" + (" in groups" if gate.by else ""),
@@ -99,12 +146,20 @@ def _refuse_metric(gate: Gate, task: Task, classes: int | None) -> None:
             allowed=", ".join(metric.name for metric in known.values() if not metric.binary),
             next_step="choose one of these in the project file",
         )
-    if (gate.kind == "at_most" and named.better == "higher") or (gate.kind == "at_least" and named.better == "lower"):
+    _refuse_direction(gate, named.better)
+
+
+def _backwards(gate: Gate, better: Better) -> bool:
+    return (gate.kind, better) in (("at_most", "higher"), ("at_least", "lower"))
+
+
+def _refuse_direction(gate: Gate, better: Better) -> None:
+    if _backwards(gate, better):
         right = "at_least" if gate.kind == "at_most" else "at_most"
         raise ProjectInvalid(
             f"the gate {gate.text!r} would let bad models through and stop good ones",
             received=f"{gate.kind} for {gate.metric}",
-            allowed=f"{right} for {gate.metric}: {named.better} is better",
+            allowed=f"{right} for {gate.metric}: {better} is better",
             next_step=f"write fc.{right}({gate.metric!r}, {gate.limit:g})",
         )
 
@@ -119,10 +174,10 @@ def _beyond(gate: Gate, task: Task) -> tuple[str, ...]:
     return tuple(measure for measures in found for measure in measures)
 
 
-def _decide(gate: Gate, report: Report, has_champion: bool, columns: Collection[str]) -> GateVerdict:
+def _decide(gate: Gate, report: Report, has_champion: bool, grouped: Grouped) -> GateVerdict:
     name, instead = _name(gate, has_champion)
     if gate.kind != "fair" and gate.by:
-        passed, reason = _every_group(gate, name, report, columns)
+        passed, reason = _every_group(gate, name, report, grouped.get(gate.by, ()))
     else:
         passed, reason = _one(gate, name, report.measure(name), report)
     return GateVerdict(gate=gate.text, passed=passed, reason=reason + instead)
@@ -142,8 +197,10 @@ def _name(gate: Gate, has_champion: bool) -> tuple[str, str]:
 def _one(gate: Gate, name: str, measure: Measure | None, report: Report) -> tuple[bool, str]:
     """Whether one measure keeps the gate, and the reason with its figures."""
     if measure is None:
-        return False, f"{_called(name)} is not in the report{_causes(report)}"
+        return False, f"{_named(name)} is not in the report{_causes(report)}"
     told = f"{_called(name)} for {measure.group}" if measure.group else _called(name)
+    if _backwards(gate, measure.better):
+        return False, f"of {told} {measure.better} is better, so {gate.text!r} cannot be meant"
     value = measure.value
     if value is None or not math.isfinite(value):
         return False, f"{told} is unknown" + (f": {measure.method}" if measure.method else "")
@@ -153,13 +210,22 @@ def _one(gate: Gate, name: str, measure: Measure | None, report: Report) -> tupl
         return False, f"{told} is {words.number(value)} on {few}; at least {FEWEST_ROWS} are needed to decide"
     low, high = _ends(gate, measure, value)
     if low is None or high is None:
-        return False, f"{told} is {words.number(value)} and has no interval to decide on: its check has to give one"
+        why = measure.method or "its check has to give one"
+        return False, f"{told} is {words.number(value)} and has no interval to decide on: {why}"
     return _judged(gate, measure, f"{told} is {_span(measure)}", (value, low, high))
+
+
+def _named(name: str) -> str:
+    """A measure by the name that a person can look for; an improvement has no other in its gate."""
+    return name.replace("improvement_over_", "improvement over the ")
 
 
 def _called(name: str) -> str:
     """A measure in words where its name is none."""
-    return name.replace("improvement_over_", "improvement over the ")
+    if name.startswith("fair_gap:"):
+        columns, _, metric = name.removeprefix("fair_gap:").rpartition(":")
+        return f"the gap of {metric} between groups of {columns.replace('/', ' and ')}"
+    return _WORDS.get(name, _named(name))
 
 
 def _ends(gate: Gate, measure: Measure, value: float) -> tuple[float | None, float | None]:
@@ -196,17 +262,24 @@ def _judged(gate: Gate, measure: Measure, told: str, found: tuple[float, float, 
     return passed, reason
 
 
-def _every_group(gate: Gate, name: str, report: Report, columns: Collection[str]) -> tuple[bool, str]:
-    """Whether every group in the report keeps the gate; the reason names those that do not."""
+def _every_group(gate: Gate, name: str, report: Report, wanted: Collection[str]) -> tuple[bool, str]:
+    """Whether every group keeps the gate; the reason names those that do not.
+
+    Several groups may have one name, such as ``sex=f, race=b``: then all figures under it have to hold.
+    """
     said = " and ".join(gate.by)
     found = [
         measure
         for finding in report.findings
         for measure in finding.measures
-        if measure.name == name and _belongs(measure.group, gate.by, columns)
+        if measure.name == name and measure.group in wanted
     ]
     if not found:
-        return False, f"{_called(name)} for groups of {said} is not in the report{_causes(report)}"
+        return False, f"{_named(name)} for groups of {said} is not in the report{_causes(report)}"
+    gone = [group for group in wanted if all(measure.group != group for measure in found)]
+    if gone:
+        more = f" and {len(gone) - _NAMED} more groups" if len(gone) > _NAMED else ""
+        return False, f"{_named(name)} for {'; '.join(gone[:_NAMED])}{more} is not in the report"
     answers = [(measure, *_one(gate, name, measure, report)) for measure in found]
     failed = dict.fromkeys(reason for _, passed, reason in answers if not passed)
     if failed:
@@ -233,22 +306,6 @@ def _room(gate: Gate, measure: Measure) -> float:
     return gate.limit - (max(abs(low), abs(high)) if gate.metric in _around_zero() else high)
 
 
-def _belongs(group: str, by: Sequence[str], columns: Collection[str]) -> bool:
-    """Whether a group's name is one of exactly these columns: ``sex=f, race=b`` is none of ``sex`` alone."""
-    known = "|".join(re.escape(name) for name in sorted(columns, key=len, reverse=True))
-    # A value may hold commas and equal signs itself, so only known columns count.
-    starts = re.finditer(rf"(?:^|, )({known})=", group)
-    return [start.group(1) for start in starts] == list(by)
-
-
-def _columns(gates: Sequence[Gate], report: Report) -> frozenset[str]:
-    """The columns by which the report has groups: of gates, protected ones, and those with groups of their own."""
-    named = {name for gate in gates for name in gate.by}
-    named |= set(report.about.protected) if report.about is not None else set()
-    grouped = {measure.group for finding in report.findings for measure in finding.measures if "=" in measure.group}
-    return frozenset(named | {group.partition("=")[0] for group in grouped})
-
-
 def _around_zero() -> frozenset[str]:
     both = (*metrics.of_task("regression"), *metrics.of_task("classification"))
     return frozenset(metric.name for metric in both if metric.better == "zero")
@@ -262,8 +319,9 @@ def _causes(report: Report) -> str:
 
 def _span(measure: Measure) -> str:
     if measure.low == measure.high == measure.value:
-        return f"{words.number(measure.value)} {measure.unit}".strip()
-    return words.span(measure)
+        unit = "" if measure.unit == "share" else measure.unit
+        return f"{words.number(measure.value)} {unit}".strip()
+    return words.span(replace(measure, unit="") if measure.unit == "share" else measure)
 
 
 def _finite(value: float | None) -> bool:

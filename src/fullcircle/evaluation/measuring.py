@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fullcircle.evaluation import procedures
 from fullcircle.evaluation.answers import Answers, Array, Task, answers
-from fullcircle.evaluation.procedures import ALONE, Bounds, Procedure, freedom
+from fullcircle.evaluation.procedures import ALONE, SAME, Bounds, Procedure, freedom
 from fullcircle.stats import influence, intervals
 from fullcircle.stats.influence import Figure
 from fullcircle.types.contract import Value
@@ -139,7 +140,8 @@ def improvement(metric: Metric, answers: Answers, rival: Answers, *, seed: int =
     """By how much the answers are better than the rival's on the same rows; positive is better.
 
     A t interval on the differences of both models' influence values, row by row. Where these are all zero although
-    the answers differ, both models' own intervals bound the difference. ``seed`` as for ``estimate``.
+    the answers differ, every row gains the same: of a mean there is no interval, else both models' own intervals
+    bound the difference. ``seed`` as for ``estimate``.
     """
     if not metric.better:
         return Estimate(None, method=f"neither more nor less {metric.name} is better")
@@ -153,7 +155,7 @@ def improvement(metric: Metric, answers: Answers, rival: Answers, *, seed: int =
     if answers.rows == 1:
         return Estimate(value, method=ALONE)
     if _alike(answers, rival):
-        return Estimate(value, value, value, "the same answers in every row", 0.0)
+        return Estimate(value, value, value, SAME, 0.0)
     # Only their spread counts, so it does not matter which way is better.
     pulls = own.influence - other.influence
     bounds = _paired(metric, answers, rival, Figure(value, pulls))
@@ -168,15 +170,16 @@ def improvement(metric: Metric, answers: Answers, rival: Answers, *, seed: int =
 def _paired(metric: Metric, answers: Answers, rival: Answers, found: Figure) -> Bounds:
     weights = answers.uneven()
     if metric.better == "zero":
-        return _nearer_zero(metric.look(answers), metric.look(rival), weights)
+        return _nearer_zero(answers, metric.look(answers), metric.look(rival))
     if metric.name == "accuracy" and weights is None:
         return _changed_hits(answers, rival)
+    if procedures.alike(answers, found):
+        bounded = metric.per_row is None or metric.name == "accuracy"
+        return _apart(metric, answers, rival) if bounded else procedures.no_spread(answers)
     spread = influence.error(found.influence, weights)
     if metric.per_row is not None:
         interval = intervals.delta(found.value, spread, freedom(found, weights))
         return Bounds(interval.low, interval.high, "paired t interval")
-    if not spread > 0.0:
-        return _apart(metric, answers, rival)
     interval = intervals.delta(found.value, spread, influence.degrees(found.influence, weights))
     return Bounds(interval.low, interval.high, "paired t interval of influence values")
 
@@ -188,17 +191,19 @@ def _alike(answers: Answers, rival: Answers) -> bool:
     return same and bool(np.array_equal(answers.predicted, rival.predicted))
 
 
-def _nearer_zero(own: Figure, other: Figure, weights: Array | None) -> Bounds:
+def _nearer_zero(answers: Answers, own: Figure, other: Figure) -> Bounds:
     """How much nearer to zero one mean is than another: |b| - |a|.
 
     That is the smaller in size of b - a and b + a, with the sign of their product. Both have t intervals, and the
     bounds are the least and the most it can be while both hold.
     """
-    sides = []
+    sides, weights = [], answers.uneven()
     for sign in (-1.0, 1.0):
         pulls = other.influence + sign * own.influence
         spread = influence.error(pulls, weights)
         side = Figure(other.value + sign * own.value, pulls)
+        if procedures.alike(answers, side):
+            return procedures.no_spread(answers)
         interval = intervals.delta(side.value, spread, freedom(side, weights))
         # The product changes sign only where a side does, so the extremes lie at corners, or at zero.
         within = [0.0] if interval.low < 0.0 < interval.high else []

@@ -213,7 +213,7 @@ _UNSEEN = "a class does not occur in them, or one that the model does not know d
 METRICS: tuple[Metric, ...] = (
     _mean("mae", "regression", "lower", "label", _absolute, span=_POSITIVE),
     Metric(
-        "rmse", "regression", "lower", "label", _root, procedures.by_delta("log", procedures.exact), span=_POSITIVE
+        "rmse", "regression", "lower", "label", _root, procedures.by_delta("log", procedures.unknown), span=_POSITIVE
     ),
     Metric(
         "r2",
@@ -221,7 +221,7 @@ METRICS: tuple[Metric, ...] = (
         "higher",
         "",
         _r2,
-        procedures.by_delta("log(1 - x)", procedures.exact),
+        procedures.by_delta("log(1 - x)", procedures.unknown),
         undefined="the label is constant",
         span=(-math.inf, 1.0),
     ),

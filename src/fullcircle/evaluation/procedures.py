@@ -13,7 +13,9 @@ from fullcircle.stats import influence, intervals, order
 from fullcircle.stats.influence import Figure
 
 ALONE = "one row has no interval"
+SAME = "the same answers in every row"
 FEW = "too few rows for an interval"
+ALIKE = "all {rows} rows are alike, so nothing tells how others would be"
 _UPPER = (1.0 + intervals.LEVEL) / 2.0
 
 
@@ -32,8 +34,23 @@ Procedure = Callable[[Answers, Figure], Bounds]
 def by_t(a: Answers, found: Figure) -> Bounds:
     """Student's t interval of a mean over rows."""
     weights = a.uneven()
+    if a.rows > 1 and alike(a, found):
+        return no_spread(a)
     interval = intervals.delta(found.value, influence.error(found.influence, weights), freedom(found, weights))
     return Bounds(interval.low, interval.high, "t interval" if a.rows > 1 else ALONE)
+
+
+def alike(a: Answers, found: Figure) -> bool:
+    """Whether no row of these answers pulls the figure, so that they show no spread."""
+    labels = float(np.max(np.abs(a.actual))) if a.actual.dtype.kind == "f" and a.rows else 1.0
+    return influence.alike(found.influence, a.uneven(), scale=max(labels, abs(found.value)))
+
+
+def no_spread(a: Answers) -> Bounds:
+    """No bounds, for rows that show no spread: an interval of no width would promise what they cannot."""
+    weights = a.uneven()
+    seen = a.rows if weights is None else int(np.count_nonzero(weights))
+    return Bounds(math.nan, math.nan, ALIKE.format(rows=seen) if seen > 1 else ALONE)
 
 
 def freedom(found: Figure, weights: Array | None) -> float:
@@ -123,6 +140,8 @@ def by_delta(scale: str, border: Callable[[Answers, Figure], Bounds]) -> Procedu
         on, weights = intervals.SCALES[scale], a.uneven()
         if not on.low < found.value < on.high:
             return border(a, found)
+        if a.rows > 1 and alike(a, found):
+            return no_spread(a)
         spread, freedom = influence.error(found.influence, weights), influence.degrees(found.influence, weights)
         interval = intervals.delta(found.value, spread, freedom, scale)
         return Bounds(interval.low, interval.high, f"delta method, influence values, {scale} scale")
@@ -130,9 +149,9 @@ def by_delta(scale: str, border: Callable[[Answers, Figure], Bounds]) -> Procedu
     return procedure
 
 
-def exact(a: Answers, found: Figure) -> Bounds:
-    """No row is off, so the spread of the errors is zero as far as these rows show."""
-    return Bounds(found.value, found.value, "no row is off" if a.rows > 1 else ALONE)
+def unknown(a: Answers, _: Figure) -> Bounds:
+    """No row is off: how far others would be is unknown."""
+    return no_spread(a)
 
 
 def _sizes(a: Answers) -> Array:

@@ -26,12 +26,12 @@ def example(found: Reliability, happened: str) -> str:
 
 
 def example_of_numbers(found: Reliability, unit: str) -> str:
-    """The worst bin of numbers: ``Rows predicted between 90 and 110 EUR were 97 on average, predicted 101.``"""
+    """The worst bin of numbers: ``Rows predicted 90 to 110 EUR (101 on average) were 97 on average.``"""
     where = worst(found)
     low, high = (words.number(float(end[where])) for end in (found.low, found.high))
-    given = low if low == high else f"between {low} and {high}"
     actual, said = (words.number(float(mean[where])) for mean in (found.actual, found.predicted))
-    return f"Rows predicted {given} {unit}".rstrip() + f" were {actual} on average, predicted {said}."
+    given = f"{low} {unit}".rstrip() if low == high else f"{low} to {high} {unit}".rstrip() + f" ({said} on average)"
+    return f"Rows predicted {given} were {actual} on average."
 
 
 def worst(found: Reliability) -> int:

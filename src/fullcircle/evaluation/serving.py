@@ -57,8 +57,8 @@ def sheet(report: Report, needs: Serving, *, currency: str = "") -> Finding:
     chosen, text = _choose(needs, batch, real_time)
     money = f" {currency}" if currency else ""
     costs = (
-        f" In machine time a month, batch costs about {words.number(batch.cost)}{money}, "
-        f"real time {words.number(real_time.cost)}{money}."
+        f" In machine time a month, batch costs {_money(batch.cost)}{money} and real time "
+        f"{_money(real_time.cost)}{money}."
         if needs.machine_hour
         else ""
     )
@@ -90,11 +90,11 @@ def _batch(needs: Serving, speed: float) -> Way:
     seconds = rows / speed
     fits = seconds <= _ROOM * fresh
     why = (
-        f"a run every {needs.freshness} has about {words.rows(math.ceil(rows))} and takes {_seconds(seconds)} at "
-        f"{words.number(speed)} rows a second"
+        f"a run every {_every(needs.freshness)} has about {words.rows(math.ceil(rows))} and takes "
+        f"{_seconds(seconds)} at {_short(speed)} rows a second"
     )
     if not fits:
-        why += f", more than half of the {needs.freshness} between two runs"
+        why += ", more than half of the time between two runs"
     hours = needs.requests_per_day * (365.25 / 12) / speed / 3600.0
     return Way("batch", fits, why, hours * needs.machine_hour, 1)
 
@@ -105,8 +105,10 @@ def _real_time(needs: Serving, p99: Measure, typical: float) -> Way:
     slowest = p99.high if p99.high is not None else math.inf
     fits = slowest <= allowed
     machines = max(1, math.ceil(needs.requests_per_day / 86400.0 * PEAK * typical / 1000.0 / _BUSY))
-    told = words.number(p99.value) + (f" (95 % up to {words.number(p99.high)})" if p99.high is not None else "")
-    why = f"99 of 100 answers take {told} ms at most, and {needs.latency} is allowed"
+    told = f"{_short(p99.value or 0.0)} ms" + (
+        f" (up to {_short(p99.high)} ms at 95 %)" if p99.high is not None else ""
+    )
+    why = f"99 of 100 answers take at most {told}, and {_span(needs.latency)} is allowed"
     if not fits:
         why += ": too slow" if p99.high is not None else ": too few rows were timed to be sure"
     return Way("real time", fits, why, machines * _HOURS_A_MONTH * needs.machine_hour, machines)
@@ -114,35 +116,36 @@ def _real_time(needs: Serving, p99: Measure, typical: float) -> Way:
 
 def _choose(needs: Serving, batch: Way, real_time: Way) -> tuple[tuple[str, ...], str]:
     """Which ways to take, and why, for somebody who decides about a product."""
+    old, wait = _span(needs.freshness), _span(needs.latency)
     peak = f"{words.number(needs.requests_per_day)} rows a day (at the busiest moment {PEAK:g} times the average)"
     if real_time.fits and batch.fits and _slow_enough(needs):
         text = (
-            f"Both: answers may be {needs.freshness} old, so rows that are known beforehand can be scored in batch, "
-            f"the cheaper way; those that nobody knew of are answered in real time, within {needs.latency}. "
+            f"Both: answers may be {old} old, so rows that are known beforehand can be scored in batch, "
+            f"the cheaper way; those that nobody knew of are answered in real time, within {wait}. "
             f"Counted for {peak}. If every row is known beforehand, batch alone is enough."
         )
         return ("batch", "real time"), text
     if real_time.fits:
         why = (
-            f"answers older than {needs.freshness} are of no use, and runs in batch would hardly end before the next"
+            f"answers older than {old} are of no use, and runs in batch would hardly end before the next"
             if not batch.fits
-            else f"answers may be only {needs.freshness} old, which is too short for runs in batch to be worth it"
+            else f"answers may be only {old} old, which is too short for runs in batch to be worth it"
         )
         text = (
             f"Real time: {why}. {real_time.machines} machine{'s' if real_time.machines > 1 else ''} like this one "
-            f"answer {peak} within {needs.latency}."
+            f"answer{'s' if real_time.machines == 1 else ''} {peak} within {wait}."
         )
         return ("real time",), text
     if batch.fits:
         text = (
-            f"Batch: a single answer takes longer than {needs.latency} ({real_time.why}), but a run every "
-            f"{needs.freshness} keeps up with {peak}; whoever asks looks the answer up. A row that came after the "
-            "last run has none until the next."
+            f"Batch: a single answer may take longer than {wait} ({real_time.why}), but a run "
+            f"every {_every(needs.freshness)} keeps up with {peak}; whoever asks looks the answer up. A row that "
+            "came after the last run has none until the next."
         )
         return ("batch",), text
     text = (
-        f"Neither fits: {real_time.why}; {batch.why}. A smaller model, a longer wait than {needs.latency}, or "
-        f"answers older than {needs.freshness} would change that."
+        f"Neither fits: {real_time.why}; {batch.why}. A smaller model, a longer wait than {wait}, or "
+        f"answers older than {old} would change that."
     )
     return (), text
 
@@ -153,9 +156,7 @@ def _slow_enough(needs: Serving) -> bool:
 
 
 def _measures(batch: Way, real_time: Way, currency: str, priced: bool) -> tuple[Measure, ...]:
-    machines = Measure(
-        name="real_time_machines", value=float(real_time.machines), unit="machines", method="rate x time / 0.5"
-    )
+    machines = Measure(name="real_time_machines", value=float(real_time.machines), method="rate x time / 0.5")
     if not priced:
         return (machines,)
     unit = f"{currency} a month".strip()
@@ -167,3 +168,30 @@ def _seconds(value: float) -> str:
     if value < 1.0:
         return "less than a second"
     return f"{value:.0f} s" if value < 120 else f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.0f} h"
+
+
+def _span(text: str) -> str:
+    """A declared span of time in words: ``1 day``, ``5 minutes``, ``200 ms``."""
+    seconds = duration(text).total_seconds()
+    for name, size in (("day", 86400.0), ("hour", 3600.0), ("minute", 60.0), ("second", 1.0)):
+        count = seconds / size
+        if count >= 1.0 and math.isclose(count, round(count)):
+            return f"{round(count)} {name}{'' if round(count) == 1 else 's'}"
+    return f"{words.number(1000.0 * seconds)} ms" if seconds < 1.0 else f"{words.number(seconds)} seconds"
+
+
+def _every(text: str) -> str:
+    """``day`` for a run every day, ``7 days``."""
+    return _span(text).removeprefix("1 ")
+
+
+def _money(amount: float) -> str:
+    """Two decimals below 100, whole numbers from there on."""
+    if 0.0 < amount < 0.01:
+        return "less than 0.01"
+    return f"{amount:.2f}" if amount < 99.995 else f"{amount:,.0f}".replace(",", " ")
+
+
+def _short(value: float) -> str:
+    """Three significant digits are enough for what a machine does in its own time."""
+    return words.number(float(f"{value:.3g}"))

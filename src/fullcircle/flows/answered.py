@@ -43,6 +43,17 @@ def refuse_columns(*options: Any) -> None:
         )
 
 
+def refuse_run(run: str | None) -> None:
+    """Refuse a run where a file of answers was given: it would not be looked at."""
+    if run is not None:
+        raise ProjectInvalid(
+            "--run belongs to a project",
+            received="a file of answers",
+            allowed="--actual, --predicted, --probability, --by, --weight, --task, --out",
+            next_step="leave --run out, or name the project",
+        )
+
+
 def evaluate(path: Path, columns: Columns, *, out: Sequence[Path] = (), progress: Progress | None = None) -> Report:
     """The report on the answers in a file. The other columns are what slices and leaks are looked for in.
 
@@ -56,9 +67,15 @@ def evaluate(path: Path, columns: Columns, *, out: Sequence[Path] = (), progress
             allowed="--actual COLUMN with --predicted COLUMN, --probability CLASS=COLUMN, or both",
             next_step=f"fullcircle evaluate {path.name} --actual y --predicted y_hat",
         )
+    pairs = [_pair(text) for text in columns.probability]
+    _refuse_twice([name for name, _ in pairs if name], "a class has two columns of probabilities")
+    used = [
+        columns.actual,
+        *(column for _, column in pairs),
+        *(name for name in (columns.predicted, columns.weight) if name),
+    ]
+    _refuse_twice(used, "a column is named for two things")
     frame = reading.read(Table(str(path.absolute())), folder=Path.cwd(), columns=())
-    held = {column: name for name, column in map(_pair, columns.probability)}
-    used = [columns.actual, *held, *(name for name in (columns.predicted, columns.weight) if name)]
     absent = [name for name in (*used, *columns.by) if name not in frame.columns]
     if absent:
         raise ColumnMissing(
@@ -67,15 +84,16 @@ def evaluate(path: Path, columns: Columns, *, out: Sequence[Path] = (), progress
             allowed=", ".join(str(name) for name in frame.columns[:40]),
             next_step="check the names: the first line of a CSV holds them",
         )
-    shares = frame[list(held)].to_numpy() if held else None
+    shares = frame[[column for _, column in pairs]].to_numpy() if pairs else None
+    told = frame[[name for name in (columns.actual, columns.predicted) if name]]
     return evaluate_given(
         None,
         frame[[name for name in frame.columns if name not in used]],
         frame[columns.actual],
         predicted=frame[columns.predicted] if columns.predicted else None,
         probabilities=shares,
-        classes=_classes(list(held.values()), frame[columns.actual]),
-        weights=frame[columns.weight].to_numpy() if columns.weight else None,
+        classes=_classes([name for name, _ in pairs], told),
+        weights=frame[columns.weight] if columns.weight else None,
         protected=columns.by,
         task=columns.task,
         name=path.stem,
@@ -90,11 +108,22 @@ def _pair(text: str) -> tuple[str, str]:
     return (name, column) if equals else ("", name)
 
 
-def _classes(named: Sequence[str], labels: Any) -> list[Any] | None:
+def _refuse_twice(names: Sequence[str], what: str) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ProjectInvalid(
+            what,
+            received=", ".join(twice),
+            allowed="each one once among --actual, --predicted, --probability and --weight",
+            next_step="name the column that is meant",
+        )
+
+
+def _classes(named: Sequence[str], told: Any) -> list[Any] | None:
     """The classes in the order of their columns, as the labels write them; the other one first where one is named."""
     if not any(named):
         return None
-    values = [value for value in labels.drop_duplicates().tolist() if value == value and value is not None]
+    values = dict.fromkeys(value for column in told for value in told[column].dropna().unique().tolist())
     by_text = {str(value): value for value in values}
     unknown = [name for name in named if name not in by_text]
     others = [value for text, value in by_text.items() if text not in named]

@@ -31,10 +31,12 @@ def evaluate(
     classes: Sequence[Any] | None = None,
     weights: Any = None,
     train: tuple[Any, Any] | None = None,
-    features: Sequence[str] | None = None,
+    champion: Any = None,
+    champion_probabilities: Any = None,
+    features: str | Sequence[str] | None = None,
     protected: str | Sequence[str] = (),
-    gates: Sequence[Gate] = (),
-    checks: Sequence[str] = (),
+    gates: Gate | Sequence[Gate] = (),
+    checks: str | Sequence[str] = (),
     task: str | None = None,
     serving: Serving | None = None,
     currency: str = "",
@@ -56,20 +58,20 @@ def evaluate(
       Probabilities are n x k with ``classes`` in the order of their columns (or a frame whose columns are the
       classes), or n of the second class.
 
+    The present ``champion`` may be a fitted model, which is asked about the same rows, or its n answers on them (NaN
+    or None where it has none) with ``champion_probabilities`` in the order of the classes; choose rows that neither
+    has learned. Without one, ``beats("champion")`` compares with the trivial model and says so.
+
     ``weights`` (n) say how many rows each stands for; ``protected`` names columns of ``X`` whose groups are compared;
     ``checks`` those to run, all by default; ``label`` is the label's name and ``task`` "regression" or
-    "classification" where it cannot be told. ``out`` names files to write the report to: .html, .json or .md (a model
-    card). Raises DataUnfit and PredictionInvalid where no true number could come out, ProjectInvalid for arguments
-    that do not fit each other, and the errors of loading a project.
+    "classification" where it cannot be told. A project says all of these itself, and they are refused with one.
+    ``out`` names files to write the report to: .html, .json or .md (a model card).
+
+    Raises DataUnfit and PredictionInvalid where no true number could come out (labels and answers of different kinds
+    too), ProjectInvalid for arguments that do not fit each other, and the errors of loading a project.
     """
     paths = reports.checked(out)
-    if isinstance(subject, str | Path | LoadedProject):
-        given.refuse_others(
-            X=X, y=y, predicted=predicted, probabilities=probabilities, weights=weights, train=train, classes=classes
-        )
-        return _of_project(subject, run, paths, settings, progress)
     wanted = given.Given(
-        model=subject,
         X=X,
         y=y,
         predicted=predicted,
@@ -77,9 +79,12 @@ def evaluate(
         classes=classes,
         weights=weights,
         train=train,
+        champion=champion,
+        champion_probabilities=champion_probabilities,
         features=features,
-        protected=(protected,) if isinstance(protected, str) else tuple(protected),
-        gates=tuple(gates),
+        protected=protected,
+        gates=gates,
+        checks=checks,
         task=task,
         serving=serving,
         currency=currency,
@@ -87,11 +92,18 @@ def evaluate(
         label=label,
         seed=seed,
     )
-    listener = progress or Silent()
-    listener.step("predict" if subject is not None else "answers", name)
-    made = given.subject(wanted, listener)
-    listener.step("evaluate", f"{made.subject.rows} rows")
-    report = run_checks(made.subject, checks=tuple(checks) or None, progress=listener)
+    if isinstance(subject, str | Path | LoadedProject):
+        given.refuse_with_project(wanted)
+        return _of_project(subject, run, paths, settings, progress)
+    given.refuse_of_project(run=run, settings=settings)
+    return _of_memory(given.checked(replace(wanted, model=subject)), paths, progress or Silent())
+
+
+def _of_memory(wanted: given.Given, paths: Sequence[Path], progress: Progress) -> Report:
+    progress.step("answers" if wanted.model is None else "predict", wanted.name)
+    made = given.subject(wanted, progress)
+    progress.step("evaluate", f"{made.subject.rows} rows")
+    report = run_checks(made.subject, checks=wanted.checks or None, progress=progress)
     report = replace(report, about=made.about, notes=(*report.notes, *made.notes))
     reports.write(report, paths)
     return report

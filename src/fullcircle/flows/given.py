@@ -2,45 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 
 from fullcircle.development.checking import told_task
-from fullcircle.errors import ColumnMissing, DataUnfit, PredictionInvalid, ProjectInvalid
-from fullcircle.evaluation.check import Subject, Training, missing
+from fullcircle.errors import ColumnMissing, DataUnfit, ProjectInvalid
+from fullcircle.evaluation.check import Subject, Training
 from fullcircle.evaluation.metrics import trivial
+from fullcircle.flows import asked, labels
+from fullcircle.flows.asked import Task
 from fullcircle.tables import reading
-from fullcircle.types.contract import Value
 from fullcircle.types.gates import Gate
 from fullcircle.types.progress import Progress
 from fullcircle.types.project import Serving
 from fullcircle.types.report import About
 from fullcircle.types.table import Table
 
-# Rows that a model is asked about at once.
-_STRETCH = 100_000
-Task = Literal["regression", "classification"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
     """The arguments of ``evaluate`` as they were handed over, see there."""
 
-    model: Any
-    X: Any
-    y: Any
+    model: Any = None
+    X: Any = None
+    y: Any = None
     predicted: Any = None
     probabilities: Any = None
     classes: Sequence[Any] | None = None
     weights: Any = None
     train: tuple[Any, Any] | None = None
-    features: Sequence[str] | None = None
-    protected: tuple[str, ...] = ()
-    gates: tuple[Gate, ...] = ()
+    champion: Any = None
+    champion_probabilities: Any = None
+    features: Any = None
+    protected: Any = ()
+    gates: Any = ()
+    checks: Any = ()
     task: str | None = None
     serving: Serving | None = None
     currency: str = ""
@@ -58,42 +58,93 @@ class Made:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Answered:
-    """The answers on all rows: values, and for classes their labels with the probabilities in that order."""
-
-    values: Any
-    classes: tuple[Value, ...] = ()
-    shares: Any = None
+# What a project file says itself; everything else that is handed over is its rows and its model.
+_DECLARED = ("features", "protected", "gates", "checks", "task", "serving", "currency", "name", "label", "seed")
 
 
-@dataclass(frozen=True)
-class _OfArrays:
-    """A model that was fitted on arrays and is asked about frames: names of columns would only make it warn."""
+def refuse_with_project(given: Given) -> None:
+    """Refuse every argument that means something only for a model in memory: a project would not look at it."""
+    set_ = [
+        one.name for one in fields(given) if one.name != "model" and _is_set(getattr(given, one.name), one.default)
+    ]
+    if not set_:
+        return
+    declared = [name for name in set_ if name in _DECLARED]
+    handed = [name for name in set_ if name not in _DECLARED]
+    steps = [f"write {', '.join(declared)} in the project file"] if declared else []
+    steps += [f"leave {', '.join(handed)} out, or pass a model: evaluate(model, X, y)"] if handed else []
+    raise ProjectInvalid(
+        "a project brings its own rows, model, gates and checks",
+        received=", ".join(set_),
+        allowed="run, out, settings, progress",
+        next_step="; ".join(steps),
+    )
 
-    model: Any
 
-    def predict(self, asked: Any) -> Any:
-        return self.model.predict(asked.to_numpy())
-
-    def predict_proba(self, asked: Any) -> Any:
-        return self.model.predict_proba(asked.to_numpy())
+def _is_set(value: Any, default: Any) -> bool:
+    if default is None or value is None:
+        return value is not default
+    return type(value) is not type(default) or bool(value != default)
 
 
-def refuse_others(**arguments: Any) -> None:
-    """Refuse arguments that mean something only for a model in memory, where a project was given."""
+def refuse_of_project(**arguments: Any) -> None:
+    """Refuse arguments that mean something only for a project, where there is a model or answers."""
     set_ = [name for name, value in arguments.items() if value is not None]
     if set_:
         raise ProjectInvalid(
-            "a project brings its own rows and model",
-            received=", ".join(set_),
-            allowed="run, out, settings, progress",
-            next_step="leave these arguments out, or pass a model: evaluate(model, X, y)",
+            f"only a project takes {' and '.join(set_)}",
+            received="a model in memory, or answers made elsewhere",
+            next_step=f"leave {' and '.join(set_)} out, or pass the path of a project",
         )
 
 
+def checked(given: Given) -> Given:
+    """The arguments, with one name or gate as a tuple of one. Raises ProjectInvalid for what is none."""
+    gates = (given.gates,) if isinstance(given.gates, Gate) else given.gates
+    if isinstance(gates, str) or not isinstance(gates, Iterable) or not all(isinstance(one, Gate) for one in gates):
+        raise _wrong("gates", given.gates, "fc.at_most(...), fc.at_least(...) and the like, one or several")
+    for name in ("currency", "name", "label"):
+        if not isinstance(getattr(given, name), str):
+            raise _wrong(name, getattr(given, name), "text")
+    if isinstance(given.seed, bool) or not isinstance(given.seed, int | np.integer) or not 0 <= given.seed < 2**32:
+        raise _wrong("seed", given.seed, "a whole number from 0 on")
+    if given.serving is not None and not isinstance(given.serving, Serving):
+        raise _wrong("serving", given.serving, "fc.Serving(requests_per_day=...)")
+    if given.train is not None and not (isinstance(given.train, tuple | list) and len(given.train) == 2):
+        raise _wrong("train", type(given.train).__name__, "train=(X, y): rows and labels")
+    return replace(
+        given,
+        seed=int(given.seed),
+        gates=tuple(gates),
+        protected=_names("protected", given.protected),
+        checks=_names("checks", given.checks),
+        features=None if given.features is None else _names("features", given.features),
+    )
+
+
+def _names(what: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    names = list(value) if isinstance(value, Iterable) else [value]
+    if not all(isinstance(name, str) for name in names):
+        raise _wrong(what, value, "names, one or several")
+    return tuple(dict.fromkeys(names))
+
+
+def _wrong(name: str, received: Any, allowed: str) -> ProjectInvalid:
+    return ProjectInvalid(
+        f"{name} is of the wrong type",
+        received=repr(received)[:200],
+        allowed=allowed,
+        next_step="see docs/evaluation.md",
+    )
+
+
 def subject(given: Given, progress: Progress) -> Made:
-    """The subject of a model in memory or of answers made elsewhere. Raises what ``evaluate`` says."""
+    """The subject of a model in memory or of answers made elsewhere, of ``checked`` arguments.
+
+    Raises what ``evaluate`` says.
+    """
     _refuse_shuffled(given)
     actual = _labels(given.y, "y")
     frame = _frame(given.X, len(actual))
@@ -104,21 +155,38 @@ def subject(given: Given, progress: Progress) -> Made:
             next_step="pass the labels of the same rows",
         )
     task = _task(given, actual)
+    if task == "regression":
+        _refuse_classes(given)
+        labels.refuse_text(actual, "y")
     features = _features(given, frame)
     inputs = frame[list(features)]
     if given.model is None:
-        answered, ask = _made_elsewhere(given, task, actual), None
+        ask = None
+        answered = asked.elsewhere(actual, given.predicted, given.probabilities, task=task, classes=given.classes)
     else:
         _refuse_answers(given)
-        ask = _OfArrays(given.model) if isinstance(given.X, np.ndarray) else given.model
-        answered = _of_model(given, ask, task, inputs, progress)
+        ask = asked.asking(given.model, given.X)
+        answered = asked.of_model(
+            given.model, ask, inputs, actual, task=task, classes=given.classes, progress=progress
+        )
+    champion = asked.champion(
+        given.champion,
+        given.champion_probabilities,
+        given.X,
+        frame,
+        inputs,
+        task=task,
+        classes=answered.classes,
+    )
     train = _train(given, features, task)
     learned = actual if train is None else train.actual
-    baseline, shares = trivial(_known(learned, answered.classes), len(actual), task=task, classes=answered.classes)
+    baseline, shares = trivial(
+        labels.known(learned, answered.classes), len(actual), task=task, classes=answered.classes
+    )
     made = Subject(
         model=given.name or (type(given.model).__name__ if given.model is not None else "predictions"),
         task=task,
-        label=given.label or str(getattr(given.y, "name", None) or "label"),
+        label=given.label or _called(given.y),
         currency=given.currency,
         classes=answered.classes,
         actual=actual,
@@ -126,7 +194,9 @@ def subject(given: Given, progress: Progress) -> Made:
         probabilities=answered.shares,
         baseline=baseline,
         baseline_probabilities=shares,
-        weights=None if given.weights is None else np.asarray(given.weights, dtype=float),
+        champion=None if champion is None else champion.values,
+        champion_probabilities=None if champion is None else champion.shares,
+        weights=labels.weights(given.weights),
         frame=frame,
         features=features,
         protected=given.protected,
@@ -139,19 +209,28 @@ def subject(given: Given, progress: Progress) -> Made:
         score_one=None if ask is None else _one_by_one(ask, inputs, answered.shares is not None),
         train=train,
     )
-    notes = (
-        () if train is not None else ("without train=(X, y) the trivial model is that of the test rows themselves",)
-    )
-    return Made(made, _about(given, made), notes)
+    notes = list(answered.notes)
+    if train is None:
+        notes.append("without train=(X, y) the trivial model is that of the test rows themselves")
+    if given.task is None and given.model is None and task == "regression" and labels.two(actual) is not None:
+        notes.append('labels 0.0 and 1.0 are taken for quantities; with task="classification" they are classes')
+    return Made(made, _about(given, made), tuple(notes))
 
 
 def _refuse_shuffled(given: Given) -> None:
     """Rows are taken by position. The same index in another order is a mistake that no figure would show."""
-    named = (("X", given.X), ("predicted", given.predicted), ("probabilities", given.probabilities))
+    named = (
+        ("X", given.X),
+        ("predicted", given.predicted),
+        ("probabilities", given.probabilities),
+        ("champion", given.champion),
+        ("champion_probabilities", given.champion_probabilities),
+        ("weights", given.weights),
+    )
     rows = getattr(given.y, "index", None)
     if rows is None or not hasattr(rows, "equals"):
         return
-    for name, other in (*named, ("weights", given.weights)):
+    for name, other in named:
         index = getattr(other, "index", None)
         if index is None or not hasattr(index, "equals") or len(index) != len(rows) or index.equals(rows):
             continue
@@ -165,23 +244,17 @@ def _refuse_shuffled(given: Given) -> None:
 
 
 def _labels(values: Any, name: str) -> Any:
-    """Labels as a plain array; categories, and pandas' own integers and booleans, become what they stand for."""
     if values is None:
         raise ProjectInvalid(
             f"{name} is missing", allowed="the true labels, one per row", next_step="evaluate(model, X, y)"
         )
-    array = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array.ravel()
-    if array.ndim != 1 or len(array) == 0:
-        raise DataUnfit(
-            f"{name} is no list of labels", received=f"shape {array.shape}", allowed="n labels, one per row"
-        )
-    if array.dtype.kind == "O" and not missing(array):
-        kinds = {type(value) for value in array.tolist()}
-        if len(kinds) == 1 and kinds <= {bool, int, float}:
-            return np.array(array.tolist())
-    return array
+    return labels.plain(values, name)
+
+
+def _called(y: Any) -> str:
+    """The name of the labels: of a series, or of a table's one column."""
+    names = [str(name) for name in getattr(y, "columns", ())]
+    return names[0] if len(names) == 1 else str(getattr(y, "name", None) or "label")
 
 
 def _frame(X: Any, rows: int) -> Any:
@@ -190,10 +263,13 @@ def _frame(X: Any, rows: int) -> Any:
 
     if X is None:
         return pd.DataFrame(index=range(rows))
+    if len(getattr(X, "shape", (0, 0))) != 2:
+        raise DataUnfit("X is no table", received=f"shape {X.shape}", allowed="n rows x k columns")
     if isinstance(X, np.ndarray):
-        if X.ndim != 2:
-            raise DataUnfit("X is no table", received=f"shape {X.shape}", allowed="n rows x k columns")
         return pd.DataFrame(X, columns=[f"x{number}" for number in range(X.shape[1])])
+    if hasattr(X, "columns") and len(X.columns) == 0:
+        # A polars frame without columns has no rows either; a pandas frame has those of its index.
+        return pd.DataFrame(index=range(len(X) or rows))
     return reading.read(Table(X), folder=Path.cwd(), columns=())
 
 
@@ -220,6 +296,18 @@ def _task(given: Given, actual: Any) -> Task:
         if is_regressor(given.model):
             return "regression"
     return told_task(actual)
+
+
+def _refuse_classes(given: Given) -> None:
+    names = ("classes", "probabilities", "champion_probabilities")
+    set_ = [name for name in names if getattr(given, name) is not None]
+    if set_:
+        raise ProjectInvalid(
+            "a regression has no classes",
+            received=", ".join(set_),
+            allowed="predicted numbers",
+            next_step=f'leave {" and ".join(set_)} out, or pass task="classification"',
+        )
 
 
 def _features(given: Given, frame: Any) -> tuple[str, ...]:
@@ -255,158 +343,23 @@ def _refuse_answers(given: Given) -> None:
         )
 
 
-def _of_model(given: Given, ask: Any, task: Task, inputs: Any, progress: Progress) -> _Answered:
-    """Ask the model about all rows, a stretch at a time."""
-    values = _stretched(ask.predict, inputs, progress)
-    if task == "regression":
-        return _Answered(_numbers(values))
-    named = given.classes if given.classes is not None else getattr(given.model, "classes_", None)
-    if not callable(getattr(given.model, "predict_proba", None)):
-        return _Answered(values, _classes(named, [given.y, values]))
-    if named is None:
-        raise PredictionInvalid(
-            "the model gives probabilities and does not say of which classes",
-            allowed="a model with classes_, or classes=[...] in the order of the columns of predict_proba",
-            next_step="pass classes=[...]",
-        )
-    shares = _stretched(ask.predict_proba, inputs, progress)
-    return _Answered(values, _classes(named, []), np.asarray(shares, dtype=float))
-
-
-def _stretched(ask: Callable[[Any], Any], inputs: Any, progress: Progress) -> Any:
-    parts = []
-    for start in range(0, len(inputs), _STRETCH):
-        progress.advance(start, len(inputs))
-        parts.append(np.asarray(ask(inputs.iloc[start : start + _STRETCH])))
-    progress.advance(len(inputs), len(inputs))
-    return np.concatenate(parts)
-
-
-def _made_elsewhere(given: Given, task: Task, actual: Any) -> _Answered:
-    if given.predicted is None and given.probabilities is None:
-        raise ProjectInvalid(
-            "there is neither a model nor an answer",
-            allowed="evaluate(model, X, y), or evaluate(None, X, y, predicted=..., probabilities=...)",
-            next_step="pass predicted=...",
-        )
-    values = None if given.predicted is None else _labels(given.predicted, "predicted")
-    if task == "regression":
-        if given.predicted is None:
-            raise ProjectInvalid("a regression needs predicted=...", next_step="pass the predicted numbers")
-        return _Answered(_numbers(values))
-    if given.probabilities is None:
-        return _Answered(values, _classes(given.classes, [actual, values]))
-    classes, shares = _shares(given, actual)
-    if values is None:
-        values = np.array(classes, dtype=object if isinstance(classes[0], str) else None)[np.argmax(shares, axis=1)]
-    return _Answered(values, classes, shares)
-
-
-def _shares(given: Given, actual: Any) -> tuple[tuple[Value, ...], Any]:
-    """Probabilities n x k with their classes; of one column, those of the second class."""
-    named = given.classes
-    if named is None and hasattr(given.probabilities, "columns"):
-        named = list(given.probabilities.columns)
-    shares = np.asarray(given.probabilities, dtype=float)
-    if shares.ndim == 2 and shares.shape[1] == 1:
-        shares = shares.ravel()
-    if shares.ndim == 1:
-        outside = int(((shares < 0) | (shares > 1) | ~np.isfinite(shares)).sum())
-        if outside:
-            raise PredictionInvalid(
-                "probabilities holds values that are no probabilities",
-                received=f"{outside} of {len(shares)} outside 0 to 1",
-                allowed="0 to 1 in every row",
-                next_step="are these scores? turn them into probabilities first",
-            )
-        if named is None:
-            named = _two(actual)
-        shares = np.column_stack([1.0 - shares, shares])
-    if named is None or len(list(named)) != shares.shape[1]:
-        raise PredictionInvalid(
-            "it is not known which class each column of probabilities belongs to",
-            received=f"{shares.shape[1]} columns" + ("" if named is None else f", {len(list(named))} classes"),
-            allowed="classes=[...] in the order of the columns, or a frame whose columns are the classes",
-            next_step="pass classes=[...]",
-        )
-    return _classes(named, []), shares
-
-
-def _two(actual: Any) -> list[Any] | None:
-    """False and true, or 0 and 1: the only labels of which it is plain which one is meant by a single column."""
-    found = set(np.unique(actual).tolist()) if actual.dtype.kind in "biuf" else set()
-    return ([False, True] if actual.dtype.kind == "b" else [0, 1]) if found and found <= {0, 1} else None
-
-
-def _classes(named: Any, seen: Sequence[Any]) -> tuple[Value, ...]:
-    """The class labels: as named, in that order, or all that occur, sorted."""
-    if named is not None:
-        classes = tuple(value.item() if hasattr(value, "item") else value for value in named)
-        if len(set(classes)) != len(classes) or len(classes) < 2:
-            raise ProjectInvalid(
-                "classes are not at least two different labels",
-                received=repr(classes),
-                next_step="name each class once",
-            )
-        return classes
-    found = {
-        value for values in seen for value in np.asarray(values).tolist() if value is not None and value == value
-    }
-    if len(found) < 2:
-        raise DataUnfit(
-            "there is one class only, in labels and answers",
-            received=", ".join(repr(value) for value in found) or "none",
-            allowed="at least two classes",
-            next_step="name all classes with classes=[...]",
-        )
-    return tuple(sorted(found, key=lambda value: (str(type(value)), value)))
-
-
-def _numbers(values: Any) -> Any:
-    array = np.asarray(values)
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array.ravel()
-    if array.dtype.kind not in "biuf":
-        raise PredictionInvalid(
-            "the answers of a regression are no numbers",
-            received=f"{array.dtype}, such as {array.ravel()[0]!r}",
-            allowed="one number per row",
-            next_step='is it a classification? pass task="classification"',
-        )
-    return array.astype(float)
-
-
-def _known(labels: Any, classes: tuple[Value, ...]) -> Any:
-    """The labels that the model knows: shares of classes are taken of them."""
-    if not classes:
-        return labels
-    known = set(classes)
-    kept = [value for value in np.asarray(labels).tolist() if value in known]
-    if not kept:
-        raise DataUnfit(
-            "no label is a class of the model",
-            received=", ".join(sorted({repr(value) for value in np.asarray(labels).tolist()})[:5]),
-            allowed=", ".join(repr(value) for value in classes[:10]),
-            next_step="are labels and answers of one kind? 1 and '1' are not",
-        )
-    return kept
-
-
 def _train(given: Given, features: Sequence[str], task: Task) -> Training | None:
     if given.train is None:
         return None
     X, y = given.train
-    labels = _labels(y, "the labels of train")
-    frame = _frame(X, len(labels))
+    learned = _labels(y, "the labels of train")
+    if task == "regression":
+        labels.refuse_text(learned, "the labels of train")
+    frame = _frame(X, len(learned))
     absent = [name for name in features if name not in frame.columns]
-    if absent or len(frame) != len(labels) or missing(labels):
+    if absent or len(frame) != len(learned):
         raise DataUnfit(
             "train=(X, y) does not fit",
-            received=f"lacks {', '.join(absent)}" if absent else f"{len(frame)} rows, {len(labels)} labels",
+            received=f"lacks {', '.join(absent)}" if absent else f"{len(frame)} rows, {len(learned)} labels",
             allowed="the features of the model, and one label for each row",
             next_step="pass the rows that the model was fitted on",
         )
-    return Training(frame=frame, inputs=frame[list(features)], actual=labels, fit=_again(given.model))
+    return Training(frame=frame, inputs=frame[list(features)], actual=learned, fit=_again(given.model))
 
 
 def _again(model: Any) -> Callable[[Any, Any], Any] | None:

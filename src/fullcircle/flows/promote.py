@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,9 +32,10 @@ def approve(
 ) -> Approval:
     """Record that whoever runs this approves a version (by default the latest that waits) on the report it has.
 
-    It is not promoted by that: ``promote`` and the next ``run`` do so. Raises SettingInvalid for a reason that says
-    nothing, VersionNotFound, GateFailed where the report did not pass, StateConflict where the version is approved
-    or champion already, or was judged against another champion.
+    It is not promoted by that: ``promote`` and the next ``run`` do so. The login is recorded beside the ``actor`` of
+    the settings. Raises SettingInvalid for a reason that says nothing, VersionNotFound, GateFailed where
+    the report, or a later one on the same run, did not pass, StateConflict where the version is approved or champion
+    already, or was judged against another champion.
     """
     told = _told(reason)
     with opened(settings, progress, create=False) as session:
@@ -40,6 +43,7 @@ def approve(
         number = _latest_waiting(session, model) if version is None else version
         found = versions.find(session, model, number)
         _refuse_failed(session, model, number, found.report)
+        still_good = _still_good(session, model, number, found.run)
         in_turn = _in_turn(model, number, judged_against(session, found.report))
 
         def guard(state: State) -> None:
@@ -51,8 +55,9 @@ def approve(
                     next_step=f"promote it: fullcircle promote {model} --version {number}",
                 )
             in_turn(state)
+            still_good(state)
 
-        body = {"model": model, "version": number, "report": found.report, "reason": told}
+        body = {"model": model, "version": number, "report": found.report, "reason": told, "login": _login()}
         fact = session.workspace.ledger.append("version.approved", body, guard=guard)
         return _approval(fact)
 
@@ -73,7 +78,24 @@ def _approval(fact: Fact) -> Approval:
         actor=fact.actor,
         time=fact.time,
         seq=fact.seq,
+        login=body.get("login") or "",
     )
+
+
+def _login() -> str:
+    """The operating system's own word for who runs this and where; the setting ``actor`` can be anything."""
+    try:
+        import pwd
+    except ImportError:  # not on Windows
+        import getpass
+
+        name = getpass.getuser()
+    else:
+        try:
+            name = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:  # in containers a process may run as a number without a name
+            name = f"user {os.getuid()}"
+    return f"{name}@{socket.gethostname()}"
 
 
 def asked_for(model: str, version: int) -> str:
@@ -100,13 +122,18 @@ def _told(reason: str) -> str:
 
 
 def waiting(session: Session, model: str) -> tuple[int, ...]:
-    """The versions that a person has to approve before they may be promoted: judged against the present champion."""
+    """The versions that a person has to approve before they may be promoted.
+
+    They were judged against the present champion, and no later report on their run says no.
+    """
     state = session.workspace.ledger.state()
     champion = state.champions.get(model)
     return tuple(
         number
         for number, known in sorted(state.versions.get(model, {}).items())
-        if state.waits(model, number) and judged_against(session, known.report) == champion
+        if state.waits(model, number)
+        and _passed_last(state, known.run)
+        and judged_against(session, known.report) == champion
     )
 
 
@@ -135,9 +162,9 @@ def promote(
 ) -> Decision:
     """Make a registered version (the latest by default) the champion.
 
-    ``project`` is a project path or a model's name. Raises GateFailed where the version's report did not pass or
-    its bundle was not proven, ApprovalMissing where a person has to approve it first, StateConflict where the
-    champion changed since the report was made.
+    ``project`` is a project path or a model's name. Raises GateFailed where the version's report, or a later one on
+    its run, did not pass or its bundle was not proven, ApprovalMissing where a person has to approve it first,
+    StateConflict where the champion changed since the report was made.
     """
     with opened(settings, progress, create=False) as session:
         reconcile(session)
@@ -160,10 +187,12 @@ def promote_in(session: Session, model: str, version: int, reason: str) -> Decis
             next_step="package it again: fullcircle package PROJECT",
         )
     in_turn = _in_turn(model, version, judged_against(session, found.report))
+    still_good = _still_good(session, model, version, found.run)
     previous = session.workspace.ledger.state().champions.get(model)
 
     def guard(state: State) -> None:
         in_turn(state)
+        still_good(state)
         if state.waits(model, version):
             raise ApprovalMissing(
                 f"version {version} of {model} has to be approved by a person, and nobody did",
@@ -198,6 +227,27 @@ def _refuse_failed(session: Session, model: str, version: int, digest: str) -> N
             received="; ".join(f"{g.gate}: {g.reason}" for g in report.gates if not g.passed) or "no gates",
             next_step="train a better one",
         )
+
+
+def _passed_last(state: State, run: str) -> bool:
+    """Whether the latest report on a run passed; True where none was recorded."""
+    latest = state.reports.get(run)
+    return latest is None or latest.body.get("passed") is True
+
+
+def _still_good(session: Session, model: str, version: int, run: str) -> Callable[[State], None]:
+    """A guard: since the version's own report, no evaluation of its run said no."""
+
+    def guard(state: State) -> None:
+        if not _passed_last(state, run):
+            report = session.recall(state.reports[run].body["report"], Report)
+            raise GateFailed(
+                f"the latest report on version {version} of {model} did not pass its gates",
+                received="; ".join(f"{g.gate}: {g.reason}" for g in report.gates if not g.passed) or "no gates",
+                next_step="train a better one, or mend the gates and evaluate it again",
+            )
+
+    return guard
 
 
 def _in_turn(model: str, version: int, rival: int | None) -> Callable[[State], None]:

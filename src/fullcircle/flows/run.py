@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fullcircle.development.loading import LoadedProject
-from fullcircle.flows import data, drafts, probes, traffic, versions, views
+from fullcircle.flows import data, drafts, probes, reports, traffic, versions, views
 from fullcircle.flows.deploy import deploy_in, process_of, remove_in
 from fullcircle.flows.monitor import FEWEST_ROWS, watch_in
 from fullcircle.flows.package import package_in
@@ -167,6 +167,7 @@ def _taken_up(session: Session, model: str, number: int, draft: drafts.Draft) ->
         report_digest=found.report,
         code=draft.code_version,
         params=dict(draft.params),
+        report_page=str(reports.page_of(session.settings, report)),
     )
     packaged = Packaged(
         model=model,
@@ -190,7 +191,7 @@ def _taken_up(session: Session, model: str, number: int, draft: drafts.Draft) ->
         return _Turning(trained, promote_in(session, model, number, passed(state, model, number)), packaged)
     reason = f"nothing changed since version {number} was made from this data, code and parameters"
     session.progress.note(reason)
-    return _Turning(trained, Decision(action="hold", model=model, version=champion, reason=reason), packaged)
+    return _Turning(trained, Decision(action="keep", model=model, version=champion, reason=reason), packaged)
 
 
 def _live(session: Session, source: LoadedProject, turning: _Turning) -> None:

@@ -53,8 +53,8 @@ class Session:
         return self.workspace.ledger.append(kind, {k: v for k, v in body.items() if v is not None}, guard=guard).seq
 
     def keep(self, noun: object) -> str:
-        """Store a noun as JSON in the blob store and return its digest."""
-        return self.workspace.blobs.put(msgspec.json.encode(noun, order="sorted"))
+        """Store a noun as JSON in the blob store and return its digest. Tables keep the order of their columns."""
+        return self.workspace.blobs.put(msgspec.json.encode(noun))
 
     def recall(self, digest: str, kind: type[T]) -> T:
         """Read back a noun that was stored with ``keep``."""

@@ -192,7 +192,7 @@ def _final_run(
         session.progress.step("evaluate", "checks on the test rows")
         report, report_digest, champion = report_on(session, source, draft, material.frame, material.test)
         run.log_metrics(_metrics(report))
-        reports.keep(session, draft, report)
+        kept = reports.keep(session, draft, report)
         run.set_tags({"fullcircle.metric": metric.name, "fullcircle.passed": str(report.passed).lower()})
         digest = session.keep(draft)
     found = report.measure(metric.name)
@@ -231,6 +231,7 @@ def _final_run(
         report_digest=report_digest,
         code=source.code,
         params=dict(project.params),
+        report_page=str(kept["report.html"]),
     )
 
 

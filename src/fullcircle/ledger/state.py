@@ -51,6 +51,7 @@ class State:
     the fact that made the present champion. ``runs`` (by run id, in order of finishing) and ``deployments`` (by
     model, running ones only) are the bodies of their facts, ``decisions`` and ``windows`` the facts themselves in
     order. ``approvals`` are the facts by which versions were approved, per model and version: of several the latest.
+    ``reports`` are the facts that recorded reports, per run: of several the latest.
     ``views`` are the definitions of each feature view by their digest, in order of registration, with the blob
     of each; ``published`` the digest of the one that is online; ``training_sets`` the blobs of training sets by what
     they were made from. ``deleted`` holds the digests of blobs that were deleted and not stored again since.
@@ -68,6 +69,7 @@ class State:
     decisions: tuple[Fact, ...] = ()
     windows: tuple[Fact, ...] = ()
     approvals: Mapping[str, Mapping[int, Fact]] = field(default_factory=dict)
+    reports: Mapping[str, Fact] = field(default_factory=dict)
     views: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     published: Mapping[str, str] = field(default_factory=dict)
     training_sets: Mapping[str, str] = field(default_factory=dict)
@@ -108,6 +110,7 @@ class Folding:
         self._decisions: list[Fact] = []
         self._windows: list[Fact] = []
         self._approvals: dict[str, dict[int, Fact]] = {}
+        self._reports: dict[str, Fact] = {}
         self._views: dict[str, dict[str, str]] = {}
         self._published: dict[str, str] = {}
         self._training_sets: dict[str, str] = {}
@@ -125,6 +128,8 @@ class Folding:
             case "run.finished":
                 self._runs.pop(body["run"], None)
                 self._runs[body["run"]] = body
+            case "report.recorded":
+                self._reports[str(body.get("run") or "")] = fact
             case "version.registered":
                 self._version(fact)
             case "version.approved":
@@ -167,6 +172,7 @@ class Folding:
             decisions=tuple(self._decisions),
             windows=tuple(self._windows),
             approvals=MappingProxyType(approvals),
+            reports=MappingProxyType(dict(self._reports)),
             views=MappingProxyType({name: dict(known) for name, known in self._views.items()}),
             published=MappingProxyType(dict(self._published)),
             training_sets=MappingProxyType(dict(self._training_sets)),

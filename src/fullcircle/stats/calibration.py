@@ -123,7 +123,9 @@ def expected_error(
     spread = math.sqrt(float(np.sum((found.part * noise) ** 2)) * (1 - 2 / math.pi))
     z = float(stdtrit(np.inf, (1 + LEVEL) / 2))
     chance = float(np.sum(found.part * wide)) <= usual + z * spread
-    return Interval(value, 0.0 if chance else max(0.0, value - half), value + half)
+    # No mean of distances between shares is above 1.
+    high = min(1.0, value + half) if shares else value + half
+    return Interval(value, 0.0 if chance else max(0.0, value - half), high)
 
 
 def standard_error(values: ArrayLike, weights: ArrayLike | None = None, *, extra: float = 0.0) -> float:

@@ -56,6 +56,21 @@ def effective(weights: Array | None, rows: int) -> float:
     return float(np.sum(weights)) ** 2 / squares if squares > 0.0 else 0.0
 
 
+def whole(weights: Array | None, rows: int) -> int:
+    """``effective`` in whole rows, rounded down; adding floats may leave it a hair below."""
+    return math.floor(effective(weights, rows) * (1.0 + 1e-9))
+
+
+def alike(influence: Array, weights: Array | None = None, *, scale: float) -> bool:
+    """Whether every row of positive weight pulls a figure in the same way, but for the rounding of floats.
+
+    ``scale`` is the size of the numbers that it was reckoned from. Such rows show no spread, and a standard error
+    of zero: that is no proof that other rows would show none.
+    """
+    seen = influence if weights is None else influence[weights > 0]
+    return bool(seen.size and np.max(np.abs(seen)) <= 64.0 * np.finfo(float).eps * scale)
+
+
 def degrees(influence: Array, weights: Array | None = None) -> float:
     """Degrees of freedom of the squared standard error, from the kurtosis k of the pulls: 2 n / (k - 1).
 

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Approval:
-    """Somebody (``actor``) approved a version on its report: when (``time``, UTC) and why. ``seq`` is its fact's."""
+    """Somebody (``actor``) approved a version on its report: when (``time``, UTC) and why. ``seq`` is its fact's.
+
+    ``actor`` is what the settings say. ``login`` is the operating system's user and host (``anna@desk``), which no
+    setting changes; "" where it was not recorded.
+    """
 
     model: str
     version: int
@@ -16,3 +20,4 @@ class Approval:
     actor: str
     time: str
     seq: int
+    login: str = ""

@@ -16,8 +16,9 @@ class ComparedMeasure:
     """One measure of two reports, None where a report does not have it.
 
     ``check`` is the name of the check it comes from. ``standing`` is that of the second beside the first: better or
-    worse where their 95 % intervals do not overlap, the same within doubt where they do, unknown where it cannot be
-    said: no interval, other units, or nobody knows which way is good.
+    worse where their paired difference on the same rows is beyond chance or, where they were not asked about the same
+    rows, their 95 % intervals do not overlap; else the same within doubt. Unknown where it cannot be said: no
+    interval, other units, or nobody knows which way is good.
     """
 
     check: str

@@ -43,7 +43,7 @@ FACTS: Mapping[str, tuple[str, ...]] = {
     "bundle.built": ("model", "run", "bundle", "bytes"),
     "bundle.proven": ("model", "bundle", "proof", "same_bits"),
     "version.registered": ("model", "version", "run", "bundle", "report", "snapshot", "proof", "approve"),
-    "version.approved": ("model", "version", "report", "reason"),
+    "version.approved": ("model", "version", "report", "reason", "login"),
     "version.promoted": ("model", "version", "previous", "reason", "report"),
     "version.rolled_back": ("model", "version", "previous", "reason"),
     "decision.taken": ("model", "action", "version", "previous", "reason", "report", "window"),

@@ -83,7 +83,7 @@ class Window:
 class Decision:
     """What was decided about a version, why, and on which figures."""
 
-    action: Literal["promote", "hold", "rollback"]
+    action: Literal["promote", "hold", "rollback", "keep"]
     model: str
     version: int | None
     reason: str

@@ -39,7 +39,7 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A model that was fitted in a run and reported on, not yet packaged."""
+    """A model that was fitted in a run and reported on, not yet packaged. ``report_page`` is its report's file."""
 
     model: str
     run: str
@@ -53,6 +53,7 @@ class Trained:
     report_digest: str
     code: str
     params: Mapping[str, Any]
+    report_page: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

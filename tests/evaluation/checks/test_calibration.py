@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,7 @@ class TestTwoClasses:
     def test_true_probabilities_can_be_taken_at_their_word(self) -> None:
         finding = _run(_two(4000))
         assert finding.severity == "good"
-        assert finding.text.startswith("Probabilities can be taken at their word: they are off by")
+        assert finding.text.startswith("Probabilities can be taken at their word: on average they are off by")
         assert _measure(finding, "ece").low == 0.0
         slope = _measure(finding, "calibration_slope")
         assert slope.low is not None
@@ -154,9 +155,9 @@ class TestTwoClasses:
         assert (_measure(finding, "ece").low or 0.0) > 0.0
 
     def test_one_answer_for_all_rows_has_one_bin_and_no_slope(self) -> None:
-        subject = _two(300)
+        subject = _two(3000)
         share = float(np.mean(subject.actual == "yes"))
-        constant = dataclasses.replace(subject, probabilities=np.tile([1 - share, share], (300, 1)))
+        constant = dataclasses.replace(subject, probabilities=np.tile([1 - share, share], (3000, 1)))
         finding = _run(constant)
         assert finding.severity == "good"
         assert len(finding.table) == 1
@@ -181,15 +182,51 @@ class TestTwoClasses:
         assert not evaluate(_two(1), [at_most("ece", 1.0)], checks=["calibration"]).passed
 
     def test_weights_count(self) -> None:
-        subject = _two(2000)
-        wrong = np.arange(2000) < 1000
+        subject = _two(4000)
+        wrong = np.arange(4000) < 1000
         yes = np.asarray(subject.probabilities)[:, 1]
         yes = np.where(wrong, np.clip(yes + 0.3, 0, 1), yes)
         shares = np.column_stack([1 - yes, yes])
         off = dataclasses.replace(subject, probabilities=shares)
         assert _run(off).severity == "warning"
         assert _run(dataclasses.replace(off, weights=np.where(wrong, 0.0, 1.0))).severity == "good"
-        assert _run(off).measures == _run(dataclasses.replace(off, weights=np.full(2000, 1.0))).measures
+        assert _run(off).measures == _run(dataclasses.replace(off, weights=np.full(4000, 1.0))).measures
+
+    def test_few_rows_cannot_vouch_for_probabilities(self) -> None:
+        finding = _run(_two(100))
+        ece = _measure(finding, "ece")
+        assert ece.high is not None
+        assert ece.high > 0.05
+        assert finding.severity == "info"
+        assert finding.text.startswith("Too few rows to tell whether probabilities can be taken at their word:")
+        assert finding.text.endswith(f"and it may be up to {100 * ece.high:.3g} (95 %).")
+
+    @pytest.mark.parametrize("rows", [2, 3, 5])
+    def test_no_interval_of_probabilities_leaves_what_they_can_be(self, rows: int) -> None:
+        subject = dataclasses.replace(_two(rows), actual=np.full(rows, "yes", dtype=object))
+        wrong = dataclasses.replace(subject, probabilities=np.tile([0.9, 0.1], (rows, 1)))
+        finding = _run(wrong)
+        ece, large = _measure(finding, "ece"), _measure(finding, "calibration_in_the_large")
+        assert ece.value is not None
+        assert ece.low is not None
+        assert ece.high is not None
+        assert 0.0 <= ece.low <= ece.value <= ece.high <= 1.0
+        assert large.low is not None
+        assert large.low >= -1.0
+        assert finding.severity != "good"
+
+    def test_rows_are_counted_by_their_weights(self) -> None:
+        subject = _two(1000)
+        whole = {each.n for each in _run(subject).measures}
+        assert whole == {1000}
+        equal = dataclasses.replace(subject, weights=np.full(1000, 0.3))
+        assert {each.n for each in _run(equal).measures} == {1000}
+        heavy = np.where(np.arange(1000) < 100, 9.0, 1.0)
+        size = int(heavy.sum() ** 2 / np.sum(heavy**2))
+        assert size < 400
+        assert {each.n for each in _run(dataclasses.replace(subject, weights=heavy)).measures} == {size}
+        numbers = dataclasses.replace(_numbers(1000), weights=heavy * 1e-9)
+        assert {each.n for each in _run(numbers).measures} == {size}
 
     def test_weights_of_zero_alone_tell_nothing(self) -> None:
         answer = Calibration().run(dataclasses.replace(_two(50), weights=np.zeros(50)))
@@ -252,7 +289,7 @@ class TestNumbers:
     def test_right_on_average(self) -> None:
         finding = _run(_numbers(2000))
         assert finding.severity == "good"
-        assert "means of bins are off by" in finding.text
+        assert "means of groups of rows are off by" in finding.text
         assert "EUR" in finding.text
         assert _measure(finding, "ece").unit == "price"
         for name, right in (("calibration_slope", 1.0), ("calibration_intercept", 0.0)):
@@ -261,11 +298,29 @@ class TestNumbers:
             assert measure.high is not None
             assert measure.low < right < measure.high
 
+    def test_few_rows_cannot_vouch_for_numbers(self) -> None:
+        finding = _run(_numbers(60))
+        ece = _measure(finding, "ece")
+        assert ece.high is not None
+        assert ece.high > 0.1 * float(np.std(_numbers(60).actual))
+        assert finding.severity == "info"
+        assert finding.text.startswith("Too few rows to tell whether low and high predictions are right on average")
+        assert finding.text.endswith(f"it may be up to {ece.high:.4g} EUR (95 %).")
+
+    def test_a_label_without_a_unit_is_not_taken_for_one(self) -> None:
+        finding = _run(dataclasses.replace(_numbers(1000, said=lambda mean: mean + 4.0), unit="", label="price"))
+        assert "price" not in finding.text
+        assert " were " in finding.text
+        rounded = dataclasses.replace(_numbers(1000), unit="", label="quality")
+        steps = dataclasses.replace(rounded, predicted=np.round(rounded.predicted / 20) * 20 + 5)
+        text = _run(steps).text
+        assert re.match(r"Rows predicted \d+ were [\d.]+ on average\. There predictions are too high", text), text
+
     def test_stretched_predictions_are_found(self) -> None:
         finding = _run(_numbers(1000, said=lambda mean: 100 + 1.5 * (mean - 100)))
         assert finding.severity == "warning"
-        assert finding.text.startswith("Rows predicted between ")
-        assert "EUR were" in finding.text
+        assert finding.text.startswith("Rows predicted ")
+        assert re.search(r" to [\d.]+ EUR \([\d.]+ on average\) were [\d.]+ on average\.", finding.text)
         assert _number(finding, "calibration_slope") == pytest.approx(0.66, abs=0.05)
 
     def test_a_shift_is_found_with_its_size(self) -> None:

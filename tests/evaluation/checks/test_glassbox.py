@@ -14,6 +14,7 @@ from sklearn.metrics import log_loss, mean_absolute_error
 import subjects
 from fullcircle.errors import MissingExtra
 from fullcircle.evaluation.check import Skipped, Subject, Training
+from fullcircle.evaluation.checks import glassbox
 from fullcircle.evaluation.checks.glassbox import Glassbox
 from fullcircle.evaluation.explanation import rival
 from fullcircle.evaluation.metrics import trivial
@@ -117,10 +118,30 @@ class TestTheComparison:
         assert price.value == pytest.approx(glass - mean_absolute_error(subject.actual, subject.predicted))
         assert _measure(finding, "glassbox_value_per_row").value == pytest.approx(1.0 - glass)
         assert finding.severity == "info"
-        assert finding.text.startswith(f"The model buys {price.value:.4g} mae (95 % ")
-        assert "EUR a row" in finding.text
-        assert "over a glass-box model with 3 terms and 3 interactions (EBM, outer_bags 4)" in finding.text
+        assert finding.text.startswith(f"The model is better by {price.value:.4g} in mae (95 % ")
+        assert " EUR a row more (95 % " in finding.text
+        assert " than a glass-box model of 3 curves and 3 interactions, " in finding.text
         assert "which a person can read whole." in finding.text
+
+    def test_a_worth_that_knows_rows_by_place_is_asked_about_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        subject = _product(300)
+        sizes = np.linspace(1.0, 3.0, 300)
+        paid = _with(subject, gates=(worth(lambda actual, said: -sizes * np.abs(actual - said), 0.0),))
+        whole = _measure(_run(paid), "value_of_opacity").value
+        monkeypatch.setattr(glassbox, "MOST_ROWS", 200)
+        some = _measure(_run(paid), "value_of_opacity")
+        assert some.n == 200
+        assert some.value == pytest.approx(whole, rel=0.2)
+
+    def test_a_worth_that_cannot_tell_is_unknown(self) -> None:
+        def broken(actual: Any, said: Any) -> Any:
+            raise KeyError("loan")
+
+        finding = _run(_with(_product(300), gates=(worth(broken, 0.0),)))
+        assert finding.severity == "info"
+        assert _measure(finding, "price_of_opacity").value is not None
+        assert _measure(finding, "value_of_opacity").value is None
+        assert finding.text.endswith("What it earns more is unknown: the worth gate raised KeyError.")
 
     def test_where_it_buys_nothing_the_glass_box_is_to_be_considered(self) -> None:
         subject = subjects.regression(150)
@@ -129,7 +150,7 @@ class TestTheComparison:
         assert subject.inputs is not None
         same, _ = made.answers(subject.inputs)
         finding = _run(_with(subject, predicted=same + 1e-9))
-        assert "buys nothing beyond chance" in finding.text
+        assert finding.text.startswith("The model is not better beyond chance than a glass-box model of ")
         assert "consider the glass box" in finding.text
 
     def test_a_model_that_is_worse_is_said_to_be(self) -> None:
@@ -138,8 +159,8 @@ class TestTheComparison:
         price = _measure(finding, "price_of_opacity")
         assert price.high is not None
         assert price.high < 0
-        assert finding.text.startswith("The model loses ")
-        assert "against a glass-box model" in finding.text
+        assert finding.text.startswith("The model is worse by ")
+        assert " than a glass-box model" in finding.text
 
     @pytest.mark.parametrize("names", [("no", "yes"), (0, 1), (False, True), ("a", "b", "c")])
     def test_classes_of_any_kind_are_compared(self, names: tuple[Any, ...]) -> None:

@@ -37,9 +37,9 @@ def _number(finding: Finding, name: str, group: str = "") -> float:
 
 
 def _errors(n: int, errors: Any) -> Subject:
-    """A subject whose answers are off by ``errors``, and whose baseline is off by one in every row."""
+    """A subject whose answers are off by ``errors``, and whose baseline is off by one on average."""
     subject = subjects.regression(n)
-    return _with(subject, predicted=subject.actual + errors, baseline=subject.actual + np.tile([1.0, -1.0], n // 2))
+    return _with(subject, predicted=subject.actual + errors, baseline=subject.actual + np.tile([1.1, -0.9], n // 2))
 
 
 class TestQualityKeepsThePromises(CheckSuite):
@@ -91,9 +91,13 @@ class TestAgainstNoModelAtAll:
         assert "on 1 row." in finding.text
 
     def test_the_figures_are_in_the_sentence(self) -> None:
-        finding = Quality().run(_errors(60, 0.25))
-        assert finding.text.startswith("mae is 0.25 y (95 % 0.25 to 0.25) on 60 rows.")
+        finding = Quality().run(_errors(60, np.tile([0.2, 0.3], 30)))
+        assert finding.text.startswith("mae is 0.25 y (95 % 0.237 to 0.263) on 60 rows.")
         assert "A model that learned nothing has 1." in finding.text
+        alike = Quality().run(_errors(60, 0.25))
+        assert _measure(alike, "mae").low is None
+        why = "all 60 rows are alike, so nothing tells how others would be"
+        assert alike.text.startswith(f"mae is 0.25 y on 60 rows. It has no interval: {why}.")
         assert Quality().run(_with(_errors(60, 0.25), unit="kg")).text.startswith("mae is 0.25 kg")
 
     def test_a_main_metric_that_is_not_defined_is_no_verdict(self) -> None:
@@ -139,17 +143,18 @@ class TestMeasures:
         subject = _errors(60, np.where(np.arange(60) % 2, 0.5, 0.1))
         weighted = Quality().run(_with(subject, weights=np.arange(60) % 2))
         assert _number(weighted, "mae") == pytest.approx(0.5)
-        assert _number(weighted, "improvement_over_baseline") == pytest.approx(0.5)
-        assert "on 60 rows by their weights." in weighted.text
+        assert _number(weighted, "improvement_over_baseline") == pytest.approx(0.4)
+        assert "on 60 rows by their weights, which tell as much as 30 equal ones." in weighted.text
+        assert {measure.n for measure in weighted.measures} == {30}
         assert "weights" not in Quality().run(subject).text
 
     def test_a_champion_is_told_apart_from_the_baseline(self) -> None:
         subject = _errors(60, 0.5)
-        ahead = _with(subject, champion=subject.actual + 0.1)
+        ahead = _with(subject, champion=subject.actual + np.tile([0.05, 0.15], 30))
         finding = Quality().run(ahead)
         assert "It is better than the baseline beyond chance" in finding.text
         assert "It is worse than the champion beyond chance" in finding.text
-        assert "rejected" not in finding.text
+        assert "not compared" not in finding.text
         assert _number(finding, "improvement_over_champion") == pytest.approx(-0.4)
         assert _number(finding, "champion_mae") == pytest.approx(0.1)
         assert "champion" not in Quality().run(subject).text
@@ -164,13 +169,51 @@ class TestMeasures:
         assert gain.value == pytest.approx(0.5)
         assert _measure(finding, "champion_mae").n == 40
         assert _measure(finding, "mae").n == 60
-        assert "The champion rejected 20 rows; they are not compared." in finding.text
+        assert "20 rows were not compared: the champion rejected them or had learned them." in finding.text
+        champion[:20] = 0.0
+        champion[4] = np.nan
+        one = Quality().run(_with(subject, champion=champion))
+        assert "1 row was not compared: the champion rejected it or had learned it." in one.text
 
     def test_a_champion_that_rejected_everything_is_unknown(self) -> None:
         finding = Quality().run(_with(_errors(60, 0.5), champion=np.full(60, np.nan)))
         gain = _measure(finding, "improvement_over_champion")
         assert (gain.value, gain.n) == (None, 0)
-        assert "Whether it beats the champion is unknown" in finding.text
+        none_left = (
+            "there are no rows left on which the champion can be compared: it rejected them or had learned them"
+        )
+        assert f"Whether it beats the champion is unknown: {none_left}." in finding.text
+        assert gain.method == none_left
+        assert "0 rows" not in finding.text.replace("60 rows", "")
+
+    def test_the_same_answers_are_no_matter_of_chance(self) -> None:
+        subject = subjects.classification(60, gates=[at_least("accuracy", 0.5)])
+        same = _with(subject, champion=subject.predicted, champion_probabilities=subject.probabilities)
+        text = Quality().run(same).text
+        assert "It answers the same as the champion." in text
+        assert "chance" not in text.split("It answers")[1]
+        assert "share" not in text
+        (no,) = evaluate(_with(same, gates=[beats()]), checks=["quality"]).gates
+        assert not no.passed
+
+    def test_gains_without_an_interval_are_not_called_chance(self) -> None:
+        subject = _errors(60, 0.5)
+        finding = Quality().run(_with(subject, champion=subject.actual + 0.75))
+        assert _measure(finding, "improvement_over_champion").low is None
+        assert (
+            "Its improvement over the champion is 0.25 y and has no interval: all 60 rows are alike" in finding.text
+        )
+
+    @pytest.mark.parametrize("classes", [0, 2])
+    def test_rows_without_weight_do_not_count(self, classes: int) -> None:
+        gates = (
+            [at_least("accuracy", 0.0), beats("baseline")] if classes else [at_most("mae", 1e6), beats("baseline")]
+        )
+        subject = subjects.classification(200) if classes else subjects.regression(200)
+        weighed = _with(subject, weights=np.r_[np.ones(3), np.zeros(197)], gates=gates)
+        for verdict in evaluate(weighed, checks=["quality"]).gates:
+            assert not verdict.passed
+            assert "on only 3 rows; at least 30 are needed to decide" in verdict.reason
 
 
 class TestGroups:
@@ -187,7 +230,7 @@ class TestGroups:
         }
 
     def test_improvements_are_told_for_every_group_of_a_beats_gate(self) -> None:
-        finding = Quality().run(self._sides([beats(by="group")], champion=np.tile([1.0, -1.0], 60)))
+        finding = Quality().run(self._sides([beats(by="group")], champion=np.tile([1.1, -0.9], 60)))
         assert _number(finding, "improvement_over_champion", "group=a") == pytest.approx(0.8)
         assert _number(finding, "improvement_over_champion", "group=b") == pytest.approx(-2.0)
         assert _measure(finding, "improvement_over_champion", "group=a").n == 80

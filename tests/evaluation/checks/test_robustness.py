@@ -221,6 +221,39 @@ def test_without_probabilities_the_share_of_other_classes_is_the_change() -> Non
     assert measure(finding, "noise_change").unit == "share"
 
 
+def by_place(rows: int) -> Callable[[Any, Any], Any]:
+    """A worth that knows rows by their place, as the size of each loan, and refuses any other number of rows."""
+    sizes = np.linspace(1.0, 2.0, rows)
+    return lambda actual, said: -sizes * np.abs(actual - said)
+
+
+def test_a_worth_that_knows_rows_by_their_place_is_asked_about_all_of_them() -> None:
+    subject = served(rows=(400, 600))
+    finding = found(replace(subject, gates=(worth(by_place(600)),)))
+    cost = row(finding, "bmi", "10 times too large")["value_change"]
+    # Ten times a bmi of about 25 moves the answer by about 450; loans are of 1 to 2.
+    assert -900.0 < cost < -450.0
+    assert "worth gate raised" not in finding.text
+    plain = found(replace(subject, gates=(worth(lambda actual, said: -np.abs(actual - said)),)))
+    assert row(plain, "bmi", "10 times too large")["value_change"] == pytest.approx(cost / 1.5, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda actual, said: np.zeros(len(actual))[:, None],
+        lambda actual, said: np.ones(7) * actual,
+        lambda actual, said: np.where(np.abs(said) > 150.0, np.nan, 1.0),
+    ],
+)
+def test_a_worth_that_cannot_tell_leaves_the_value_out_and_says_so(broken: Any) -> None:
+    finding = found(replace(served(), gates=(worth(broken),)))
+    assert finding.severity == "info"
+    assert "What wrong answers would cost is not known, as the worth gate raised " in finding.text
+    assert row(finding, "bmi", "100 times too large")["value_change"] is None
+    assert row(finding, "bmi", "10 times too large")["mean_change"] > 100.0
+
+
 def test_a_worth_gate_tells_what_wrong_inputs_cost() -> None:
     subject = replace(served(), gates=(worth(lambda actual, said: -abs(actual - said)),))
     finding = found(subject)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import time
 from typing import Any
 
@@ -283,8 +284,47 @@ class TestHardCases:
             assert finding.charts == ()
 
     def test_no_columns_to_slice_by(self) -> None:
-        finding = _found(_with(_regression(500), features=(), protected=()))
+        for frame, features in ((None, ()), (pd.DataFrame({"one": np.ones(500)}), ("one",))):
+            subject = _with(_regression(500), features=features, protected=())
+            answer = Slices().run(subject if frame is None else _with(subject, frame=frame))
+            assert answer == Skipped("there are no columns to look for slices in")
+
+    def test_few_rows_are_no_praise(self) -> None:
+        finding = _found(_regression(300))
         assert finding.severity == "info"
+        assert "none is proven to be at fault; so few rows would show only large faults." in finding.text
+        assert _found(_regression(800)).severity == "good"
+        # Many rows that hardly count are few.
+        heavy = np.where(np.arange(2000) < 100, 200.0, 1.0)
+        assert _found(_with(_regression(2000), weights=heavy)).severity == "info"
+
+    @pytest.mark.parametrize("seed", [6, 7, 8])
+    def test_the_upper_end_bounds_every_slice_that_was_kept(self, seed: int) -> None:
+        generator = np.random.default_rng(seed)
+        subject = _regression(800, seed)
+        # A rare city, so that its interval is wide, and another with a higher mean.
+        cities = generator.choice(list("abc"), 800, p=[0.12, 0.38, 0.5])
+        times = np.select([cities == "a", cities == "b"], [2.6, 3.0], 1.0)
+        actual = subject.predicted + times * (subject.actual - subject.predicted)
+        finding = _found(_with(subject, actual=actual, frame=subject.frame.assign(city=cities)))
+        worst = _worst(finding)
+        first, *others = [each for each in finding.measures if each.name == "slice_loss"]
+        assert (worst.value, worst.low) == (first.value, first.low)
+        assert first.high is not None
+        reach = max(each.high or 0.0 for each in others)
+        assert worst.high == reach > first.high
+        assert "the upper end is the largest" in worst.method
+
+    def test_the_highest_of_them_is_named_only_above_all_rows(self) -> None:
+        # The slice found on one half is easier than all rows on the other.
+        said = [_found(_regression(200, seed)).text for seed in range(40)]
+        said = [text for text in said if "nothing can be said" not in text]
+        below = [text for text in said if "In none of those looked at closely is the loss above" in text]
+        assert below
+        for text in said:
+            found = re.search(r"The highest loss is in .*, ([\d.]+) times that of all rows", text)
+            assert (text in below) is (found is None)
+            assert found is None or float(found[1]) >= 1.0
 
     def test_a_perfect_model_has_no_bad_slice(self) -> None:
         subject = _regression(500)
@@ -376,6 +416,14 @@ class TestCut:
     def test_numbers_too_close_to_round_keep_names_of_their_own(self) -> None:
         names = self._names(1.0 + np.arange(20) * 1e-9)
         assert len(set(names)) == 5
+
+    def test_no_name_has_more_than_six_digits_of_a_number(self) -> None:
+        assert self._names([0.1 + 0.2, 0.3, 1 / 3, 1 / 3]) == ("x=0.3", "x=0.333333")
+        for values in (1.0 + np.arange(20) * 1e-9, 1e4 + np.arange(20) / 7, np.arange(20) * 1e-8 / 3):
+            for name in self._names(values):
+                for number in re.findall(r"\d[\d.]*", name.replace(" ", "", 0)):
+                    assert len(number.replace(".", "").lstrip("0")) <= 6, name
+                assert "e-" not in name
 
     def test_a_private_column_tells_no_value(self) -> None:
         names = self._names([*range(20), None], private=True)

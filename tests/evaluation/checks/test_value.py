@@ -18,6 +18,7 @@ from fullcircle.errors import ProjectInvalid
 from fullcircle.evaluation import earning
 from fullcircle.evaluation.check import Skipped, Subject
 from fullcircle.evaluation.checks.value import DAYS_A_MONTH, Value
+from fullcircle.evaluation.evaluate import evaluate
 from fullcircle.testing.checks import CheckSuite
 from fullcircle.types.gates import Gate, worth
 from fullcircle.types.project import Serving
@@ -87,13 +88,36 @@ class TestEarned:
         assert isinstance(answer, Skipped)
         assert "fc.worth" in answer.reason
 
-    @pytest.mark.parametrize(("least", "severity"), [(2.0, "good"), (2.001, "bad")])
+    @pytest.mark.parametrize(("least", "severity"), [(1.983, "good"), (1.984, "bad")])
     def test_what_the_gate_asks_for_is_enough(self, least: float, severity: str) -> None:
-        finding = _found(_regression(lambda actual, predicted: np.full(len(actual), 2.0), least))
+        finding = _found(_regression(lambda actual, predicted: np.tile([1.95, 2.05], 20), least))
         assert finding.severity == severity
-        assert _number(finding, "value_per_row") == 2.0
-        assert "An answer is worth 2 a row (95 % 2 to 2) on average over 40 rows" in finding.text
+        assert _number(finding, "value_per_row") == pytest.approx(2.0)
+        assert "An answer is worth 2 a row (95 % 1.984 to 2.016) on average over 40 rows" in finding.text
         assert ("That is not enough" in finding.text) is (severity == "bad")
+
+    def test_amounts_that_are_all_alike_are_no_proof(self) -> None:
+        subject = _regression(lambda actual, predicted: np.full(len(actual), 2.0), 1.0)
+        finding = _found(subject)
+        value = _measure(finding, "value_per_row")
+        assert (value.value, value.low, value.high, value.n) == (2.0, None, None, 40)
+        assert finding.severity == "bad"
+        said = "all 40 rows are alike, so nothing tells how others would be"
+        assert f"That is not enough: it has no interval, as {said}." in finding.text
+        (no,) = evaluate(subject, checks=["value"]).gates
+        assert not no.passed
+        assert no.reason == f"the value of a row is 2 and has no interval to decide on: {said}"
+
+    def test_rows_without_weight_do_not_count(self) -> None:
+        weights = np.r_[np.ones(3), np.zeros(197)]
+        subject = _rare(200, gate=worth(matrix=PAYS, at_least=-1e6), weights=weights)
+        value = _measure(_found(subject), "value_per_row")
+        assert value.n == 3
+        (no,) = evaluate(subject, checks=["value"]).gates
+        assert not no.passed
+        amounts = _regression(lambda actual, predicted: predicted, -1e6, 200, weights=weights)
+        (no,) = evaluate(amounts, checks=["value"]).gates
+        assert "on only 3 rows; at least 30 are needed to decide" in no.reason
 
     def test_the_low_end_decides_and_not_the_mean(self) -> None:
         subject = _regression(lambda actual, predicted: np.tile([0.0, 2.0], 20), 0.9)
@@ -121,8 +145,13 @@ class TestEarned:
 
         subject = _regression(per_row, predicted=np.full(40, 3.0), baseline=np.ones(40))
         more = _measure(_found(subject), "value_over_baseline")
-        assert (more.value, more.low, more.high) == (2.0, 2.0, 2.0)
-        assert more.method == "paired t interval"
+        assert (more.value, more.low, more.high) == (2.0, None, None), "every row gains the same"
+        noisy = np.full(40, 3.0) + np.tile([0.1, -0.1], 20)
+        wider = _measure(_found(_with(subject, predicted=noisy)), "value_over_baseline")
+        assert (wider.low, wider.high) == pytest.approx((2.0 - 0.0324, 2.0 + 0.0324), abs=1e-4)
+        assert wider.method == "paired t interval"
+        same = _measure(_found(_with(subject, predicted=np.ones(40))), "value_over_baseline")
+        assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
 
     @settings(deadline=None)
     @given(st.lists(st.tuples(st.integers(-9, 9), st.integers(0, 3)), min_size=2, max_size=20))
@@ -133,7 +162,7 @@ class TestEarned:
             assert found.value is None
             return
         assert found.value == pytest.approx(np.average(values, weights=weights))
-        assert found.n == np.count_nonzero(weights)
+        assert found.n == math.floor(weights.sum() ** 2 / (weights**2).sum() + 1e-6)
         equal, plain = (earning.measure("v", values, given, unit="") for given in (np.full(len(values), 3.0), None))
         assert (equal.value, equal.low, equal.high) == pytest.approx((plain.value, plain.low, plain.high), abs=1e-12)
 
@@ -150,16 +179,23 @@ class TestEarned:
 class TestChampion:
     def test_the_champion_earns_on_the_rows_it_answered(self) -> None:
         champion = np.r_[np.full(10, np.nan), np.full(30, 5.0)]
-        subject = _regression(lambda actual, predicted: predicted, champion=champion, predicted=np.full(40, 7.0))
+        subject = _regression(
+            lambda actual, predicted: predicted, champion=champion, predicted=np.tile([6.9, 7.1], 20)
+        )
         finding = _found(subject)
         earned, more = (_measure(finding, name) for name in ("champion_value_per_row", "value_over_champion"))
         assert (earned.value, earned.n) == (5.0, 30)
-        assert (more.value, more.low, more.n) == (2.0, 2.0, 30)
-        assert "The champion earns 5 a row on the same rows; this model 2 more (95 % 2 to 2)." in finding.text
+        assert more.value == pytest.approx(2.0)
+        assert more.n == 30
+        assert "The champion earns 5 a row on the same rows; this model 2 more (95 % 1.962 to 2.038)." in finding.text
+        assert "10 rows were not compared: the champion rejected them or had learned them." in finding.text
         none = _found(_with(subject, champion=np.full(40, np.nan)))
         silent = _measure(none, "champion_value_per_row")
         assert (silent.value, silent.n, silent.method) == (None, 0, "no row to judge by")
-        assert "answered none of the rows" in none.text
+        assert "There are no rows left on which the champion can be compared" in none.text
+        same = _found(_with(subject, champion=subject.predicted))
+        assert "The champion gives the same answers, so it earns the same." in same.text
+        assert "chance" not in same.text
 
     def test_a_function_that_knows_the_rows_by_place_is_asked_about_all(self) -> None:
         at_stake = np.arange(40.0)
@@ -182,12 +218,12 @@ class TestChampion:
         assert "this model 0.1 less (95 % -1.8" in _found(subject).text
         assert "which could be chance." in _found(subject).text
         ahead = _with(subject, predicted=np.full(40, 1.0), champion=np.full(40, 2.0))
-        assert "this model 1 less (95 % 1 to 1)." in _found(ahead).text
+        assert "this model 1 less, without an interval: all 40 rows are alike" in _found(ahead).text
 
     def test_a_month_is_what_the_requests_of_a_month_earn(self) -> None:
         subject = _regression(
             lambda actual, predicted: predicted,
-            predicted=np.full(40, 3.0),
+            predicted=np.tile([2.9, 3.1], 20),
             champion=np.full(40, 2.0),
             currency="EUR",
             serving=Serving(requests_per_day=100.0),
@@ -196,9 +232,11 @@ class TestChampion:
         month = _measure(finding, "value_per_month")
         assert month.value == pytest.approx(3.0 * 100.0 * 365.25 / 12.0)
         assert month.unit == "EUR a month"
-        assert (month.low, month.high) == (month.value, month.value)
+        row = _measure(finding, "value_per_row")
+        assert row.low is not None
+        assert month.low == pytest.approx(row.low * 100.0 * DAYS_A_MONTH)
         assert _number(finding, "value_over_champion_per_month") == pytest.approx(100.0 * DAYS_A_MONTH)
-        assert "At 100 requests a day that is 9 131 EUR a month (95 % 9 131 to 9 131)." in finding.text
+        assert "At 100 requests a day that is 9 131 EUR a month (95 % 9 033 to 9 230)." in finding.text
         assert "The champion earns 6 088 EUR a month on the same rows; this model 3 044 more" in finding.text
         unknown = _found(_with(subject, serving=None))
         assert not any("month" in measure.name for measure in unknown.measures)

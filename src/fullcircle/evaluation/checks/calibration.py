@@ -28,6 +28,9 @@ LEVEL = 0.001  # of a false warning, over all tests together
 # A warning must matter as well: in probability, and in standard deviations of a label that is a number.
 RELEVANT = 0.01
 RELEVANT_SD = 0.05
+# Good is what is surely off by no more than this, in the same units: what is not proven wrong may still be.
+CLOSE = 0.05
+CLOSE_SD = 0.1
 # Rows are sorted by the probability of each class; beyond this many probabilities a sample is looked at.
 MOST_CELLS = 3_000_000
 _CLASSES_SHOWN = 50
@@ -83,13 +86,13 @@ def _two_classes(subject: Subject, answers: Answers, probabilities: Array) -> _T
     slope = _measure(
         "calibration_slope",
         recalibration.logistic_slope(said, happened, answers.weights),
-        answers.rows,
+        _effective(answers.rows, answers.weights),
         "logistic regression of the outcome on the logit of the probability (Cox 1958), sandwich error",
         unknown="both classes, different probabilities, and classes that no threshold keeps apart are needed",
     )
     ece = _error(said, happened, answers.weights, found, "share")
     large = _large(said, happened, answers.weights, "share")
-    severity = _severity(ece, improbable, RELEVANT)
+    severity = _severity(ece, improbable, RELEVANT, CLOSE)
     return _Told(
         severity=severity,
         text=_of_probabilities(severity, ece, found, f"were {asked}"),
@@ -116,7 +119,7 @@ def _many_classes(subject: Subject, answers: Answers, probabilities: Array) -> _
         occurred = (sample.actual == code).astype(float)
         bounds.append(calibration.chance(shares[:, code], occurred, sample.weights))
     ece = _error(said, happened, sample.weights, found, "share", note)
-    severity = _severity(ece, min(bounds) * len(bounds), RELEVANT)
+    severity = _severity(ece, min(bounds) * len(bounds), RELEVANT, CLOSE)
     text = _of_probabilities(severity, ece, found, "were of the class given as most probable")
     return _Told(
         severity=severity,
@@ -139,13 +142,13 @@ def _numbers(subject: Subject, answers: Answers) -> _Told:
     improbable = calibration.most_improbable(said, happened, answers.weights, found, shares=False)
     spread = math.sqrt(np.cov(happened, aweights=answers.weights, ddof=0)) if answers.rows > 1 else 0.0
     ece = _error(said, happened, answers.weights, found, unit, shares=False)
-    severity = _severity(ece, improbable, RELEVANT_SD * spread)
+    severity = _severity(ece, improbable, RELEVANT_SD * spread, CLOSE_SD * spread)
     line = recalibration.straight_line(said, happened, answers.weights)
     coefficients = [
         _measure(
             name,
             each,
-            answers.rows,
+            _effective(answers.rows, answers.weights),
             "least squares of the outcome on the prediction (Mincer and Zarnowitz 1969), sandwich error",
             unit=its,
             unknown="three rows and different predictions are needed",
@@ -154,7 +157,7 @@ def _numbers(subject: Subject, answers: Answers) -> _Told:
     ]
     return _Told(
         severity=severity,
-        text=_of_numbers(severity, ece, found, subject.unit or subject.label),
+        text=_of_numbers(severity, ece, found, subject.unit),
         measures=(ece, _large(said, happened, answers.weights, unit, shares=False), *coefficients),
         table=reliability.table(found, "mean of what happened"),
         chart=reliability.chart(
@@ -167,39 +170,54 @@ def _numbers(subject: Subject, answers: Answers) -> _Told:
     )
 
 
-def _severity(ece: Measure, improbable: float, relevant: float) -> Severity:
-    if ece.low is None:
+def _severity(ece: Measure, improbable: float, relevant: float, close: float) -> Severity:
+    if ece.low is None or ece.high is None:
         return "info"
-    if ece.low <= relevant:
-        return "good"
-    return "warning" if improbable < LEVEL else "info"
+    if ece.low > relevant and improbable < LEVEL:
+        return "warning"
+    return "good" if ece.high <= close else "info"
 
 
 def _of_probabilities(severity: Severity, ece: Measure, found: Reliability, happened: str) -> str:
     if ece.value is None or ece.low is None or ece.high is None:
         return "One row cannot tell whether probabilities can be taken at their word."
-    value, low, high = (words.number(100 * each) for each in (ece.value, ece.low, ece.high))
-    told = f"{value} percentage points (95 % {low} to {high}) on average"
-    example = reliability.example(found, happened)
+    value, low, high = (f"{100 * each:.3g}" for each in (ece.value, ece.low, ece.high))
     if severity == "warning":
+        told = f"{value} percentage points (95 % {low} to {high})"
         way = reliability.direction(found)
-        return f"{example} There probabilities are {way}; all of them are off by {told}, which is beyond chance."
+        return (
+            f"{reliability.example(found, happened)} There probabilities are {way}; all of them are off by {told} on "
+            "average, which is beyond chance."
+        )
     if severity == "info":
-        return f"Probabilities seem to be off by {told}, but that may be chance. {example}"
-    return f"Probabilities can be taken at their word: they are off by {told}."
+        return (
+            f"Too few rows to tell whether probabilities can be taken at their word: on average they are off by "
+            f"{value} percentage points here, and it may be up to {high} (95 %)."
+        )
+    return (
+        f"Probabilities can be taken at their word: on average they are off by {value} percentage points, "
+        f"and by {high} at most (95 %)."
+    )
 
 
 def _of_numbers(severity: Severity, ece: Measure, found: Reliability, unit: str) -> str:
-    if ece.value is None or ece.low is None:
+    if ece.value is None or ece.low is None or ece.high is None:
         return "One row cannot tell whether predictions are right on average."
-    told = f"off by {words.span(replace(ece, unit=unit))} on average"
-    example = reliability.example_of_numbers(found, unit)
+    value, high = (f"{words.number(each)} {unit}".rstrip() for each in (ece.value, ece.high))
     if severity == "warning":
+        told = f"off by {words.span(replace(ece, unit=unit))} on average"
         way = reliability.direction(found)
-        return f"{example} There predictions are {way}; means of all bins are {told}, which is beyond chance."
+        example = reliability.example_of_numbers(found, unit)
+        return f"{example} There predictions are {way}; means of all groups are {told}, which is beyond chance."
     if severity == "info":
-        return f"Means of predictions seem to be {told}, but that may be chance. {example}"
-    return f"Predictions are right in the mean, high and low ones alike: means of bins are {told}."
+        return (
+            "Too few rows to tell whether low and high predictions are right on average: means of groups of rows are "
+            f"off by {value} here, and it may be up to {high} (95 %)."
+        )
+    return (
+        f"Predictions are right on average, low and high ones alike: means of groups of rows are off by {value}, "
+        f"and by {high} at most (95 %)."
+    )
 
 
 def _error(
@@ -215,7 +233,8 @@ def _error(
     interval = calibration.expected_error(said, happened, weights, shares=shares, within=found)
     bins = "1 bin" if len(found.rows) == 1 else f"{len(found.rows)} bins of about equal count"
     method = f"{bins}, debiased (Kumar, Liang and Ma 2019), t interval" if len(said) > 1 else _ALONE
-    return _measure("ece", interval, len(said), _joined(method, note), unit=unit, better="lower")
+    size = _effective(len(said), weights)
+    return _measure("ece", interval, size, _joined(method, note), unit=unit, better="lower")
 
 
 def _large(
@@ -224,9 +243,11 @@ def _large(
     excess = said - happened
     error = calibration.standard_error(excess, weights, extra=1.0 if shares else 0.0)
     interval = intervals.delta(float(np.average(excess, weights=weights)), error, len(said) - 1)
+    if shares:
+        interval = Interval(*(float(np.clip(each, -1.0, 1.0)) for each in interval))
     method = "mean prediction minus mean outcome, t interval" if len(said) > 1 else _ALONE
-    name = "calibration_in_the_large"
-    return _measure(name, interval, len(said), _joined(method, note), unit=unit, better="zero")
+    name, size = "calibration_in_the_large", _effective(len(said), weights)
+    return _measure(name, interval, size, _joined(method, note), unit=unit, better="zero")
 
 
 def _skill(answers: Answers, probabilities: Array) -> Measure:
@@ -244,7 +265,7 @@ def _skill(answers: Answers, probabilities: Array) -> Measure:
     return _measure(
         "brier_skill",
         interval,
-        answers.rows,
+        _effective(answers.rows, answers.weights),
         "Brier score against that of the class shares, delta method",
         unknown="all rows are of one class, so there is nothing to foresee",
         better="higher",
@@ -266,6 +287,16 @@ def _measure(
     low, high = (low, high) if known else (None, None)
     method = method if known else unknown
     return Measure(name=name, value=value, low=low, high=high, n=rows, unit=unit, method=method, better=better)
+
+
+def _effective(rows: int, weights: Array | None) -> int:
+    """The effective number of rows, (sum of w)^2 / sum of w^2 (Kish 1965), rounded down."""
+    if weights is None:
+        return rows
+    heavy = np.asarray(weights, dtype=float)
+    heavy = heavy / heavy.max()  # squares of tiny weights would vanish
+    size = float(heavy.sum()) ** 2 / float(heavy @ heavy)
+    return max(1, math.floor(size * (1.0 + 1e-9)))
 
 
 def _joined(*parts: str) -> str:

@@ -4,7 +4,8 @@ Groups are those of every protected column, of two or three protected columns to
 Measures: ``group_<metric>`` for every group; ``fair_gap:<columns>:<metric>``, the widest difference between two
 groups; ``demographic_parity_difference:<columns>`` and ``equalized_odds_difference:<columns>`` for two classes,
 ``mean_prediction_gap:<columns>`` for numbers; ``proxy`` for every protected column, how well the features foretell
-it. A group under 20 rows makes a gap unknown, unless a gate names it in ``without``: it is then left out, and named.
+it. A group under 30 rows (with weights: one that tells less than 30 equal rows) makes a gap unknown, unless a gate
+names it in ``without``: it is then left out, and named.
 docs/checks/fairness.md has formulas and sources.
 """
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fullcircle.errors import MissingExtra
-from fullcircle.evaluation import charts, earning, metrics, words
+from fullcircle.evaluation import amounts, charts, earning, metrics, words
 from fullcircle.evaluation.check import Array, Skipped, Subject
 from fullcircle.evaluation.explanation import pictures
 from fullcircle.evaluation.explanation.rival import Rival, train
@@ -27,6 +27,8 @@ FEWEST_ROWS = 50
 # More rows hardly change its curves, and each of them costs time.
 MOST_ROWS = 50_000
 _TERMS_SHOWN, _SHAPES_SHOWN = 20, 3
+# More curves and tables than this nobody reads whole.
+_READABLE = 30
 
 
 class Glassbox:
@@ -85,19 +87,34 @@ def _compared(subject: Subject, rival: Rival, asked: Array) -> tuple[Measure, ..
         metrics.as_measure(f"glassbox_{metric.name}", alone, rows=len(asked), unit=unit, better=metric.better),
         metrics.as_measure("price_of_opacity", more, rows=len(asked), unit=unit),
     ]
-    return tuple(replace(each, method=each.method + said) for each in (*found, *_earned(cut, predicted)))
+    found += _earned(subject, asked, predicted)
+    return tuple(replace(each, method=each.method + said) for each in found)
 
 
-def _earned(subject: Subject, predicted: Array) -> list[Measure]:
+def _earned(subject: Subject, asked: Array, predicted: Array) -> list[Measure]:
+    """What both earn on the rows ``asked``; unknown where the project's own function cannot tell."""
     gate = next((gate for gate in subject.gates if gate.kind == "worth"), None)
     if gate is None:
         return []
-    pay = earning.pay(gate, subject)
-    glass, own = pay(predicted), pay(subject.predicted)
-    unit, weights = f"{subject.currency} a row".strip(), subject.weights
+    unit = f"{subject.currency} a row".strip()
+    try:
+        pay = amounts.of_rows(gate, subject, asked)
+        glass, own = pay(predicted), pay(subject.predicted[asked])
+    except Exception as error:  # noqa: BLE001 - the function is the project's own; that it fails is told
+        why = f"the worth gate raised {type(error).__name__}"
+        names = ("glassbox_value_per_row", "value_of_opacity")
+        return [Measure(name=name, value=None, unit=unit, method=why, better="higher") for name in names]
+    weights = None if subject.weights is None else np.asarray(subject.weights)[asked]
     return [
         earning.measure("glassbox_value_per_row", glass, weights, unit=unit),
-        earning.measure("value_of_opacity", own - glass, weights, unit=unit, method="paired t interval"),
+        earning.measure(
+            "value_of_opacity",
+            own - glass,
+            weights,
+            unit=unit,
+            method="paired t interval",
+            same=bool(np.all(np.asarray(subject.predicted)[asked] == predicted)),
+        ),
     ]
 
 
@@ -125,34 +142,52 @@ def _how(subject: Subject, rival: Rival, asked: int) -> str:
 
 
 def _text(subject: Subject, rival: Rival, found: Sequence[Measure]) -> str:
-    named = {measure.name: measure for measure in found}
+    # The name of a label is no unit, and "0.1 share" no English.
+    units = {subject.label: subject.unit, "share": ""}
+    named = {measure.name: replace(measure, unit=units.get(measure.unit, measure.unit)) for measure in found}
     metric = found[0].name.removeprefix("glassbox_")
-    whole = f"{_some(rival.columns, 'term')} and {_pairs(rival)}"
-    other = f"a glass-box model with {whole} (EBM, outer_bags {rival.bags}), which a person can read whole"
+    terms = rival.columns + rival.interactions
+    read = "which a person can read whole" if terms <= _READABLE else "which can be looked at term by term"
+    whole = f"{_some(rival.columns, 'curve')}{f' and {_pairs(rival)}' if rival.interactions else ''}"
+    other = f"a glass-box model of {whole}, {read}"
     told = [each for each in (named["price_of_opacity"], named.get("value_of_opacity")) if each is not None]
     better = [each for each in told if each.low is not None and each.low > 0]
     worse = [each for each in told if each.high is not None and each.high < 0]
     open_ = [each for each in told if each.value is not None and each not in better and each not in worse]
-    chance = " and ".join(_span(each, metric) for each in open_)
+    unknown = [each for each in told if each.value is None]
+    if not better and not worse and not open_:
+        return f"Whether the model is better than {other}, is unknown: {told[0].method.split(';')[0]}."
     if not better and not worse:
-        return (
-            f"The model buys nothing beyond chance over {other}: consider the glass box. The difference is {chance}."
-            if open_
-            else f"What the model buys over {other}, is unknown: {told[0].method.split(';')[0]}."
-        )
-    verb, first = ("buys", better) if better else ("loses", worse)
-    sums = " and ".join(_span(each if better else _turned(each), metric) for each in first)
-    said = f"The model {verb} {sums} {'over' if better else 'against'} {other}."
-    if better and worse:
-        said += f" It loses {' and '.join(_span(_turned(each), metric) for each in worse)}."
-    return f"{said} The rest could be chance: {chance}." if open_ else said
+        said = f"The model is not better beyond chance than {other}: consider the glass box."
+    else:
+        way, first = ("better", better) if better else ("worse", worse)
+        sums = " and ".join(_by(each, metric, way) for each in first)
+        said = f"The model {sums} than {other}."
+        if better and worse:
+            said += f" But it {', and it '.join(_by(each, metric, 'worse') for each in worse)}."
+    if open_:
+        chance = " and ".join(_open(each, metric) for each in open_)
+        rest = " could be chance" if better or worse else " (positive: the model is better)"
+        said += f" The difference{rest}: {chance}."
+    return said + "".join(f" What it earns more is unknown: {each.method.split(';')[0]}." for each in unknown)
 
 
-def _span(measure: Measure, metric: str) -> str:
-    """``0.012 log_loss (95 % 0.008 to 0.016)``, ``0.3 EUR a row``."""
-    unit = measure.unit if measure.name == "value_of_opacity" else metric
-    interval = "" if measure.low is None or measure.high is None else f" (95 % {_ends(measure.low, measure.high)})"
-    return f"{words.number(measure.value)} {unit}{interval}"
+def _by(measure: Measure, metric: str, way: str) -> str:
+    """``is better by 0.012 in log_loss (95 % 0.008 to 0.016)``, ``earns 0.3 EUR a row less``."""
+    told = measure if way == "better" else _turned(measure)
+    interval = "" if told.low is None or told.high is None else f" (95 % {_ends(told.low, told.high)})"
+    if measure.name == "value_of_opacity":
+        return f"earns {words.number(told.value)} {told.unit} {'more' if way == 'better' else 'less'}{interval}"
+    unit = f" {told.unit}" if told.unit else ""
+    return f"is {way} by {words.number(told.value)}{unit} in {metric}{interval}"
+
+
+def _open(measure: Measure, metric: str) -> str:
+    """``0.002 in log_loss (95 % -0.003 to 0.007)``, ``0.1 EUR a row (95 % ...)``."""
+    if measure.name == "value_of_opacity":
+        return words.span(measure)
+    value, _, interval = words.span(measure).partition(" (")
+    return f"{value} in {metric}{f' ({interval}' if interval else ''}"
 
 
 def _turned(measure: Measure) -> Measure:

@@ -51,24 +51,43 @@ class Importance:
         shuffled = shuffling.shuffled(subject)
         usual, why_not = _usual(subject, [each.group for each in shuffled.measures])
         moved = [] if usual is None else _moved(subject, usual)
+        about = why_not if usual is None else _about_values(subject, usual, moved)
+        table, chosen = ((), "") if usual is None else _table(subject, usual)
         return Finding(
             check=self.name,
             code=self.code,
             title="What the answers depend on",
             severity="info",
-            text=f"{_about_shuffling(shuffled)} {why_not if usual is None else _about_values(usual, moved)}",
+            text=" ".join(filter(None, (_about_shuffling(shuffled), about, chosen))),
             measures=(*shuffled.measures, *moved),
             charts=(_bars(shuffled), *(() if usual is None else _pictures(subject, usual, moved))),
-            table=() if usual is None else _table(subject, usual),
+            table=table,
         )
 
 
 def _about_shuffling(found: Shuffled) -> str:
-    first = ", ".join(f"{each.group} ({words.number(each.value)})" for each in found.measures[:3])
+    needed = [(each.group, each.value) for each in found.measures[:3] if each.value is not None and each.value > 0.0]
+    how = f"({words.rows(found.rows)}, {shuffling.times(found.repeats)} a column)"
+    if not needed:
+        return f"No column is needed by itself: shuffling any of them makes {found.metric.name} no worse {how}."
+    (name, value), *others = needed
+    then = f"; then come {_and([_sized(*each) for each in others])}" if others else ""
     return (
-        f"Shuffling a column makes {found.metric.name} worse by (most first): {first}. "
-        f"Measured on {words.rows(found.rows)}, {shuffling.times(found.repeats)} a column."
+        f"The model needs {name} most: shuffling it makes {found.metric.name} worse by {_short(value)}{then} {how}."
     )
+
+
+def _sized(name: str, value: float | None) -> str:
+    return f"{name} ({_short(value)})"
+
+
+def _short(value: float | None) -> str:
+    """Three significant digits: of a mean over some rows and shuffles, more are noise."""
+    return words.number(None if value is None else float(f"{value:.3g}"))
+
+
+def _and(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _bars(found: Shuffled) -> Chart:
@@ -135,6 +154,7 @@ def _moved(subject: Subject, usual: _Usual) -> list[Measure]:
                 weights,
                 unit=unit,
                 method="mean absolute Shapley value, t interval",
+                same=True,
             ),
             group=name,
             better="",
@@ -144,16 +164,17 @@ def _moved(subject: Subject, usual: _Usual) -> list[Measure]:
     return sorted(found, key=lambda each: -(each.value or 0.0))
 
 
-def _about_values(usual: _Usual, moved: Sequence[Measure]) -> str:
-    first = ", ".join(f"{each.group} ({words.number(each.value)})" for each in moved[:3])
+def _about_values(subject: Subject, usual: _Usual, moved: Sequence[Measure]) -> str:
+    first = _and([_sized(each.group, each.value) for each in moved[:3]])
+    what = "answer" if subject.task == "regression" else "probability"
+    unit = f", in {subject.unit}" if subject.task == "regression" and subject.unit else ""
     apart = f", {_APART} columns told apart" if shapley.OTHERS in usual.explanation.names else ""
-    return (
-        f"By Shapley values an answer is moved most by {first}, on average over {words.rows(len(usual.rows))}{apart}."
-    )
+    over = f"by Shapley values{unit}, on average over {words.rows(len(usual.rows))}{apart}"
+    return f"The {what} is moved most by {first} ({over})."
 
 
-def _table(subject: Subject, usual: _Usual) -> tuple[dict[str, Any], ...]:
-    """Reasons for a few rows, as many as there is time for."""
+def _table(subject: Subject, usual: _Usual) -> tuple[tuple[dict[str, Any], ...], str]:
+    """Reasons for a few rows, as many as there is time for, and how the rows were chosen."""
     most = max(1, int(_TOLD_SECONDS // max(usual.seconds, 1e-9)))
     chosen = _chosen(subject)[:most]
     inputs: Any = subject.inputs
@@ -173,7 +194,9 @@ def _table(subject: Subject, usual: _Usual) -> tuple[dict[str, Any], ...]:
                 **{f"reason {number}": text for number, text in enumerate(padded, 1)},
             }
         )
-    return tuple(found)
+    titles = [title.removesuffix(" answer") for title, _ in chosen]
+    rows = "row" if len(titles) == 1 else "rows"
+    return tuple(found), f"The table gives reasons for the {rows} with the {_and(titles)} answer."
 
 
 def _chosen(subject: Subject) -> list[tuple[str, int]]:

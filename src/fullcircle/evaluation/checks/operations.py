@@ -175,15 +175,21 @@ def _size(subject: Subject) -> list[Measure]:
 def _text(found: list[Measure], times: Array, again: bool) -> str:
     by_name = {measure.name: measure for measure in found}
     half, most = by_name["latency_p50_ms"], by_name["latency_p99_ms"]
+    again_said = " (measured again after a first miss)" if again else ""
     parts = [
-        f"Half of {len(times)} single rows were answered within {words.number(half.value)} ms, "
-        f"99 of 100 within {words.number(most.value)} ms{' (measured again after a first miss)' if again else ''}."
+        f"Half of {len(times)} single rows were answered within {_short(half.value)} ms, "
+        f"99 of 100 within {_short(most.value)} ms{again_said}."
     ]
     if "rows_per_second" in by_name:
-        parts.append(f"In batches {words.number(by_name['rows_per_second'].value)} rows a second.")
+        parts.append(f"In batches it answers {_short(by_name['rows_per_second'].value)} rows a second.")
     if "model_bytes" in by_name:
         parts.append(f"The model file has {as_text(int(by_name['model_bytes'].value or 0))}.")
     return " ".join([*parts, load()])
+
+
+def _short(value: float | None) -> str:
+    """Three significant digits: timings are no better than that."""
+    return words.number(None if value is None else float(f"{value:.3g}"))
 
 
 def load() -> str:

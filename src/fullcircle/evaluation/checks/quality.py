@@ -3,18 +3,19 @@
 Measures: every metric of the task under its own name; ``baseline_<metric>`` for the trivial model,
 ``champion_<metric>`` for the champion; ``improvement_over_baseline`` and ``improvement_over_champion`` of the main
 metric on the same rows: positive is better. For the columns that gates name with ``by``: the improvements for every
-group, and the gate's own metric where it is at_most or at_least. Rows that the champion rejected cannot be compared
-and are left out of that comparison; it says how many. docs/checks/quality.md has every formula.
+group, and the gate's own metric where it is at_most or at_least. Rows that the champion rejected, or had learned,
+cannot be compared and are left out of that comparison; it says how many. With weights the ``n`` of a measure is how
+many rows of equal weight tell as much. docs/checks/quality.md has every formula.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fullcircle.evaluation import charts, groups, metrics, words
+from fullcircle.evaluation import charts, groups, metrics, procedures, words
 from fullcircle.evaluation.check import Array, Subject
 from fullcircle.evaluation.metrics import Answers, Metric
 from fullcircle.stats import ranking
@@ -24,6 +25,7 @@ from fullcircle.types.report import Chart, Finding, Measure, Severity
 _CLASSES_SHOWN = 12
 # More groups than this are not judged one by one: a gate on them says no.
 MOST_GROUPS = 500
+NONE_LEFT = "there are no rows left on which the champion can be compared: it rejected them or had learned them"
 # Where fewer rows are positive, a ROC curve looks good for almost any model.
 _RARE = 0.1
 
@@ -55,7 +57,7 @@ class Quality:
             code=self.code,
             title="Quality",
             severity=_severity(gains["baseline"]),
-            text=_text(subject, main, found, gains, [*by_group], sides),
+            text=_text(subject, main, found, gains, [*by_group], sides, len(pairs[list(pairs)[-1]].rows)),
             measures=(*found, *gains.values(), *by_group),
             charts=(_answered(subject, own), *_second(subject, own)),
         )
@@ -130,7 +132,7 @@ def _measure(subject: Subject, metric: Metric, answers: Answers, prefix: str = "
     return metrics.as_measure(
         prefix + metric.name,
         found,
-        rows=answers.rows,
+        rows=answers.worth,
         unit=_unit(subject, metric),
         group=group,
         better=metric.better,
@@ -139,10 +141,12 @@ def _measure(subject: Subject, metric: Metric, answers: Answers, prefix: str = "
 
 def _gain(subject: Subject, metric: Metric, pair: _Pair, rival: str, group: str = "") -> Measure:
     found = metrics.improvement(metric, pair.own, pair.rival, seed=subject.seed)
+    if rival == "champion" and pair.own.rows == 0:
+        found = metrics.Estimate(None, method=NONE_LEFT)
     return metrics.as_measure(
         f"improvement_over_{rival}",
         found,
-        rows=pair.own.rows,
+        rows=pair.own.worth,
         unit=_unit(subject, metric),
         group=group,
         better="higher",
@@ -165,18 +169,23 @@ def _text(
     gains: Mapping[str, Measure],
     by_group: Sequence[Measure],
     sides: Sequence[_Side],
+    compared: int,
 ) -> str:
     by_name = {measure.name: measure for measure in found}
     own, trivial = by_name.get(main.name), by_name.get(f"baseline_{main.name}")
     if own is None or not own.usable:
         return f"The main metric, {main.name}, is not defined on these rows, so nothing can be said."
-    weighted = " by their weights" if subject.weights is not None else ""
-    parts = [f"{main.name} is {words.span(own)} on {words.rows(own.n)}{weighted}."]
+    weighted = f" by their weights, which tell as much as {own.n} equal ones" if own.n < subject.rows else ""
+    parts = [f"{main.name} is {_span(own)} on {words.rows(subject.rows)}{weighted}."]
+    if own.low is None and own.method:
+        parts.append(f"It has no interval: {own.method}.")
     if trivial is not None and trivial.usable:
         parts.append(f"A model that learned nothing has {words.number(trivial.value)}.")
     parts.extend(f"{_compared(name, gain)}." for name, gain in gains.items())
-    if any(gain.n < own.n for gain in gains.values()):
-        parts.append(f"The champion rejected {words.rows(own.n - gains['champion'].n)}; they are not compared.")
+    if 0 < compared < subject.rows:
+        left = subject.rows - compared
+        were, them = ("was", "it") if left == 1 else ("were", "them")
+        parts.append(f"{words.rows(left)} {were} not compared: the champion rejected {them} or had learned {them}.")
     worse = dict.fromkeys(
         measure.group
         for measure in by_group
@@ -199,10 +208,19 @@ def _listed(names: Sequence[str], most: int = 3) -> str:
 def _compared(name: str, gain: Measure) -> str:
     if not gain.usable:
         return f"Whether it beats the {name} is unknown: {gain.method}"
-    if gain.low is None or gain.high is None or gain.low <= 0.0 <= gain.high:
-        return f"The improvement over the {name}, {words.span(gain)}, could be chance"
+    if gain.method == procedures.SAME:
+        return f"It answers the same as the {name}"
+    if gain.low is None or gain.high is None:
+        return f"Its improvement over the {name} is {_span(gain)} and has no interval: {gain.method}"
+    if gain.low <= 0.0 <= gain.high:
+        return f"The improvement over the {name}, {_span(gain)}, could be chance"
     verb = "better" if gain.low > 0.0 else "worse"
-    return f"It is {verb} than the {name} beyond chance, improvement {words.span(gain)}"
+    return f"It is {verb} than the {name} beyond chance, improvement {_span(gain)}"
+
+
+def _span(measure: Measure) -> str:
+    """A figure with its interval; a share needs no unit."""
+    return words.span(replace(measure, unit="") if measure.unit == "share" else measure)
 
 
 def _answered(subject: Subject, own: Answers) -> Chart:

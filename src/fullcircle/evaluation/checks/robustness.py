@@ -20,6 +20,7 @@ from fullcircle.evaluation import earning, words
 from fullcircle.evaluation.check import Array, Frame, Skipped, Subject
 from fullcircle.evaluation.robustness import asking, perturbing
 from fullcircle.evaluation.robustness.asking import FAILED, REJECTED, SILENT, TOLD, Answered
+from fullcircle.evaluation.robustness.worth import Worth
 from fullcircle.stats import influence, intervals
 from fullcircle.stats.units import unit_shift
 from fullcircle.types.report import Chart, Finding, Measure
@@ -123,6 +124,7 @@ def _noise(
         weights,
         unit=unit,
         method="noise of 1 % of a standard deviation in all numbers, a seeded sample of rows, t interval",
+        same=True,
     )
     found = replace(found, better="lower")
     if found.value is None or found.low is None or found.n < _JUDGED:
@@ -175,8 +177,8 @@ def _trials(subject: Subject, picked: Array, generator: np.random.Generator) -> 
         most = _CELLS // (len(subject.features) * 4 * len(names))
         picked = np.sort(generator.permutation(picked)[: max(_FEWEST_ROWS, most)])
     rows = frame.iloc[picked].reset_index(drop=True)
-    pay = _pay(subject, picked)
     before = _ask(subject, rows, "")
+    worth = Worth(subject, picked, before)
     begun = time.perf_counter()
     trials: list[_Trial] = []
     for each in perturbing.spoiled(rows, names, subject.columns, wrong_type=subject.judge is not None):
@@ -184,10 +186,10 @@ def _trials(subject: Subject, picked: Array, generator: np.random.Generator) -> 
             left = f"It was stopped after {_SECONDS:.0f} seconds, with {words.number(len(trials))} trials made"
             break
         after = _ask(subject, each.frame, each.column)
-        trial = _measured(subject, each.column, each.kind, after, before, each.touched, pay)
+        trial = _measured(subject, each.column, each.kind, after, before, each.touched, worth)
         if trial is not None:
             trials.append(trial)
-    return trials, left
+    return trials, ". ".join(filter(None, (worth.why, left)))
 
 
 def _ask(subject: Subject, frame: Frame, column: str) -> Answered:
@@ -202,11 +204,6 @@ def _ask(subject: Subject, frame: Frame, column: str) -> Answered:
         return asking.no_answer(len(frame), len(subject.classes))
 
 
-def _pay(subject: Subject, picked: Array) -> earning.Pay | None:
-    gate = next((gate for gate in subject.gates if gate.kind == "worth"), None)
-    return None if gate is None else earning.pay(gate, replace(subject, actual=subject.actual[picked]))
-
-
 def _measured(
     subject: Subject,
     column: str,
@@ -214,7 +211,7 @@ def _measured(
     after: Answered,
     before: Answered,
     touched: Array,
-    pay: earning.Pay | None = None,
+    worth: Worth | None = None,
 ) -> _Trial | None:
     """What became of the touched rows that had an answer before; None where there are none."""
     touched = touched & before.given
@@ -225,22 +222,10 @@ def _measured(
     if not change.size:
         return _Trial(column, kind, touched, after.fate)
     both = touched & after.given
-    value = None
-    if pay is not None:
-        # Rows without an answer keep the one they had: they are not counted.
-        kept = np.where(before.given, before.answers, subject.predicted[0])
-        first, second = (_typed(subject, each) for each in (kept, np.where(both, after.answers, kept)))
-        value = float((pay(second) - pay(first))[both].mean())
+    value = None if worth is None else worth.change(after, both)
     switched = float(after.switched(before)[both].mean()) if subject.task == "classification" else None
     far = float(np.quantile(change, 0.95))
     return _Trial(column, kind, touched, after.fate, float(change.mean()), far, switched, value)
-
-
-def _typed(subject: Subject, answers: Array) -> Array:
-    """Answers in the type that the model's own have, as the project's function expects them."""
-    kind = np.asarray(subject.predicted).dtype
-    # Fixed-width text would cut longer names of classes.
-    return np.array(answers.tolist(), dtype=None if kind.kind in "US" else kind)
 
 
 def _units(subject: Subject, generator: np.random.Generator) -> list[str]:

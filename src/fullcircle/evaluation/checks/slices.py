@@ -1,16 +1,16 @@
 """E007 slices: where is the model worst, up to two columns deep, and is it at fault there?
 
-Measures: ``worst_slice``, the mean loss in the worst slice, and ``slice_loss`` of up to ten slices (groups are their
-names). The loss is the absolute error, -ln of the probability given to what happened, or, of a model without
-probabilities, 0 or 1. Slices are chosen on one half of the rows and measured on the other; their intervals hold
-for all of them together.
+Measures: ``worst_slice``, the mean loss in the worst slice, with an upper end that bounds every slice that was kept;
+``slice_loss`` of up to ten slices (groups are their names). The loss is the absolute error, -ln of the probability
+given to what happened, or, of a model without probabilities, 0 or 1. Slices are chosen on one half of the rows and
+measured on the other; their intervals hold for all of them together.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ RELEVANT = 0.25
 # Fitted parameters are always off a little, which shifts the errors of small groups: a shift has to be larger.
 SHIFTED = 0.5
 CANDIDATES = 20
+# Of fewer rows (Kish's effective number) only large faults would show: nothing found says little.
+ENOUGH = 400
 SHOWN = 10
 
 
@@ -45,6 +47,11 @@ class _Part:
 
     def at(self, rows: Array) -> _Part:
         return _Part(self.coded.at(rows), self.losses.at(rows), self.weights[rows])
+
+    @property
+    def size(self) -> float:
+        """The effective number of rows (Kish 1965)."""
+        return float(self.weights.sum() ** 2 / (self.weights @ self.weights))
 
     def mean(self, values: Array, inside: Array | None = None) -> float:
         if inside is None:
@@ -91,6 +98,8 @@ class Slices:
         picked, weights = _rows(subject)
         frame = subject.frame if len(picked) == subject.rows else subject.frame.iloc[picked]
         sliced = slicing.cut(frame, [*subject.features, *subject.protected], subject.columns)
+        if not sliced.names and len(picked) > 1:
+            return Skipped("there are no columns to look for slices in")
         whole = _Part(sliced.coded, slicing.losses(subject, picked), weights)
         half = np.random.default_rng(subject.seed).permutation(np.arange(len(picked)) % 2) == 0
         searched = whole.at(half)
@@ -100,12 +109,13 @@ class Slices:
         # What is at fault is shown first of all, then what is merely worst.
         shown = sorted(judged, key=lambda each: not each.fault)[:SHOWN]
         shown.sort(key=lambda each: -each.loss.value)
+        enough = bool(judged) and whole.size >= ENOUGH
         return Finding(
             check=self.name,
             code=self.code,
             title="Slices",
-            severity="warning" if faulty else ("good" if judged else "info"),
-            text=" ".join(_text(subject, whole.losses, judged, faulty, chosen.looked, len(picked))),
+            severity="warning" if faulty else ("good" if enough else "info"),
+            text=" ".join(_text(subject, whole, judged, faulty, chosen.looked, enough=enough)),
             measures=_measures(whole.losses, judged, shown),
             charts=_charts(subject, whole, shown),
             table=tuple(_line(whole.losses, each) for each in shown),
@@ -248,7 +258,11 @@ def _measures(losses: Losses, judged: Sequence[_Judged], shown: Sequence[_Judged
     if not judged:
         reason = f"no slice has {slices.FEWEST_ROWS} rows in either half of the rows"
         return (Measure(name="worst_slice", value=None, unit=losses.unit, method=reason, better="lower"),)
-    made = [_measure("worst_slice", losses, judged[0], len(judged))]
+    worst = _measure("worst_slice", losses, judged[0], len(judged))
+    # A smaller slice with a lower mean may reach further up: the upper end has to bound it, too.
+    high = max(each.loss.high for each in judged)
+    method = f"{worst.method}; the upper end is the largest of them"
+    made = [replace(worst, high=high, method=method)]
     made += [_measure("slice_loss", losses, each, len(judged), each.name) for each in shown]
     return tuple(made)
 
@@ -270,8 +284,17 @@ def _measure(name: str, losses: Losses, judged: _Judged, count: int, group: str 
 
 
 def _text(
-    subject: Subject, losses: Losses, judged: Sequence[_Judged], faulty: Sequence[_Judged], looked: int, rows: int
+    subject: Subject,
+    whole: _Part,
+    judged: Sequence[_Judged],
+    faulty: Sequence[_Judged],
+    looked: int,
+    *,
+    enough: bool,
 ) -> list[str]:
+    losses, rows = whole.losses, len(whole.weights)
+    # The name of a label is no unit, and nats tell nobody anything.
+    unit = f" {subject.unit}" if subject.task == "regression" and subject.unit else ""
     said = []
     if not judged:
         said.append(
@@ -279,25 +302,33 @@ def _text(
             "so nothing can be said about slices."
         )
     elif faulty:
-        beyond = f"beyond chance, corrected for {_count(looked)} slices looked at"
-        said.append(f"Clearest fault: {_figure(losses, faulty[0])}; {faulty[0].fault} ({beyond}).")
+        beyond = f"beyond chance, corrected for {_slices(looked)} looked at"
+        said.append(f"Clearest fault: {_figure(losses, faulty[0], unit)}; {faulty[0].fault} ({beyond}).")
         if len(faulty) > 1:
             more = f"; and {len(faulty) - 3} more" if len(faulty) > 3 else ""
             said.append(f"Also at fault: {'; '.join(each.name for each in faulty[1:3])}{more}.")
     else:
-        said.append(f"Of {_count(looked)} slices looked at, none is proven to be at fault.")
-        said.append(f"The highest loss is in {_figure(losses, judged[0])}.")
+        none = f"Of {_slices(looked)} looked at, none is proven to be at fault"
+        said.append(f"{none}." if enough else f"{none}; so few rows would show only large faults.")
+        said.append(
+            f"The highest loss is in {_figure(losses, judged[0], unit)}."
+            if judged[0].times > 1.0
+            else "In none of those looked at closely is the loss above that of all rows."
+        )
     if rows < subject.rows:
         said.append(f"Looked at {words.rows(rows)} of {_count(subject.rows)}.")
     return said
 
 
-def _figure(losses: Losses, judged: _Judged) -> str:
-    unit = f" {losses.unit}" if losses.unit else ""
+def _figure(losses: Losses, judged: _Judged, unit: str) -> str:
     return (
         f"{judged.name} ({words.rows(judged.rows)}): {losses.name} {words.number(judged.loss.value)}{unit}, "
         f"{judged.times:.2g} times that of all rows"
     )
+
+
+def _slices(count: int) -> str:
+    return "1 slice" if count == 1 else f"{_count(count)} slices"
 
 
 def _count(number: int) -> str:

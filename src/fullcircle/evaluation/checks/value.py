@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fullcircle.evaluation import charts, earning, words
+from fullcircle.evaluation import charts, earning, procedures, words
 from fullcircle.evaluation.check import Array, Skipped, Subject
-from fullcircle.stats import thresholds
+from fullcircle.stats import influence, thresholds
 from fullcircle.types.gates import Gate
 from fullcircle.types.report import Chart, Finding, Measure
 
@@ -89,7 +89,14 @@ def _earned(subject: Subject, pay: earning.Pay, own: Array) -> list[Measure]:
     found = [
         earning.measure("value_per_row", own, weights, unit=row),
         earning.measure("baseline_value_per_row", trivial, weights, unit=row),
-        earning.measure("value_over_baseline", own - trivial, weights, unit=row, method="paired t interval"),
+        earning.measure(
+            "value_over_baseline",
+            own - trivial,
+            weights,
+            unit=row,
+            method="paired t interval",
+            same=np.array_equal(subject.predicted, subject.baseline),
+        ),
     ]
     if subject.champion is not None:
         both = subject.champion_answered()
@@ -98,7 +105,9 @@ def _earned(subject: Subject, pay: earning.Pay, own: Array) -> list[Measure]:
         rival = pay(filled.astype(float) if subject.task == "regression" else filled)[both]
         shared, more = None if weights is None else weights[both], own[both] - rival
         found.append(earning.measure("champion_value_per_row", rival, shared, unit=row))
-        found.append(earning.measure("value_over_champion", more, shared, unit=row, method="paired t interval"))
+        same = np.array_equal(subject.predicted[both], subject.champion[both])
+        over = earning.measure("value_over_champion", more, shared, unit=row, method="paired t interval", same=same)
+        found.append(over)
     return [*found, *_monthly(subject, found)]
 
 
@@ -117,7 +126,8 @@ def _best(subject: Subject, pay: earning.Pay, own: Array) -> _Best:
     """The best threshold of two classes, its value measured by cross-fitting."""
     if subject.probabilities is None or len(subject.classes) != 2:
         return _Best()
-    unit, weights = _money(subject, "row"), subject.weights
+    unit = _money(subject, "row")
+    weights = None if subject.weights is None else np.asarray(subject.weights, dtype=float)
     no, yes = (pay(earning.constant(subject, position)) for position in (0, 1))
     why_not = _unfit(subject, own, yes, no)
     if why_not:
@@ -129,7 +139,7 @@ def _best(subject: Subject, pay: earning.Pay, own: Array) -> _Best:
     method = f"t interval, cross-fitted in {FOLDS} folds: chosen on the others, measured on each"
     return _Best(
         (
-            _threshold(curve, fitted, subject.rows),
+            _threshold(curve, fitted, influence.whole(weights, subject.rows)),
             earning.measure("best_value_per_row", fitted.amounts, weights, unit=unit, method=method),
             earning.measure(
                 "best_value_over_own", fitted.amounts - own, weights, unit=unit, method=f"paired {method}"
@@ -141,8 +151,8 @@ def _best(subject: Subject, pay: earning.Pay, own: Array) -> _Best:
 
 def _unfit(subject: Subject, own: Array, yes: Array, no: Array) -> str:
     """Why there is no curve, or "". A curve takes for granted that an amount hangs on the row's own answer alone."""
-    counted = subject.rows if subject.weights is None else int(np.sum(np.asarray(subject.weights) > 0))
-    if counted < FEWEST_ROWS:
+    weights = None if subject.weights is None else np.asarray(subject.weights, dtype=float)
+    if influence.whole(weights, subject.rows) < FEWEST_ROWS:
         return f"a threshold needs at least {FEWEST_ROWS} rows to be chosen on"
     said = earning.codes(subject.predicted, subject.classes)
     mixed = np.where(said == 1, yes, no)
@@ -169,37 +179,47 @@ def _reaches(value: Measure, gate: Gate) -> bool:
 def _text(subject: Subject, gate: Gate, measures: dict[str, Measure], best: _Best) -> list[str]:
     value, trivial = measures["value_per_row"], measures["baseline_value_per_row"]
     said = [
-        f"An answer is worth {words.span(value)} on average over {words.rows(value.n)}; "
+        f"An answer is worth {words.span(value)} on average over {words.rows(subject.rows)}; "
         f"without a model it would be {words.number(trivial.value)}."
     ]
     month = measures.get("value_per_month")
     if month is not None and subject.serving is not None:
         asked = words.number(subject.serving.requests_per_day)
         said.append(f"At {asked} requests a day that is {words.span(month)}.")
-    said.extend(_beside_champion(measures))
+    said.extend(_beside_champion(subject, measures))
     said.extend(_beside_threshold(subject, measures, best))
-    if not _reaches(value, gate):
+    if value.low is None:
+        said.append(f"That is not enough: it has no interval, as {value.method}.")
+    elif not _reaches(value, gate):
         said.append(f"That is not enough: at least {words.number(gate.limit)} was asked for, beyond chance.")
     return said
 
 
-def _beside_champion(measures: dict[str, Measure]) -> list[str]:
+def _beside_champion(subject: Subject, measures: dict[str, Measure]) -> list[str]:
     rival = measures.get("champion_value_per_month", measures.get("champion_value_per_row"))
     more = measures.get("value_over_champion_per_month", measures.get("value_over_champion"))
     if rival is None or more is None:
         return []
     if rival.value is None or more.value is None:
-        return ["The champion answered none of the rows, so what it earns is unknown."]
+        return ["There are no rows left on which the champion can be compared: it rejected them or had learned them."]
+    left = subject.rows - int(subject.champion_answered().sum())
+    were, them = ("was", "it") if left == 1 else ("were", "them")
+    rest = f" {words.rows(left)} {were} not compared: the champion rejected {them} or had learned {them}."
+    if more.method == procedures.SAME:
+        return [f"The champion gives the same answers, so it earns the same.{rest if left else ''}"]
     side = "more" if more.value >= 0.0 else "less"
     chance = more.low is None or more.high is None or more.low <= 0.0 <= more.high
     span = f"{words.number(abs(more.value))} {side}"
     if more.low is not None and more.high is not None:
         low, high = (more.low, more.high) if side == "more" else (-more.high, -more.low)
         span += f" (95 % {words.number(low)} to {words.number(high)})"
-    doubt = ", which could be chance" if chance else ""
-    return [
-        f"The champion earns {words.number(rival.value)} {rival.unit} on the same rows; this model {span}{doubt}."
-    ]
+    if more.low is None:
+        doubt = f", without an interval: {more.method}"
+    else:
+        doubt = ", which could be chance" if chance else ""
+    earns = f"{words.number(rival.value)} {rival.unit}".strip()
+    said = f"The champion earns {earns} on the same rows; this model {span}{doubt}."
+    return [said + (rest if left else "")]
 
 
 def _beside_threshold(subject: Subject, measures: dict[str, Measure], best: _Best) -> list[str]:

@@ -14,7 +14,7 @@ from fullcircle.evaluation.metrics import Answers, Estimate, Metric, estimate, f
 from fullcircle.stats import calibration
 from fullcircle.stats.intervals import LEVEL
 
-SMALLEST_GROUP = 20
+SMALLEST_GROUP = 30  # as many as a gate needs
 # More groups than this are values of a number, not groups of people, and a report of them is read by nobody.
 MOST_GROUPS = 100
 _NAMED = 5
@@ -22,10 +22,14 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class Group:
-    """One group: its name, its rows, and what was measured on them by the name of the metric."""
+    """One group: its name, its rows, and what was measured on them by the name of the metric.
+
+    ``rows`` are those that are there, ``worth`` how many rows of equal weight tell as much.
+    """
 
     name: str
     rows: int
+    worth: int
     estimates: Mapping[str, Estimate]
 
 
@@ -84,6 +88,7 @@ def measured(answers: Answers, grouped: groups.Groups, asked: Sequence[Metric], 
         Group(
             names[code],
             int(sizes[code]),
+            rows[code].worth,
             {name: replace(each, value=finite(frame.by_group[name][code])) for name, each in found[code].items()},
         )
         for code in frame.by_group.index.tolist()
@@ -101,10 +106,11 @@ def gap(
     Wilson's formula, others as Student's t. The gap lies between the largest lower and the largest upper limit of all
     pairs. ``families`` is how many such gaps are looked at for their largest.
 
-    A group under 20 rows, or one where the metric is not defined, makes the gap unknown, unless it is in ``without``.
+    A group worth less than 30 rows, or one where the metric is not defined, makes the gap unknown, unless it is in
+    ``without``.
     """
     named = " and ".join(by)
-    rows = sum(group.rows for group in found)
+    rows = sum(group.worth for group in found)
     if len(found) < 2:
         return _unknown(rows, f"{named} has one group only, so there is nothing to compare")
     poor = [group for group in found if not _judgeable(group, metric)]
@@ -123,7 +129,7 @@ def gap(
         method += f"; left out as too small: {', '.join(left_out)}"
     if low is None:
         method += "; no interval is known for a group"
-    compared = sum(group.rows for group in kept)
+    compared = sum(group.worth for group in kept)
     return Gap(value, low, high, compared, method, ordered[-1].name, ordered[0].name, left_out)
 
 
@@ -148,18 +154,23 @@ def _value(group: Group, metric: str) -> float:
 
 
 def _judgeable(group: Group, metric: str) -> bool:
-    return group.rows >= SMALLEST_GROUP and group.estimates[metric].value is not None
+    return group.worth >= SMALLEST_GROUP and group.estimates[metric].value is not None
 
 
 def _why(poor: Sequence[Group], metric: str) -> str:
-    small = [f"{group.name} ({words.rows(group.rows)})" for group in poor if group.rows < SMALLEST_GROUP]
-    undefined = [group.name for group in poor if group.rows >= SMALLEST_GROUP]
+    small = [f"{group.name} ({_rows_of(group)})" for group in poor if group.worth < SMALLEST_GROUP]
+    undefined = [group.name for group in poor if group.worth >= SMALLEST_GROUP]
     parts = []
     if small:
         parts.append(f"too few rows to judge {listed(small)}; at least {SMALLEST_GROUP} are needed")
     if undefined:
         parts.append(f"{metric} is not defined for {listed(undefined)}")
     return "; ".join(parts)
+
+
+def _rows_of(group: Group) -> str:
+    worth = f", whose weights tell as much as {group.worth}" if group.worth < group.rows else ""
+    return words.rows(group.rows) + worth
 
 
 def listed(names: Sequence[str], most: int = _NAMED) -> str:
@@ -171,7 +182,7 @@ def listed(names: Sequence[str], most: int = _NAMED) -> str:
 def _widest(found: Sequence[Group], metric: str, pairs: int) -> tuple[float, float | None, float | None]:
     tail = (1.0 - LEVEL) / 2.0 / pairs
     values = np.array([_value(group, metric) for group in found])
-    reach = [_reach(group.estimates[metric], group.rows, tail) for group in found]
+    reach = [_reach(group.estimates[metric], group.worth, tail) for group in found]
     difference = values[:, None] - values[None, :]
     value = float(difference.max())
     if None in reach:
@@ -235,7 +246,7 @@ class Off:
 
 
 def off_zero(answers: Answers, grouped: Sequence[groups.Groups], *, relevant: float, level: float) -> tuple[Off, ...]:
-    """Groups of at least 20 rows whose signed error differs from that of all other rows, the worst first.
+    """Groups of at least 30 rows whose signed error differs from that of all other rows, the worst first.
 
     The difference must be at least ``relevant`` and improbable at ``level`` over all groups of all columns
     (Bonferroni), by two tests. Student's t, where a group's spread counts as at least that of all rows, as it may be
@@ -274,12 +285,13 @@ def _compared(errors: Array, heavy: Array, codes: Array, count: int) -> tuple[Ar
     """For each group: p of t for its mean error against that of the others (NaN: too few rows), and both means."""
     from scipy.special import stdtr
 
-    rows = np.bincount(codes, minlength=count)
+    rows = np.bincount(codes[heavy > 0.0], minlength=count)
     mass, squares = (np.bincount(codes, each, minlength=count) for each in (heavy, heavy**2))
     total = np.bincount(codes, heavy * errors, minlength=count)
     rest = mass.sum() - mass
-    tested = (rows >= SMALLEST_GROUP) & (len(errors) - rows >= SMALLEST_GROUP) & (mass > 0.0) & (rest > 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
+        worth = [each**2 / of * (1.0 + 1e-9) for each, of in ((mass, squares), (rest, squares.sum() - squares))]
+        tested = (worth[0] >= SMALLEST_GROUP) & (worth[1] >= SMALLEST_GROUP)
         bias, others = total / mass, (total.sum() - total) / rest
         deviation = errors - np.where(mass > 0.0, bias, 0.0)[codes]
         pulls = np.bincount(codes, (heavy * deviation) ** 2, minlength=count)
@@ -287,7 +299,7 @@ def _compared(errors: Array, heavy: Array, codes: Array, count: int) -> tuple[Ar
         own = np.maximum(np.sqrt(pulls * rows / (rows - 1)), pooled * np.sqrt(squares)) / mass
         elsewhere = np.maximum(np.sqrt(pulls.sum() - pulls), pooled * np.sqrt(squares.sum() - squares)) / rest
         spread = np.sqrt(own**2 + elsewhere**2)
-        free = np.maximum(1, np.minimum(rows, len(errors) - rows) - 1)
+        free = np.maximum(1, np.minimum(rows, rows.sum() - rows) - 1)
         p = 2.0 * stdtr(free, -np.abs(bias - others) / spread)
     p = np.where(np.isnan(p), 1.0, p)
     return np.where(tested, p, np.nan), bias, others

@@ -74,7 +74,7 @@ class Side:
                 "group": group.name,
                 "rows": group.rows,
                 **{metric.name: _short(group.estimates[metric.name].value) for metric in self.asked},
-                "note": f"under {SMALLEST_GROUP} rows: too few to judge" if group.rows < SMALLEST_GROUP else "",
+                "note": f"under {SMALLEST_GROUP} rows: too few to judge" if group.worth < SMALLEST_GROUP else "",
             }
             for group in self.found
         ]
@@ -174,7 +174,7 @@ def group_measure(subject: Subject, metric: Metric, group: Group) -> Measure:
     return metrics.as_measure(
         f"group_{metric.name}",
         group.estimates[metric.name],
-        rows=group.rows,
+        rows=group.worth,
         unit=unit_of(subject, metric),
         group=group.name,
         better=metric.better,

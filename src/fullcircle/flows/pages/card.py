@@ -20,11 +20,12 @@ _COLUMNS_SHOWN = 10
 _ROWS_SHOWN = 40
 
 
-def model_card(report: Report, *, name: str = "", approvals: Sequence[Approval] = ()) -> str:
+def model_card(report: Report, *, name: str = "", approvals: Sequence[Approval] | None = None) -> str:
     """The model card of a report as Markdown text, for people who decide about the model or are affected by it.
 
-    ``name`` is the title ("bike-demand v2"), the report's subject where it is not given. What nobody stated is said
-    to be not stated; the card makes nothing up.
+    ``name`` is the title ("bike-demand v2"), the report's subject where it is not given. ``approvals`` are None for a
+    report just made, which nobody can have approved yet. What nobody stated is said to be not stated; the card makes
+    nothing up.
     """
     about = report.about or About()
     parts = (
@@ -55,24 +56,38 @@ def _blocks(lines: Sequence[str]) -> Iterator[str]:
             yield from together
 
 
-def _decision(report: Report, approvals: Sequence[Approval]) -> list[str]:
+def _decision(report: Report, approvals: Sequence[Approval] | None) -> list[str]:
     if not report.gates:
         lines = ["**Nothing proven**: no gates were asked."]
     elif report.passed:
-        lines = [f"**Passed**: all {len(report.gates)} gates said yes."]
+        all_ = "the gate" if len(report.gates) == 1 else f"all {len(report.gates)} gates"
+        lines = [f"**Passed**: {all_} said yes."]
     else:
         failed = sum(not gate.passed for gate in report.gates)
-        lines = [f"**Held**: {failed} of {words.plural(len(report.gates), 'gate')} said no."]
+        some = "the gate" if len(report.gates) == 1 else f"{failed} of {words.plural(len(report.gates), 'gate')}"
+        lines = [f"**Held**: {some} said no."]
     if report.gates:
         rows = [
             ("passed" if gate.passed else "**failed**", text(gate.gate), text(gate.reason)) for gate in report.gates
         ]
         lines += table(("answer", "gate", "why"), rows)
-    for approval in approvals:
+    for approval in approvals or ():
         what = f" version {approval.version}" if approval.version else ""
         reason = text(approval.reason) or "no reason given"
-        lines.append(f"- Approved{what} by **{text(approval.actor)}**, {text(words.when(approval.time))}: {reason}")
-    return ["## Decision", *lines, *([] if approvals else ["Nobody's approval is recorded."])]
+        login = f" (login {text(approval.login)})" if approval.login else ""
+        lines.append(
+            f"- Approved{what} by **{text(approval.actor)}**{login}, {text(words.when(approval.time))}: {reason}"
+        )
+    return ["## Decision", *lines, *([] if approvals else [_unapproved(report, approvals)])]
+
+
+def _unapproved(report: Report, approvals: Sequence[Approval] | None) -> str:
+    if approvals is not None:
+        return "Nobody's approval is recorded."
+    told = "Not yet approved by a person when this was written"
+    if report.about is None or not report.about.run:
+        return f"{told}."
+    return f"{told}; `fullcircle card MODEL@N` writes it as things stand now."
 
 
 def _limits(report: Report, about: About) -> list[str]:
@@ -87,7 +102,9 @@ def _limits(report: Report, about: About) -> list[str]:
 def _unknown(report: Report) -> Iterator[str]:
     for finding in _ordered(report):
         for measure in finding.measures:
-            if not measure.usable and finding.check in ("quality", "fairness"):
+            # What is not known of a rival is no limit of this model.
+            rival = measure.name.startswith(_RIVALS)
+            if not measure.usable and not rival and finding.check in ("quality", "fairness"):
                 of = f" of {measure.group}" if measure.group else ""
                 yield f"unknown: {measure.name}{of}" + (f" ({measure.method})" if measure.method else "")
 

@@ -10,7 +10,12 @@ from fullcircle.types.report import Measure
 from fullcircle.types.turn import Trained, Turn
 
 PHASES = ("explore", "evaluate", "develop", "package", "deploy", "monitor")
-DECIDED = {"promote": ("good", "Promoted"), "hold": ("hold", "Held"), "rollback": ("bad", "Rolled back")}
+DECIDED = {
+    "promote": ("good", "Promoted"),
+    "keep": ("good", "Unchanged"),
+    "hold": ("hold", "Held"),
+    "rollback": ("bad", "Rolled back"),
+}
 
 
 def render(turn: Turn) -> str:
