@@ -82,6 +82,11 @@ def test_costs_are_machine_hours() -> None:
         ({"freshness": "5m"}, "1 machine like this one answers 10 000 rows a day"),
         ({"freshness": "90m"}, "answers may be 90 minutes old"),
         ({"latency": "1s"}, "within 1 second."),
+        (
+            {"latency": "1ms"},
+            "Batch: 99 of 100 answers take at most 5 ms (up to 6 ms at 95 %), and 1 ms is allowed: too",
+        ),
+        ({"latency": "1ms"}, " A run every day keeps up with 10 000 rows a day"),
         ({"latency": "1.5s"}, "within 1.5 seconds."),
         ({}, "batch costs less than 0.01 EUR and real time 365 EUR."),
         ({"machine_hour": 0.05, "requests_per_day": 1e7}, "batch costs 0.42 EUR and real time 110 EUR."),

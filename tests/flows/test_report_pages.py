@@ -61,9 +61,9 @@ def comparison_page() -> str:
 def hostile_pages() -> tuple[str, str]:
     report = hostile_report()
     both = compare_reports(report, report, names=(HOSTILE, f"{HOSTILE}2"), improvement=report.findings[0].measures)
-    return render_report(report, approvals=(replace(APPROVAL, actor=HOSTILE, reason=HOSTILE, login=HOSTILE),)), render_comparison(
-        both
-    )
+    return render_report(
+        report, approvals=(replace(APPROVAL, actor=HOSTILE, reason=HOSTILE, login=HOSTILE),)
+    ), render_comparison(both)
 
 
 PAGES = {"report": report_page, "comparison": comparison_page}

@@ -183,7 +183,7 @@ def test_whole_rows_do_not_hang_on_the_unit_of_weights(drawn: list[int], times: 
     found = influence.whole(weights, len(weights))
     assert found == influence.whole(weights * times, len(weights))
     assert 0 <= found <= np.count_nonzero(weights)
-    assert (found == 0) is not weights.any()
+    assert (found == 0) is not bool(weights.any())
     assert influence.whole((weights > 0).astype(float), len(weights)) == np.count_nonzero(weights)
     assert influence.whole(None, 7) == 7
 

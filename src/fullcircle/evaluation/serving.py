@@ -75,7 +75,9 @@ def sheet(report: Report, needs: Serving, *, currency: str = "") -> Finding:
                 "fits": "yes" if way.fits else "no",
                 "why": way.why,
                 "machines": way.machines,
-                f"cost a month{money and ' in' + money}": round(way.cost, 2),
+                f"cost a month{money and ' in' + money}": "less than 0.01"
+                if 0.0 < way.cost < 0.01
+                else round(way.cost, 2),
                 "chosen": "yes" if way.name in chosen else "",
             }
             for way in (batch, real_time)
@@ -138,9 +140,8 @@ def _choose(needs: Serving, batch: Way, real_time: Way) -> tuple[tuple[str, ...]
         return ("real time",), text
     if batch.fits:
         text = (
-            f"Batch: a single answer may take longer than {wait} ({real_time.why}), but a run "
-            f"every {_every(needs.freshness)} keeps up with {peak}; whoever asks looks the answer up. A row that "
-            "came after the last run has none until the next."
+            f"Batch: {real_time.why}. A run every {_every(needs.freshness)} keeps up with {peak}; whoever "
+            "asks looks the answer up, and a row that came after the last run has none until the next."
         )
         return ("batch",), text
     text = (
