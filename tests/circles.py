@@ -80,7 +80,7 @@ def houses(seed: int = 7, rows: int = 400, shift: float = 0.0) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_project(folder: Path, text: str = PROJECT, data: str | None = None) -> Path:
+def write_project(folder: Path, text: str = UNTIMED, data: str | None = None) -> Path:
     """A project folder with its data; returns the project file."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "houses.csv").write_text(houses() if data is None else data)

@@ -2,6 +2,13 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 # Threads that wait by spinning slow each other down many times over on a machine that does more than one thing; the
 # command line says the same. Has to be said before the first library with OpenMP is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole turns first: the long files side by side at the start, and small ones fill what is left at the end."""
+    items.sort(key=lambda item: not {"flows", "cli"} & set(item.path.parts))

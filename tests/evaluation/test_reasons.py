@@ -44,16 +44,19 @@ INCOME = Column(name="income", kind="integer", unit="EUR")
 
 
 def test_a_number_is_told_with_its_unit() -> None:
-    assert _one(32.1, BMI) == "Body mass index of 32.1 kg/m² raises the answer by 23.4 (from 152 on average)."
+    assert (
+        _one(32.1, BMI)
+        == "Body mass index of 32.1 kg/m² raises the answer by 23.4 (from 152, the average of a sample)."
+    )
     in_money = Answer(task="regression", unit="EUR")
     assert _one(1200, INCOME, -1234.5, in_money, 15000.0) == (
-        "Income of 1 200 EUR lowers the answer by 1 234 EUR (from 15 000 EUR on average)."
+        "Income of 1 200 EUR lowers the answer by 1 234 EUR (from 15 000 EUR, the average of a sample)."
     )
 
 
 def test_a_probability_is_told_in_points() -> None:
     assert _one(np.int64(1200), INCOME, -0.1204, LOAN, 0.3) == (
-        "Income of 1 200 EUR lowers the probability of yes by 12 points (from 30 % on average)."
+        "Income of 1 200 EUR lowers the probability of yes by 12 points (from 30 %, the average of a sample)."
     )
     assert "by 1 point (" in _one(1200, INCOME, 0.01, LOAN, 0.3)
     assert "by 1.2 points" in _one(1200, INCOME, 0.0119, LOAN, 0.3)
@@ -63,7 +66,7 @@ def test_a_probability_is_told_in_points() -> None:
 @pytest.mark.parametrize("gone", [None, float("nan"), np.nan, pd.NA, pd.NaT])
 def test_a_missing_value_is_said_to_be_missing(gone: Any) -> None:
     assert _one(gone, INCOME, -0.12, LOAN, 0.3) == (
-        "Income is not given, which lowers the probability of yes by 12 points (from 30 % on average)."
+        "Income is not given, which lowers the probability of yes by 12 points (from 30 %, the average of a sample)."
     )
 
 
@@ -96,7 +99,7 @@ def test_every_kind_of_value_has_its_words(value: Any, column: Column, start: st
 
 def test_a_column_that_nobody_described_is_told_all_the_same() -> None:
     found = reasons(_explained({"numRooms": 5.0}, base=10.0), 0, {"numRooms": 3}, {}, REGRESSION)
-    assert found == ("Num Rooms (3) raises the answer by 5 (from 10 on average).",)
+    assert found == ("Num Rooms (3) raises the answer by 5 (from 10, the average of a sample).",)
     assert reasons(_explained({"a": 5.0}, base=10.0), 0, {}, {}, REGRESSION)[0].startswith("A is not given, which")
 
 
@@ -118,7 +121,7 @@ def test_the_strongest_four_come_first_and_the_negligible_are_left_out() -> None
     values = {"a": 0.01, "b": -0.2, "c": 0.1, "d": 0.05, "e": 0.04, "f": -0.06}
     found = reasons(_explained(values), 0, dict.fromkeys(values, 1.5), {}, LOAN)
     assert [sentence[0] for sentence in found] == ["B", "C", "F", "D"]
-    assert [("on average" in sentence) for sentence in found] == [True, False, False, False]
+    assert [("average of a sample" in sentence) for sentence in found] == [True, False, False, False]
     small = reasons(_explained({"a": 1.0, "b": 0.049}), 0, {"a": 1, "b": 1}, {}, REGRESSION)
     assert len(small) == 1, "less than a twentieth of all movement"
     assert len(reasons(_explained({"a": 1.0, "b": 0.06}), 0, {"a": 1, "b": 1}, {}, REGRESSION)) == 2

@@ -19,7 +19,7 @@ def environments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def circle(tmp_path_factory: pytest.TempPathFactory, environments: None) -> Iterator[Circle]:
     folder = tmp_path_factory.mktemp("circle")
-    project = circles.write_project(folder / "houses")
+    project = circles.write_project(folder / "houses", circles.PROJECT)
     settings = circles.settings(folder)
     yield Circle(project, settings, run(project, settings=settings))
     deploy.remove("houses", settings=settings)

@@ -48,7 +48,7 @@ class Shop:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     folder = tmp_path_factory.mktemp("reasons")
-    project = circles.write_project(folder / "houses", PROJECT)
+    project = circles.write_project(folder / "houses", PROJECT, circles.houses(seed=0))
     settings = circles.settings(folder)
     report = train(project, settings=settings).report
     package(project, settings=settings)

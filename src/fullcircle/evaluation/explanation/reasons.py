@@ -71,7 +71,7 @@ def reasons(
     outcome = _outcome(answer, int(explanation.outcomes[position]))
     found: list[str] = []
     for name, value in told[:MOST]:
-        usual = f" (from {_level(answer, base)} on average)" if not found else ""
+        usual = f" (from {_level(answer, base)}, the average of a sample)" if not found else ""
         verb = "raises" if value > 0 else "lowers"
         given = _given(name, row, columns.get(name))
         found.append(f"{given} {verb} {outcome} by {_amount(answer, abs(value))}{usual}.")
