@@ -118,6 +118,6 @@ class TestFigures:
         assert times(1) == "1 shuffle"
         assert times(5) == "5 shuffles"
         subject = _with(subjects.regression(10), unit="kg")
-        assert shuffling.unit_of(subject, metrics.find("mae", "regression")) == "kg"
-        assert shuffling.unit_of(_with(subject, unit=""), metrics.find("mae", "regression")) == "y"
-        assert shuffling.unit_of(subject, metrics.find("log_loss", "classification")) == "nats"
+        assert metrics.unit_of(subject, metrics.find("mae", "regression")) == "kg"
+        assert metrics.unit_of(_with(subject, unit=""), metrics.find("mae", "regression")) == "y"
+        assert metrics.unit_of(subject, metrics.find("log_loss", "classification")) == "nats"

@@ -24,6 +24,7 @@ from fullcircle.evaluation.answers import (
     trivial,
     trivial_answers,
 )
+from fullcircle.evaluation.check import Subject
 from fullcircle.evaluation.measuring import (
     Estimate,
     Metric,
@@ -58,6 +59,7 @@ __all__ = [
     "own",
     "trivial",
     "trivial_answers",
+    "unit_of",
 ]
 
 
@@ -323,3 +325,8 @@ def main_metric(task: Task, gates: Sequence[Gate], *, probabilities: bool = True
     if task == "regression":
         return find("mae", task)
     return find("log_loss" if probabilities else "accuracy", task)
+
+
+def unit_of(subject: Subject, metric: Metric) -> str:
+    """The unit of a metric's values, "label" resolved."""
+    return (subject.unit or subject.label) if metric.unit == "label" else metric.unit

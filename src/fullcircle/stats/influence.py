@@ -52,8 +52,11 @@ def effective(weights: Array | None, rows: int) -> float:
     """How many rows of equal weight would tell as much: (sum w)^2 / sum w^2 (Kish 1965)."""
     if weights is None:
         return float(rows)
-    squares = float(np.dot(weights, weights))
-    return float(np.sum(weights)) ** 2 / squares if squares > 0.0 else 0.0
+    largest = float(np.max(weights, initial=0.0))
+    if largest <= 0.0:
+        return 0.0
+    scaled = weights / largest  # squares of tiny weights would vanish
+    return float(np.sum(scaled)) ** 2 / float(np.dot(scaled, scaled))
 
 
 def whole(weights: Array | None, rows: int) -> int:

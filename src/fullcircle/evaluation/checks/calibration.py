@@ -19,7 +19,7 @@ import numpy as np
 from fullcircle.evaluation import metrics, reliability, words
 from fullcircle.evaluation.check import Array, Skipped, Subject
 from fullcircle.evaluation.metrics import Answers
-from fullcircle.stats import calibration, intervals, recalibration
+from fullcircle.stats import calibration, influence, intervals, recalibration
 from fullcircle.stats.calibration import Reliability
 from fullcircle.stats.intervals import Interval
 from fullcircle.types.report import Better, Chart, Finding, Measure, Severity
@@ -86,7 +86,7 @@ def _two_classes(subject: Subject, answers: Answers, probabilities: Array) -> _T
     slope = _measure(
         "calibration_slope",
         recalibration.logistic_slope(said, happened, answers.weights),
-        _effective(answers.rows, answers.weights),
+        influence.whole(answers.weights, answers.rows),
         "logistic regression of the outcome on the logit of the probability (Cox 1958), sandwich error",
         unknown="both classes, different probabilities, and classes that no threshold keeps apart are needed",
     )
@@ -148,7 +148,7 @@ def _numbers(subject: Subject, answers: Answers) -> _Told:
         _measure(
             name,
             each,
-            _effective(answers.rows, answers.weights),
+            influence.whole(answers.weights, answers.rows),
             "least squares of the outcome on the prediction (Mincer and Zarnowitz 1969), sandwich error",
             unit=its,
             unknown="three rows and different predictions are needed",
@@ -233,7 +233,7 @@ def _error(
     interval = calibration.expected_error(said, happened, weights, shares=shares, within=found)
     bins = "1 bin" if len(found.rows) == 1 else f"{len(found.rows)} bins of about equal count"
     method = f"{bins}, debiased (Kumar, Liang and Ma 2019), t interval" if len(said) > 1 else _ALONE
-    size = _effective(len(said), weights)
+    size = influence.whole(weights, len(said))
     return _measure("ece", interval, size, _joined(method, note), unit=unit, better="lower")
 
 
@@ -246,7 +246,7 @@ def _large(
     if shares:
         interval = Interval(*(float(np.clip(each, -1.0, 1.0)) for each in interval))
     method = "mean prediction minus mean outcome, t interval" if len(said) > 1 else _ALONE
-    name, size = "calibration_in_the_large", _effective(len(said), weights)
+    name, size = "calibration_in_the_large", influence.whole(weights, len(said))
     return _measure(name, interval, size, _joined(method, note), unit=unit, better="zero")
 
 
@@ -265,7 +265,7 @@ def _skill(answers: Answers, probabilities: Array) -> Measure:
     return _measure(
         "brier_skill",
         interval,
-        _effective(answers.rows, answers.weights),
+        influence.whole(answers.weights, answers.rows),
         "Brier score against that of the class shares, delta method",
         unknown="all rows are of one class, so there is nothing to foresee",
         better="higher",
@@ -287,16 +287,6 @@ def _measure(
     low, high = (low, high) if known else (None, None)
     method = method if known else unknown
     return Measure(name=name, value=value, low=low, high=high, n=rows, unit=unit, method=method, better=better)
-
-
-def _effective(rows: int, weights: Array | None) -> int:
-    """The effective number of rows, (sum of w)^2 / sum of w^2 (Kish 1965), rounded down."""
-    if weights is None:
-        return rows
-    heavy = np.asarray(weights, dtype=float)
-    heavy = heavy / heavy.max()  # squares of tiny weights would vanish
-    size = float(heavy.sum()) ** 2 / float(heavy @ heavy)
-    return max(1, math.floor(size * (1.0 + 1e-9)))
 
 
 def _joined(*parts: str) -> str:

@@ -20,7 +20,7 @@ from fullcircle.evaluation import amounts, charts, earning, metrics, words
 from fullcircle.evaluation.check import Array, Skipped, Subject
 from fullcircle.evaluation.explanation import pictures
 from fullcircle.evaluation.explanation.rival import Rival, train
-from fullcircle.evaluation.explanation.shuffling import sample, unit_of
+from fullcircle.evaluation.explanation.shuffling import sample
 from fullcircle.types.report import Chart, Finding, Measure
 
 FEWEST_ROWS = 50
@@ -79,7 +79,7 @@ def _compared(subject: Subject, rival: Rival, asked: Array) -> tuple[Measure, ..
     metric = metrics.main_metric(subject.task, subject.gates, probabilities=subject.probabilities is not None)
     own = metrics.own(cut)
     glass = metrics.answers(subject.task, cut.actual, predicted, shares, subject.classes, cut.weights)
-    unit = unit_of(subject, metric)
+    unit = metrics.unit_of(subject, metric)
     said = f"; {_how(subject, rival, len(asked))}"
     alone = metrics.estimate(metric, glass, seed=subject.seed)
     more = metrics.improvement(metric, own, glass, seed=subject.seed)

@@ -118,10 +118,6 @@ def _split(codes: Array, count: int) -> list[Array]:
     return np.split(order, np.searchsorted(codes[order], np.arange(1, count)))
 
 
-def _unit(subject: Subject, metric: Metric) -> str:
-    return (subject.unit or subject.label) if metric.unit == "label" else metric.unit
-
-
 def _measures(subject: Subject, answers: Answers, prefix: str = "") -> list[Measure]:
     asked = [metric for metric in metrics.of_task(subject.task) if metric.applies(answers)]
     return [_measure(subject, metric, answers, prefix) for metric in asked]
@@ -133,7 +129,7 @@ def _measure(subject: Subject, metric: Metric, answers: Answers, prefix: str = "
         prefix + metric.name,
         found,
         rows=answers.worth,
-        unit=_unit(subject, metric),
+        unit=metrics.unit_of(subject, metric),
         group=group,
         better=metric.better,
     )
@@ -147,7 +143,7 @@ def _gain(subject: Subject, metric: Metric, pair: _Pair, rival: str, group: str 
         f"improvement_over_{rival}",
         found,
         rows=pair.own.worth,
-        unit=_unit(subject, metric),
+        unit=metrics.unit_of(subject, metric),
         group=group,
         better="higher",
     )

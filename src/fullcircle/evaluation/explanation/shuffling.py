@@ -76,11 +76,6 @@ def weights_of(subject: Subject, rows: Array) -> Array | None:
     return None if subject.weights is None else np.asarray(subject.weights, dtype=float)[rows]
 
 
-def unit_of(subject: Subject, metric: Metric) -> str:
-    """The unit of a metric's values, "label" resolved."""
-    return (subject.unit or subject.label) if metric.unit == "label" else metric.unit
-
-
 def times(repeats: int) -> str:
     """``1 shuffle``, ``5 shuffles``."""
     return "1 shuffle" if repeats == 1 else f"{repeats} shuffles"
@@ -113,7 +108,7 @@ def _measure(
         said += f"; not defined on these rows: {metric.undefined or 'the metric is not a number'}"
     elif low is not None:
         said += ", t interval over rows"
-    unit = unit_of(subject, metric)
+    unit = metrics.unit_of(subject, metric)
     return Measure(name="importance", value=value, low=low, high=high, n=own.rows, unit=unit, method=said, group=name)
 
 

@@ -150,9 +150,7 @@ def _side(
 
 def unit_of(subject: Subject, metric: Metric | None) -> str:
     """The unit of a metric's figures; shares where there is no metric (equalized odds)."""
-    if metric is None:
-        return "share"
-    return subject.label if metric.unit == "label" else metric.unit
+    return "share" if metric is None else metrics.unit_of(subject, metric)
 
 
 def gap_measure(subject: Subject, name: str, gap: Gap, metric: Metric | None) -> Measure:
