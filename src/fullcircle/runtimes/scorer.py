@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.errors import PredictionInvalid
 from fullcircle.runtimes.contracts import context_of, examine, rows_of, to_frame, worst
-from fullcircle.types.contract import Contract, Problem, Value, Verdict
+from fullcircle.runtimes.encoding import Encoder
+from fullcircle.runtimes.form import Form, FrameForm
+from fullcircle.runtimes.values import EXACT
+from fullcircle.types.contract import Contract, Policy, Problem, Value, Verdict
 from fullcircle.types.prediction import Prediction
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-Answer = tuple[Value, tuple[float, ...] | None]
+    from fullcircle.runtimes.encoding import Matrix
+
+Part = slice
+_ANSWERED = ("ok", "imputed", "flagged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +36,27 @@ class Enriched:
 Enrich = Callable[[Sequence[object]], Sequence[Enriched]]
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What a model answered for n judged rows.
+
+    ``answers`` has shape (n,): float64 for regression, else positions in the contract's classes. ``chances`` has
+    shape (n, classes), or is None. ``failed`` says for which rows there is no answer, and why; what stands there means
+    nothing.
+    """
+
+    answers: np.ndarray[Any, Any]
+    chances: np.ndarray[Any, Any] | None
+    failed: Mapping[int, str] = field(default_factory=dict)
+
+
 class Scorer:
     """A contract and a model: rows in, one prediction a row out, in the same order.
 
     ``name``, ``version`` and ``bundle`` are written into each prediction. A scorer holds no state of its own:
     threads may share it where they may share the model and ``enrich``, which completes rows before they are judged.
+    ``form`` is how the model is asked, by default with a frame as it was fitted; ``model`` may then be None.
+    ``fallback`` is the scorer of the champion before, which answers a row whose policy is "fallback".
     """
 
     def __init__(
@@ -47,6 +68,8 @@ class Scorer:
         version: int = 0,
         bundle: str = "",
         enrich: Enrich | None = None,
+        form: Form | None = None,
+        fallback: Scorer | None = None,
     ) -> None:
         self.contract = contract
         self.model = model
@@ -54,24 +77,61 @@ class Scorer:
         self.version = version
         self.bundle = bundle
         self.enrich = enrich
-        self._probable = contract.task == "classification" and hasattr(model, "predict_proba")
+        self.form: Form = FrameForm(contract, model) if form is None else form
+        self.fallback = fallback
+        self.encoder = Encoder(contract)
         self._labels = tuple(str(label) for label in contract.classes)
 
     def score(self, rows: Sequence[object]) -> tuple[Prediction, ...]:
         """Judge each row by the contract and answer those that may be answered, with one call of the model.
 
-        A row whose policy is "fallback" gets the contract's prior, without probabilities. A row on which the
-        model raises or answers with anything but a finite number (or a known class) is rejected with the reason
-        "model"; its neighbours are answered all the same. Never raises for a row; what ``enrich`` raises for all of
-        them comes out.
+        A row whose policy is "fallback" is answered by the champion before, or by the contract's prior without
+        probabilities. A row on which the model raises or answers with anything but a finite number (or a known class)
+        is treated by the contract's policy ``failed``, with the reason "model"; its neighbours are answered all the
+        same. Never raises for a row; what ``enrich`` raises for all of them comes out.
         """
         found = [Enriched(row) for row in rows] if self.enrich is None else self.enrich(rows)
         judged = [self._judged(one) for one in found]
-        asked = [place for place, (verdict, _) in enumerate(judged) if verdict.status not in ("rejected", "fallback")]
-        answers = dict(zip(asked, self._answers([judged[place][1] for place in asked]), strict=True))
+        asked = [place for place, (verdict, _) in enumerate(judged) if verdict.status in _ANSWERED]
+        block = self._asked([judged[place][1] for place in asked])
+        answers = self._plain(block)
+        done: dict[int, Prediction] = {}
+        left: dict[int, Verdict] = {
+            place: verdict for place, (verdict, _) in enumerate(judged) if verdict.status == "fallback"
+        }
+        for number, place in enumerate(asked):
+            verdict, values = judged[place]
+            if number in block.failed:
+                left[place] = self._failed(verdict, block.failed[number])
+            else:
+                value, chances = answers[number]
+                done[place] = self._prediction(found[place], verdict, value, chances, values)
+        done |= self._fallen_back(found, left)
         return tuple(
-            self._prediction(verdict, values, answers.get(place), found[place])
-            for place, (verdict, values) in enumerate(judged)
+            done[place] if place in done else self._prediction(found[place], verdict, None)
+            for place, (verdict, _) in enumerate(judged)
+        )
+
+    def block(self, matrix: Matrix) -> Block:
+        """Ask the model for judged rows: a matrix of ``Encoder``, shape (n, columns). Never raises for a row."""
+        return self._isolated(lambda part: self.form.ask(matrix[part]), len(matrix))
+
+    def without_model(self, rows: Sequence[object], why: str) -> tuple[Prediction, ...]:
+        """What becomes of rows that nobody can ask the model for, by the contract's policy ``failed``.
+
+        ``why`` is half a sentence for the problem of each row. Rows that the contract rejects stay rejected.
+        """
+        found = [Enriched(row) for row in rows]
+        verdicts = [examine(self.contract, row)[0] for row in rows]
+        left = {
+            place: verdict if verdict.status == "fallback" else self._failed(verdict, why)
+            for place, verdict in enumerate(verdicts)
+            if verdict.status != "rejected" or self.enrich is not None
+        }
+        done = self._fallen_back(found, left)
+        return tuple(
+            done[place] if place in done else self._prediction(found[place], verdict, None)
+            for place, verdict in enumerate(verdicts)
         )
 
     def _judged(self, one: Enriched) -> tuple[Verdict, dict[str, Value]]:
@@ -108,94 +168,123 @@ class Scorer:
         """The probabilities of predictions as ``predict_proba`` returns them."""
         import numpy as np
 
-        if not self._probable:
+        if not self.form.probable:
             return None
         none = (math.nan,) * len(self._labels)
         found = [none if each.probabilities is None else tuple(each.probabilities.values()) for each in predictions]
         return np.array(found, dtype=np.float64).reshape(len(found), len(self._labels))
 
+    def _failed(self, verdict: Verdict, why: str) -> Verdict:
+        """The verdict on a row that the model could not answer."""
+        action: Policy = (
+            "fallback" if self.contract.failed == "fallback" and self.contract.prior is not None else "reject"
+        )
+        problem = Problem(column="", reason="model", action=action, text=why)
+        problems = (*verdict.problems, problem)
+        return Verdict(status=worst(one.action for one in problems), problems=problems)
+
+    def _fallen_back(self, found: Sequence[Enriched], left: Mapping[int, Verdict]) -> dict[int, Prediction]:
+        """Rows whose verdict is "fallback" (or by now "rejected"), answered by who comes after the model."""
+        places = [place for place, verdict in left.items() if verdict.status == "fallback"]
+        earlier: Sequence[Prediction | None] = [None] * len(places)
+        if self.fallback is not None and places:
+            earlier = self.fallback.score([found[place].row for place in places])
+        done = {place: self._prediction(found[place], verdict, None) for place, verdict in left.items()}
+        for place, one in zip(places, earlier, strict=True):
+            if one is not None and one.verdict.status in _ANSWERED and self._knows(one):
+                chances = None if one.probabilities is None else tuple(one.probabilities.values())
+                done[place] = self._prediction(found[place], left[place], one.value, chances, by="previous")
+            else:
+                done[place] = self._prediction(found[place], left[place], self.contract.prior, by="prior")
+        return done
+
+    def _knows(self, one: Prediction) -> bool:
+        """Whether an earlier version's answer means the same in this version's contract."""
+        if self.contract.task == "regression":
+            return isinstance(one.value, float)
+        known = one.probabilities is None or tuple(one.probabilities) == self._labels
+        return known and one.value in self.contract.classes
+
+    def _plain(self, block: Block) -> list[tuple[Value, tuple[float, ...] | None]]:
+        """The answers of a block as plain values."""
+        if self.contract.task == "regression":
+            return [(value, None) for value in block.answers.tolist()]
+        labels = [self.contract.classes[place] for place in block.answers.tolist()]
+        if block.chances is None:
+            return [(label, None) for label in labels]
+        return [(label, tuple(row)) for label, row in zip(labels, block.chances.tolist(), strict=True)]
+
     def _prediction(
-        self, verdict: Verdict, values: Mapping[str, Value], answer: Answer | str | None, asked: Enriched
+        self,
+        asked: Enriched,
+        verdict: Verdict,
+        value: Value,
+        chances: tuple[float, ...] | None = None,
+        inputs: Mapping[str, Value] | None = None,
+        by: str = "",
     ) -> Prediction:
-        value: Value = None
-        probabilities: Mapping[str, float] | None = None
-        inputs: Mapping[str, Value] | None = None
-        if verdict.status == "fallback":
-            value = self.contract.prior
-        elif isinstance(answer, str):
-            problem = Problem(column="", reason="model", action="reject", text=answer)
-            verdict = Verdict(status="rejected", problems=(*verdict.problems, problem))
-        elif answer is not None:
-            inputs = values
-            value = answer[0]
-            if answer[1] is not None:
-                probabilities = dict(zip(self._labels, answer[1], strict=True))
         return Prediction(
             value=value,
             verdict=verdict,
-            probabilities=probabilities,
+            probabilities=None if chances is None else dict(zip(self._labels, chances, strict=True)),
             model=self.name,
             version=self.version,
             bundle=self.bundle,
             inputs=inputs,
             context=context_of(self.contract, asked.row),
             lookup=asked.lookup,
+            answered_by=by,
         )
 
-    def _answers(self, rows: Sequence[Mapping[str, Value]]) -> list[Answer | str]:
-        """An answer for each row, or why there is none. A batch that fails is halved until the culprit is alone."""
-        if not rows:
-            return []
-        try:
-            answers = self._ask(rows)
-        except Exception as error:  # noqa: BLE001 - the model is foreign code, and one row must not hurt another
-            if len(rows) == 1:
-                return [f"the model could not answer this row ({type(error).__name__})"]
-            half = len(rows) // 2
-            return self._answers(rows[:half]) + self._answers(rows[half:])
-        if len(rows) == 1:
-            return [answers[0] if _sound(answers[0]) else "the model's answer to this row is not a finite number"]
-        return [
-            answer if _sound(answer) else self._answers([row])[0] for row, answer in zip(rows, answers, strict=True)
-        ]
+    def _asked(self, rows: list[dict[str, Value]]) -> Block:
+        """An answer for each row that ``examine`` let through, or why there is none."""
+        if self.encoder.encodable and not (isinstance(self.form, FrameForm) and self._huge(rows)):
+            return self.block(self.encoder.matrix(rows))
+        form = self.form
+        if not isinstance(form, FrameForm):  # a form of a matrix was never certified for text and times
+            form = FrameForm(self.contract, self.model)
+        return self._isolated(lambda part: form.ask_frame(to_frame(self.contract, rows[part])), len(rows))
 
-    def _ask(self, rows: Sequence[Mapping[str, Value]]) -> list[Answer]:
-        """One call of the model (two for a classifier: its own decision, and its probabilities)."""
+    def _huge(self, rows: Sequence[Mapping[str, Value]]) -> bool:
+        """Whether an integer would not be exact as a float."""
+        names = [column.name for column in self.contract.columns if column.kind == "integer"]
+        return any(abs(value) > EXACT for row in rows for name in names if isinstance(value := row[name], int))
+
+    def _isolated(self, ask: Callable[[Part], tuple[Any, Any]], count: int) -> Block:
+        """Ask for all rows at once; a batch that fails is halved until the culprit is alone."""
         import numpy as np
 
-        frame = to_frame(self.contract, rows)
-        values = np.asarray(self.model.predict(frame))
-        if values.shape == (len(rows), 1):
-            values = values.reshape(-1)
-        if values.shape != (len(rows),):
-            raise _misshapen("predictions", values.shape, (len(rows),))
-        if self.contract.task == "regression":
-            return [(value, None) for value in values.astype(np.float64).tolist()]
-        labels = values.tolist()
-        if not set(labels) <= set(self.contract.classes):
-            raise PredictionInvalid(
-                "the model answered with a class that the contract does not know",
-                allowed=", ".join(self._labels),
-                next_step="train again: the labels have changed",
-            )
-        if not self._probable:
-            return [(label, None) for label in labels]
-        table = np.asarray(self.model.predict_proba(frame), dtype=np.float64)
-        if table.shape != (len(rows), len(self._labels)):
-            raise _misshapen("probabilities", table.shape, (len(rows), len(self._labels)))
-        return [(label, tuple(chances)) for label, chances in zip(labels, table.tolist(), strict=True)]
-
-
-def _sound(answer: Answer) -> bool:
-    value, chances = answer
-    finite = not isinstance(value, float) or math.isfinite(value)
-    return finite and (chances is None or all(math.isfinite(chance) for chance in chances))
-
-
-def _misshapen(what: str, received: tuple[int, ...], allowed: tuple[int, ...]) -> PredictionInvalid:
-    return PredictionInvalid(
-        f"the model answered with the wrong number of {what}",
-        received=received,
-        allowed=allowed,
-        next_step="check what predict of the model returns",
-    )
+        whole = slice(0, count)
+        if count:
+            try:
+                answers, chances = ask(whole)
+            except Exception:  # noqa: BLE001, S110 - the model is foreign code; what it raised is told below, row by row
+                pass
+            else:
+                if np.isfinite(answers).all() and (chances is None or np.isfinite(chances).all()):
+                    return Block(answers, chances)
+        regression = self.contract.task == "regression"
+        answers = np.full(count, np.nan) if regression else np.zeros(count, dtype=np.intp)
+        chances = np.full((count, len(self._labels)), np.nan) if self.form.probable else None
+        failed: dict[int, str] = {}
+        parts = [whole] if count else []
+        while parts:
+            part = parts.pop()
+            try:
+                some, table = ask(part)
+            except Exception as error:  # noqa: BLE001 - one row must not hurt another
+                middle = (part.start + part.stop) // 2
+                if part.stop - part.start == 1:
+                    failed[part.start] = f"the model could not answer this row ({type(error).__name__})"
+                else:
+                    parts += [slice(part.start, middle), slice(middle, part.stop)]
+                continue
+            sound = np.isfinite(some) if table is None else np.isfinite(some) & np.isfinite(table).all(axis=1)
+            if part.stop - part.start == 1 and not sound.all():
+                failed[part.start] = "the model's answer to this row is not a finite number"
+            else:
+                parts += [slice(part.start + i, part.start + i + 1) for i in np.flatnonzero(~sound).tolist()]
+            answers[part] = some
+            if chances is not None and table is not None:
+                chances[part] = table
+        return Block(answers, chances, dict(sorted(failed.items())))
