@@ -104,7 +104,8 @@ async def ask(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": method, "path": path, "headers": list(headers), "query_string": b""}
+    named = [(name.lower(), value) for name, value in headers]  # as ASGI has them
+    scope = {"type": "http", "method": method, "path": path, "headers": named, "query_string": b""}
     await target(scope, receive, send)
     start, content = sent
     names = {name.decode(): value.decode() for name, value in start["headers"]}

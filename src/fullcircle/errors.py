@@ -330,6 +330,12 @@ class ServerFailed(FullcircleError, RuntimeError):
     code = "server_failed"
 
 
+class ScoringFailed(FullcircleError, RuntimeError):
+    """Scoring a file could not go on: a worker process died, or another process writes the same result."""
+
+    code = "scoring_failed"
+
+
 class RequestInvalid(FullcircleError, ValueError):
     """A request could not be understood. HTTP doors answer 400, 413 or 415."""
 
@@ -361,6 +367,21 @@ class ModelNotServed(FullcircleError, LookupError):
 
 
 class ServerBusy(FullcircleError, RuntimeError):
-    """The server is overloaded, draining or not ready. HTTP doors answer 503 with Retry-After."""
+    """The server is overloaded, draining or not ready. HTTP doors answer 503 with Retry-After.
+
+    ``cause`` is one word for the metrics: overload, not_ready, log, lookup, breaker, draining.
+    """
 
     code = "server_busy"
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        received: object = None,
+        allowed: object = None,
+        next_step: str | None = None,
+        cause: str = "overload",
+    ) -> None:
+        super().__init__(what, received=received, allowed=allowed, next_step=next_step)
+        self.cause = cause

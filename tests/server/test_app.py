@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -374,39 +373,23 @@ def test_while_draining_it_answers_closes_and_is_not_ready(tmp_path: Path) -> No
     assert call(target, "GET", "/health/live").status == 200
 
 
-class Slow:
-    """Takes until it is let go."""
-
-    def __init__(self) -> None:
-        self.go = threading.Event()
-
-    def predict(self, frame: Any) -> Any:
-        self.go.wait(10)
-        return Sum().predict(frame)
-
-
 def test_overload_is_refused_at_once_and_health_goes_on(tmp_path: Path) -> None:
-    slow = Slow()
-    target = app(tmp_path, loaded(scorer=Scorer(contract(), slow)), limits=Limits(waiting=3))
+    target = app(tmp_path, limits=Limits(waiting=3))
     body = json.dumps({"rows": [GOOD]}).encode()
 
     async def storm() -> list[Response]:
-        admitted = [asyncio.create_task(ask(target, "POST", "/predict/m", body)) for _ in range(4)]
-        await asyncio.sleep(0.05)
-        refused = [await ask(target, "POST", "/predict/m", body) for _ in range(5)]
-        assert (await ask(target, "GET", "/health/live")).status == 200
-        assert (await ask(target, "GET", "/health/ready")).status == 200
-        assert not any(task.done() for task in admitted)
-        slow.go.set()
-        done = await asyncio.gather(*admitted)
+        asked = [asyncio.create_task(ask(target, "POST", "/predict/m", body)) for _ in range(8)]
+        health = asyncio.create_task(ask(target, "GET", "/health/ready"))
+        done = await asyncio.gather(*asked)
+        assert (await health).status == 200
         assert (await ask(target, "POST", "/predict/m", body)).status == 200  # the places are free again
-        assert [one.status for one in done] == [200] * 4
-        return refused
+        assert [one.status for one in done] == [200] * 3 + [503] * 5
+        return done[3:]
 
     for found in asyncio.run(storm()):
         told(found, 503, "server_busy")
         assert found.headers["retry-after"] == "1"
-    assert len(list(log.read(tmp_path, "m"))) == 5
+    assert len(list(log.read(tmp_path, "m"))) == 4
 
 
 def test_one_request_is_answered_by_one_version_however_often_it_changes(tmp_path: Path) -> None:
@@ -428,23 +411,24 @@ def test_one_request_is_answered_by_one_version_however_often_it_changes(tmp_pat
     asyncio.run(swaps())
 
 
-def test_a_model_that_is_taken_away_while_its_request_waits_is_told_as_such(tmp_path: Path) -> None:
-    slow = Slow()
-    current = view(loaded(scorer=Scorer(contract(), slow)))
+def test_a_model_that_is_taken_away_while_its_request_comes_is_told_as_such(tmp_path: Path) -> None:
+    current = view(loaded())
     target = App(lambda: current, Desk(tmp_path))
     body = json.dumps({"rows": [GOOD]}).encode()
+    sent: list[Any] = []
+    parts = [{"type": "http.request", "body": part, "more_body": part is body} for part in (body, b"")]
 
-    async def take_away() -> tuple[Response, Response]:
+    async def receive() -> Any:
         nonlocal current
-        first, second = (asyncio.create_task(ask(target, "POST", "/predict/m", body)) for _ in range(2))
-        await asyncio.sleep(0.05)
-        current = view()
-        slow.go.set()
-        return await first, await second
+        current = view() if len(parts) == 1 else current
+        return parts.pop(0)
 
-    first, second = asyncio.run(take_away())
-    assert first.status == 200  # it had begun
-    told(second, 404, "model_not_served")
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/predict/m", "headers": list(JSON_HEADER)}
+    asyncio.run(target(scope, receive, send))
+    assert (sent[0]["status"], json.loads(sent[1]["body"])["error"]["code"]) == (404, "model_not_served")
 
 
 def test_what_cannot_be_recorded_is_not_answered(tmp_path: Path) -> None:
@@ -457,7 +441,7 @@ def test_what_cannot_be_recorded_is_not_answered(tmp_path: Path) -> None:
 class Broken(Desk):
     """A defect of ours."""
 
-    def predict(self, loaded: Any, rows: Any) -> Any:
+    def quick(self, *asked: Any) -> Any:
         raise ZeroDivisionError("secret detail")
 
 

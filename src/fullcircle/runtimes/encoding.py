@@ -68,18 +68,37 @@ class Encoder:
         """
         import numpy as np
 
+        return np.asarray(self._fits(matrix).all(axis=1))
+
+    def all_clean(self, matrix: Matrix) -> bool:
+        """Whether that holds for every row: what a server asks for each batch, in a quarter of the time."""
+        import numpy as np
+
+        fits = self._fits(matrix)
+        return int(np.count_nonzero(fits)) == fits.size
+
+    def _fits(self, matrix: Matrix) -> np.ndarray[Any, np.dtype[np.bool_]]:
         fits: np.ndarray[Any, np.dtype[np.bool_]] = (matrix >= self._low) & (matrix <= self._high)
         if self._any_nullable:
             fits |= self._nullable & (matrix != matrix)
-        return np.asarray(fits.all(axis=1))
+        return fits
 
     def values(self, matrix: Matrix) -> list[dict[str, Value]]:
         """The plain values of each row, as ``examine`` gives them."""
-        columns = [
-            _plain(column, values) for column, values in zip(self.contract.columns, matrix.T.tolist(), strict=True)
-        ]
         names = self.contract.names
-        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        return [dict(zip(names, row, strict=True)) for row in zip(*self.columns(matrix), strict=True)]
+
+    def columns(self, matrix: Matrix) -> list[list[Value]]:
+        """The same values column by column."""
+        import numpy as np
+
+        pairs = zip(self.contract.columns, np.ascontiguousarray(matrix.T), strict=True)
+        return [
+            cells.tolist()
+            if column.kind == "number" and not (cells != cells).any()
+            else _plain(column, cells.tolist())
+            for column, cells in pairs
+        ]
 
     def frame(self, matrix: Matrix) -> pd.DataFrame:
         """The frame that ``contracts.to_frame`` makes of the same rows. Integers have to be exact in a float."""

@@ -41,8 +41,8 @@ class Block:
     """What a model answered for n judged rows.
 
     ``answers`` has shape (n,): float64 for regression, else positions in the contract's classes. ``chances`` has
-    shape (n, classes), or is None. ``failed`` says for which rows there is no answer, and why; what stands there means
-    nothing.
+    shape (n, classes), or is None. ``failed`` says for which rows there is no answer, and why; what stands there
+    means nothing.
     """
 
     answers: np.ndarray[Any, Any]
@@ -114,6 +114,13 @@ class Scorer:
 
     def block(self, matrix: Matrix) -> Block:
         """Ask the model for judged rows: a matrix of ``Encoder``, shape (n, columns). Never raises for a row."""
+        try:
+            answers, chances = self.form.ask(matrix)
+        except Exception:  # noqa: BLE001, S110 - the model is foreign code; what it raised is told below, row by row
+            pass
+        else:
+            if _sound(answers) and (chances is None or _sound(chances)):
+                return Block(answers, chances)
         return self._isolated(lambda part: self.form.ask(matrix[part]), len(matrix))
 
     def without_model(self, rows: Sequence[object], why: str) -> tuple[Prediction, ...]:
@@ -254,20 +261,11 @@ class Scorer:
         """Ask for all rows at once; a batch that fails is halved until the culprit is alone."""
         import numpy as np
 
-        whole = slice(0, count)
-        if count:
-            try:
-                answers, chances = ask(whole)
-            except Exception:  # noqa: BLE001, S110 - the model is foreign code; what it raised is told below, row by row
-                pass
-            else:
-                if np.isfinite(answers).all() and (chances is None or np.isfinite(chances).all()):
-                    return Block(answers, chances)
         regression = self.contract.task == "regression"
         answers = np.full(count, np.nan) if regression else np.zeros(count, dtype=np.intp)
         chances = np.full((count, len(self._labels)), np.nan) if self.form.probable else None
         failed: dict[int, str] = {}
-        parts = [whole] if count else []
+        parts = [slice(0, count)] if count else []
         while parts:
             part = parts.pop()
             try:
@@ -288,3 +286,10 @@ class Scorer:
             if chances is not None and table is not None:
                 chances[part] = table
         return Block(answers, chances, dict(sorted(failed.items())))
+
+
+def _sound(values: np.ndarray[Any, Any]) -> bool:
+    """Whether all are finite."""
+    import numpy as np
+
+    return values.dtype.kind == "i" or int(np.count_nonzero(np.isfinite(values))) == values.size

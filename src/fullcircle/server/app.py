@@ -1,10 +1,12 @@
 """The data plane: a plain ASGI application that answers for the models of a view.
 
-    POST /predict/{model}   {"rows": [{...}]}: a verdict for each row, 422 when all are rejected
+    POST /predict/{model}   {"rows": [{...}]} or {"columns": {...}}: a verdict for each row, 422 when all are rejected
+    POST /explain/{model}   {"rows": [{...}]}: what moved each prediction, and by how much
     POST /outcomes          {"model": NAME, "outcomes": [{"id": ..., "value": ...}]}
     GET  /models            what is served, by which version, and what could not be loaded
     GET  /health/live       the process answers
     GET  /health/ready      all wanted models answer, and the server is not draining
+    GET  /metrics, /docs, /openapi.json
 
 Every answer from 400 on has the one shape ``{"error": {"code", "message", ...}}``. No input makes it answer 5xx
 but 503, and that always with Retry-After. A prediction is in the log before its answer leaves.
@@ -20,7 +22,8 @@ from typing import Any
 
 from fullcircle.errors import FullcircleError, ModelNotServed, RequestInvalid, ServerBusy
 from fullcircle.server.desk import Desk
-from fullcircle.server.follower import View
+from fullcircle.server.engine import Ask, Engine
+from fullcircle.server.follower import Loaded, View
 from fullcircle.server.http import (
     Answer,
     Disconnected,
@@ -32,106 +35,179 @@ from fullcircle.server.http import (
     answer,
     check_headers,
     check_host,
+    reason_of,
     refusal,
     reply,
     wrong_method,
 )
+from fullcircle.server.inline import Inline
 from fullcircle.server.lane import Lane
-from fullcircle.server.requests import outcomes_of, rows_of
+from fullcircle.server.meter import Meter
+from fullcircle.server.publishing import Publishing
+from fullcircle.server.requests import check_count, outcomes_of, rows_of
 from fullcircle.server.strict import decode
 
 _logger = logging.getLogger(__name__)
 _PREDICT = "/predict/"
+_EXPLAIN = "/explain/"
+_EXPLAINED = 20  # rows of one request
+_ADDRESSES = (
+    "/predict/{model}, /explain/{model}, /outcomes, /models, /health/live, /health/ready, /metrics, /docs, "
+    "/openapi.json"
+)
 
 
 class App:
-    """One ASGI application. ``view`` tells what is served now; ``desk`` does the work off the event loop.
+    """One ASGI application. ``view`` tells what is served now; ``desk`` asks, logs and writes answers.
 
-    ``hosts`` are the names that requests may be addressed to, beside those of loopback.
+    ``hosts`` are the names that requests may be addressed to, beside those of loopback. ``meter`` counts;
+    ``publishing`` makes what is read by people and by other programs.
     """
 
     def __init__(
-        self, view: Callable[[], View], desk: Desk, limits: Limits | None = None, hosts: Iterable[str] = ()
+        self,
+        view: Callable[[], View],
+        desk: Desk,
+        limits: Limits | None = None,
+        hosts: Iterable[str] = (),
+        *,
+        meter: Meter | None = None,
+        publishing: Publishing | None = None,
     ) -> None:
         self._view = view
         self._desk = desk
         self._limits = limits or Limits()
         self._hosts = frozenset(name.lower() for name in hosts)
         self._reader = Reader(self._limits)
-        self._model_lane = Lane("model", self._limits.waiting)
-        self._side_lane = Lane("side", self._limits.waiting)
+        self.meter = Meter() if meter is None else meter
+        self._publishing = publishing or Publishing(self.meter)
+        self._side = Lane("side", self._limits.waiting)
+        self._slow = Lane("explain", self._limits.explaining)
+        self._engines: dict[str, tuple[Loaded, Engine]] = {}
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             raise RuntimeError(f"the application speaks HTTP, not {scope['type']}")
+        meter = self.meter
+        meter.in_flight += 1
         try:
             found = await self._answer(scope, receive)
         except Disconnected:
             return
+        finally:
+            meter.in_flight -= 1
         await reply(send, found, head=scope["method"] == "HEAD", close=self.draining)
 
     def close(self) -> bool:
         """Take no more work; True when all that was taken is done."""
-        idle = self._model_lane.idle and self._side_lane.idle
-        self._model_lane.close()
-        self._side_lane.close()
+        idle = self._side.idle and self._slow.idle and all(engine.idle for _, engine in self._engines.values())
+        self._side.close()
+        self._slow.close()
+        for _, engine in self._engines.values():
+            engine.close()
         return idle
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         try:
-            return await self._route(scope, receive)
+            check_host(scope["headers"], self._hosts)
+            path: str = scope["path"]
+            if path.startswith(_PREDICT) and scope["method"] == "POST":
+                return await self._predict(path.removeprefix(_PREDICT), scope, receive)
+            return await self._route(path, scope, receive)
         except FullcircleError as error:
-            return refusal(error)
+            found = refusal(error)
+            self.meter.refused(reason_of(error, found.status, draining=self.draining), found.status)
+            return found
         except Disconnected:
             raise
         except Exception:
             number = uuid.uuid4().hex[:12]
             _logger.exception("defect %s while answering", number)
+            self.meter.refused("defect")
             return refusal(ServerBusy(f"the request could not be answered (defect {number})", next_step="try again"))
 
-    async def _route(self, scope: Scope, receive: Receive) -> Answer:
-        check_host(list(scope["headers"]), self._hosts)
-        path: str = scope["path"]
+    async def _predict(self, model: str, scope: Scope, receive: Receive) -> Answer:
+        _served(self._view(), model)
+        check_headers(scope["headers"], self._limits)
+        body = await self._reader.body(receive)
+        # A version may be replaced while something is waited for: a request is answered by one version, the latest.
+        while True:
+            loaded = _served(self._view(), model)
+            rows = await self._rows(loaded, body)
+            if self._view().loaded.get(model) is loaded:
+                return await self._engine(loaded).answer(Ask(body, rows))
+
+    async def _rows(self, loaded: Loaded, body: bytes) -> list[Any] | None:
+        """The rows of a body, where nothing in it needs a second look."""
+        if not loaded.quick:
+            return None
+        if len(body) <= self._limits.inline_bytes:
+            rows = loaded.decoder.rows(body)
+        else:
+            rows = await self._side.run(partial(loaded.decoder.rows, body))
+        if rows is not None:
+            check_count(len(rows), "rows", self._limits.rows)
+        return rows
+
+    def _engine(self, loaded: Loaded) -> Engine:
+        """The engine of a version: its opener's, or else one on the event loop."""
+        known = self._engines.get(loaded.model)
+        if known is not None and known[0] is loaded:
+            return known[1]
+        engine = loaded.engine or Inline(loaded, self._desk, self._limits, self.meter)
+        if known is None or known[0].version != loaded.version:
+            self.meter.swapped(loaded.model, loaded.version)
+        if known is not None:
+            known[1].close()
+        self._engines[loaded.model] = (loaded, engine)
+        return engine
+
+    async def _route(self, path: str, scope: Scope, receive: Receive) -> Answer:
         method: str = scope["method"]
         view = self._view()
-        reads: dict[str, Callable[[View], Answer]] = {
-            "/health/live": _live,
-            "/health/ready": self._ready,
-            "/models": _models,
+        reads: dict[str, Callable[[], Awaitable[Answer]]] = {
+            "/health/live": partial(_live, view),
+            "/health/ready": partial(self._ready, view),
+            "/models": partial(_models, view),
+            "/metrics": partial(self._publishing.metrics, scope, self._side),
+            "/openapi.json": partial(self._publishing.openapi, view),
+            "/docs": partial(self._publishing.docs, view),
         }
         if path in reads:
-            return reads[path](view) if method in ("GET", "HEAD") else wrong_method("GET, HEAD")
-        writes: Callable[[Any], Awaitable[Answer]]
-        if path == "/outcomes":
-            writes = self._outcomes
-        elif path.startswith(_PREDICT):
-            writes = partial(self._predict, path.removeprefix(_PREDICT))
-        else:
+            return await reads[path]() if method in ("GET", "HEAD") else wrong_method("GET, HEAD")
+        writes: dict[bool, Callable[[Any], Awaitable[Answer]]] = {
+            path == "/outcomes": self._outcomes,
+            path.startswith(_EXPLAIN): partial(self._explain, path.removeprefix(_EXPLAIN)),
+        }
+        if True not in writes and not path.startswith(_PREDICT):
             raise _no_such_address()
-        if method != "POST":
+        if method != "POST" or True not in writes:
             return wrong_method("POST")
         if path != "/outcomes":
-            _served(view, path.removeprefix(_PREDICT))
-        check_headers(list(scope["headers"]), self._limits)
-        return await writes(await self._document(receive))
+            _served(view, path.removeprefix(_EXPLAIN))
+        check_headers(scope["headers"], self._limits)
+        return await writes[True](await self._document(receive))
 
     async def _document(self, receive: Receive) -> Any:
         body = await self._reader.body(receive)
         if len(body) <= self._limits.inline_bytes:
             return decode(body)
-        return await self._side_lane.run(partial(decode, body))
-
-    async def _predict(self, model: str, document: Any) -> Answer:
-        rows = rows_of(document, self._limits.rows)
-        return await self._model_lane.run(lambda: self._desk.predict(_served(self._view(), model), rows))
+        return await self._side.run(partial(decode, body))
 
     async def _outcomes(self, document: Any) -> Answer:
         model, pairs = outcomes_of(document, self._limits.outcomes)
-        return await self._side_lane.run(lambda: self._desk.outcomes(_served(self._view(), model), pairs))
+        return await self._side.run(lambda: self._desk.outcomes(_served(self._view(), model), pairs))
 
-    def _ready(self, view: View) -> Answer:
+    async def _explain(self, model: str, document: Any) -> Answer:
+        from fullcircle.server import explain
+
+        rows = rows_of(document, _EXPLAINED)
+        loaded = _served(self._view(), model)
+        return answer(await self._slow.run(partial(explain.document, loaded, rows)))
+
+    async def _ready(self, view: View) -> Answer:
         problems = {name: trouble.message for name, trouble in sorted(view.troubles.items())}
         if view.ready and not self.draining:
             return answer({"ready": True, "problems": problems})
@@ -142,15 +218,15 @@ class App:
         else:
             why = view.file or "served.json names no model"
         told = "; ".join(f"{name}: {message}" for name, message in problems.items())
-        return refusal(ServerBusy(why, received=told or None, next_step="try again in a second"))
+        return refusal(ServerBusy(why, received=told or None, next_step="try again in a second", cause="not_ready"))
 
 
-def _live(view: View) -> Answer:
+async def _live(view: View) -> Answer:
     del view
     return answer({"live": True})
 
 
-def _models(view: View) -> Answer:
+async def _models(view: View) -> Answer:
     found = []
     for name in sorted(view.wanted | view.loaded.keys()):
         loaded, trouble = view.loaded.get(name), view.troubles.get(name)
@@ -159,17 +235,20 @@ def _models(view: View) -> Answer:
                 "name": name,
                 "version": loaded.version if loaded else None,
                 "bundle": loaded.bundle if loaded else None,
+                "form": loaded.scorer.form.name if loaded else None,
                 "problem": trouble,
             }
         )
     return answer({"models": found, "file": view.file})
 
 
-def _served(view: View, model: str) -> Any:
+def _served(view: View, model: str) -> Loaded:
     if model in view.loaded:
         return view.loaded[model]
     if model in view.wanted:
-        raise ServerBusy("no version of this model answers yet", next_step="try again in a second; see /models")
+        raise ServerBusy(
+            "no version of this model answers yet", next_step="try again in a second; see /models", cause="not_ready"
+        )
     raise ModelNotServed(
         "no model of this name is served here",
         received=ascii(model[:100]),
@@ -180,8 +259,5 @@ def _served(view: View, model: str) -> Any:
 
 def _no_such_address() -> RequestInvalid:
     return RequestInvalid(
-        "there is nothing at this address",
-        allowed="/predict/{model}, /outcomes, /models, /health/live, /health/ready",
-        next_step="check the address",
-        status=404,
+        "there is nothing at this address", allowed=_ADDRESSES, next_step="check the address", status=404
     )

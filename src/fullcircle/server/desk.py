@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fullcircle.errors import (
-    FullcircleError,
     OnlineStoreUnavailable,
     PredictionNotFound,
     ServerBusy,
@@ -17,34 +18,73 @@ from fullcircle.errors import (
 )
 from fullcircle.server.follower import Loaded
 from fullcircle.server.http import Answer, answer
-from fullcircle.server.requests import Label, labels, predictions, unfit
+from fullcircle.server.requests import Label, labels, unfit
 from fullcircle.tables.predictions import PredictionLog, append_outcomes, find, signed
-from fullcircle.types.prediction import Outcome
+from fullcircle.types.prediction import Outcome, Prediction
+
+if TYPE_CHECKING:
+    from fullcircle.runtimes.scorer import Block
 
 _logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Rows that are in the log: the JSON of each answer, and the verdict of each that is not ok by its place."""
+
+    rows: list[bytes]
+    others: Mapping[int, str]
+
+
 class Desk:
-    """Predicts and takes outcomes. ``predict`` is called by one thread, ``outcomes`` by one thread at a time."""
+    """Predicts, logs and takes outcomes. ``outcomes`` may run in another thread than the rest."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **log: Any) -> None:
         self._folder = folder
-        self._log = PredictionLog(folder)
+        self._log = PredictionLog(folder, **log)
 
-    def predict(self, loaded: Loaded, rows: Sequence[dict[str, Any]]) -> Answer:
-        """Answer all rows by one version. Raises ServerBusy where the log cannot be written: nothing unrecorded."""
-        scorer = loaded.scorer
+    def quick(self, loaded: Loaded, rows: Sequence[Any], block: Block, arrived: Sequence[float]) -> list[bytes]:
+        """Log rows that the contract let through as they are, all answered, and write the answer of each.
+
+        ``rows`` are what the version's decoder gave, ``arrived`` when each came (``time.perf_counter``). Raises
+        ServerBusy where the log cannot be written: nothing unrecorded.
+        """
+        renderer, logged = loaded.renderer, loaded.decoder.logged
+        values, chances = renderer.parts(block)
+        shares = chances or [b""] * len(values)
+        now = time.perf_counter()
+        bodies = [
+            renderer.logged(value, share, logged(row), b"%.6f" % (now - since))
+            for value, share, row, since in zip(values, shares, rows, arrived, strict=True)
+        ]
         try:
-            scored = scorer.score(rows)
-        except (OnlineStoreUnavailable, ViewNotPublished) as error:
-            raise _not_looked_up(error) from error
-        found = signed(scored, scorer.contract, model=loaded.model, version=loaded.version, bundle=loaded.bundle)
-        try:
-            logged = self._log.append(found)
+            ids, _ = self._log.write(loaded.model, bodies)
         except WorkspaceUnusable as error:
             raise _unrecorded(error) from error
-        status, body = predictions(loaded.model, loaded.version, logged)
-        return answer(body, status)
+        write = renderer.row
+        return [write(number, value, share) for number, value, share in zip(ids, values, shares, strict=True)]
+
+    def judged(self, loaded: Loaded, rows: Sequence[object], arrived: float) -> Written:
+        """Judge rows by hand, answer and log them. Raises ServerBusy."""
+        try:
+            scored = loaded.scorer.score(rows)
+        except (OnlineStoreUnavailable, ViewNotPublished) as error:
+            _logger.error("features cannot be looked up: %s", error)
+            raise not_looked_up() from error
+        return self.scored(loaded, scored, arrived)
+
+    def scored(self, loaded: Loaded, predictions: Sequence[Prediction], arrived: float) -> Written:
+        """Log predictions that were made elsewhere, and write their answers. Raises ServerBusy."""
+        latency = round(time.perf_counter() - arrived, 6)
+        found = signed(
+            predictions, loaded.scorer.contract, model=loaded.model, version=loaded.version, bundle=loaded.bundle
+        )
+        try:
+            done = self._log.append([replace(one, latency=latency) for one in found])
+        except WorkspaceUnusable as error:
+            raise _unrecorded(error) from error
+        others = {place: one.verdict.status for place, one in enumerate(done) if one.verdict.status != "ok"}
+        return Written([loaded.renderer.other(one) for one in done], others)
 
     def outcomes(self, loaded: Loaded, pairs: Sequence[tuple[str, Any]]) -> Answer:
         """Write the labels of known predictions of this model to the log, and say what became of each."""
@@ -77,11 +117,12 @@ class Desk:
             return False
 
 
-def _not_looked_up(error: FullcircleError) -> ServerBusy:
-    _logger.error("features cannot be looked up: %s", error)
+def not_looked_up() -> ServerBusy:
+    """What a request is told whose features cannot be looked up."""
     return ServerBusy(
         "the features of the model cannot be looked up at the moment",
         next_step="try again; whoever runs the server: look at its log and at the online store",
+        cause="lookup",
     )
 
 
@@ -90,4 +131,5 @@ def _unrecorded(error: WorkspaceUnusable) -> ServerBusy:
     return ServerBusy(
         "the server cannot write its log, and answers nothing it cannot record",
         next_step="whoever runs the server: look at its own log, make room on the disk",
+        cause="log",
     )

@@ -12,16 +12,31 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from fullcircle.errors import BundleInvalid, FullcircleError
 from fullcircle.runtimes.scorer import Scorer
+from fullcircle.server.decoding import Decoder
+from fullcircle.server.rendering import Renderer
+
+if TYPE_CHECKING:
+    from fullcircle.server.engine import Engine
 
 EVERY = 0.2  # seconds between two looks at the file
 RETRY = 5.0  # seconds until a bundle that failed is tried again: its file may still arrive
 _logger = logging.getLogger(__name__)
+
+
+class Previous(msgspec.Struct, frozen=True):
+    """The champion before, which answers where a row's policy is "fallback"."""
+
+    version: int
+    bundle: str
+    path: str
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -30,6 +45,7 @@ class Entry(msgspec.Struct, frozen=True):
     version: int
     bundle: str
     path: str
+    previous: Previous | None = None
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -40,12 +56,28 @@ class Served(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """A version that answers."""
+    """A version that answers. ``engine`` asks its model; by default that is done on the event loop."""
 
     model: str
     version: int
     bundle: str
     scorer: Scorer
+    engine: Engine | None = None
+
+    @property
+    def quick(self) -> bool:
+        """Whether its requests can be decoded straight into a matrix."""
+        return self.scorer.encoder.encodable and self.scorer.enrich is None
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """Decodes its requests."""
+        return Decoder(self.scorer.contract, self.scorer.encoder)
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        """Writes its answers."""
+        return Renderer(self.scorer.contract, model=self.model, version=self.version, bundle=self.bundle)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +114,15 @@ class View:
 
 
 Load = Callable[[Path, str, Entry], Scorer]
+Before = Callable[[Path, str, Entry], Scorer | None]
+Start = Callable[[Loaded, Entry], "Engine | None"]
 
 
 class Follower:
     """Keeps ``view`` in step with the file. ``look`` may be called by one thread at a time.
 
     ``load`` turns (path of the bundle, model name, entry) into a scorer, and raises where that may not answer.
+    ``before`` gives the scorer of the champion before, once the version answers; ``start`` the engine of a version.
     ``every`` and ``retry`` are seconds.
     """
 
@@ -97,6 +132,8 @@ class Follower:
         load: Load,
         *,
         only: frozenset[str] = frozenset(),
+        before: Before | None = None,
+        start: Start | None = None,
         every: float = EVERY,
         retry: float = RETRY,
     ) -> None:
@@ -104,6 +141,8 @@ class Follower:
         self._served = served
         self._load = load
         self._only = only
+        self._before = before
+        self._start_engine = start
         self._every = every
         self._patience = retry
         self._retry: dict[str, float] = {}
@@ -161,7 +200,7 @@ class Follower:
         if known and time.monotonic() < self._retry.get(name, 0.0):
             return
         try:
-            scorer = self._load(self._served.parent / entry.path, name, entry)
+            fresh = self._opened(name, entry)
         except Exception as error:
             if not known:
                 _logger.exception("version %d of %s could not be loaded", entry.version, name)
@@ -169,7 +208,15 @@ class Follower:
             self._replace(name, loaded, _trouble(entry, error))
             return
         _logger.info("version %d of %s answers", entry.version, name)
-        self._replace(name, Loaded(model=name, version=entry.version, bundle=entry.bundle, scorer=scorer), None)
+        self._replace(name, fresh, None)
+        if self._before is not None and fresh.engine is None:
+            fresh.scorer.fallback = self._before(self._served.parent, name, entry)
+
+    def _opened(self, name: str, entry: Entry) -> Loaded:
+        scorer = self._load(self._served.parent / entry.path, name, entry)
+        fresh = Loaded(model=name, version=entry.version, bundle=entry.bundle, scorer=scorer)
+        engine = None if self._start_engine is None else self._start_engine(fresh, entry)
+        return fresh if engine is None else replace(fresh, engine=engine)
 
     def _replace(self, name: str, loaded: Loaded | None, trouble: Trouble | None) -> None:
         rest = {other: one for other, one in self.view.loaded.items() if other != name}

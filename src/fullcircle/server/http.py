@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -16,10 +17,12 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Headers = Iterable[tuple[bytes, bytes]]
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _HOST = re.compile(r"([^:\[\]]*|\[[0-9a-f:.]+\])(?::[0-9]*)?")
 JSON = (b"content-type", b"application/json")
+NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 
 @dataclass(frozen=True)
@@ -27,14 +30,15 @@ class Limits:
     """What one request, and all of them together, may ask for.
 
     ``body_seconds`` is how long a body may take to arrive, ``reading_bytes`` how much of all bodies may be held
-    at once, ``waiting`` how many requests may wait for the model, ``inline_bytes`` up to which size a body is
-    decoded at once instead of in a thread.
+    at once, ``waiting`` how many requests may wait for a model, ``explaining`` how many for an explanation,
+    ``inline_bytes`` up to which size a body is decoded at once instead of in a thread.
     """
 
     body_bytes: int = 8 * 2**20
     rows: int = 10_000
     outcomes: int = 10_000
-    waiting: int = 64
+    waiting: int = 1024
+    explaining: int = 4
     body_seconds: float = 30.0
     reading_bytes: int = 256 * 2**20
     inline_bytes: int = 64 * 2**10
@@ -42,11 +46,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Answer:
-    """A status, a JSON body and headers beside its type and length."""
+    """A status, a body and headers beside its type and length. ``kind`` is the type, JSON by default."""
 
     status: int
     body: bytes
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    kind: bytes = JSON[1]
 
 
 class Disconnected(Exception):
@@ -56,6 +61,14 @@ class Disconnected(Exception):
 def answer(content: object, status: int = 200) -> Answer:
     """An answer with ``content`` as JSON."""
     return Answer(status, msgspec.json.encode(content))
+
+
+def reason_of(error: FullcircleError, status: int, *, draining: bool) -> str:
+    """Why a request was refused, in one word of ``meter.REASONS``."""
+    if isinstance(error, ServerBusy):
+        return "draining" if draining else error.cause
+    found = {413: "too_large", 415: "media_type", 408: "slow", 404: "not_found", 405: "method", 421: "host"}
+    return "not_served" if isinstance(error, ModelNotServed) else found.get(status, "invalid")
 
 
 def refusal(error: FullcircleError) -> Answer:
@@ -78,22 +91,26 @@ def wrong_method(allowed: str) -> Answer:
 
 async def reply(send: Send, found: Answer, *, head: bool = False, close: bool = False) -> None:
     """Send an answer: without its body for HEAD, with a request to close the connection while draining."""
-    headers = [JSON, (b"content-length", str(len(found.body)).encode()), *found.headers]
+    headers = [
+        JSON if found.kind is JSON[1] else (b"content-type", found.kind),
+        (b"content-length", b"%d" % len(found.body)),
+        NOSNIFF,
+        *found.headers,
+    ]
     if close:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": found.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if head else found.body})
 
 
-def check_host(headers: list[tuple[bytes, bytes]], further: frozenset[str]) -> None:
+def check_host(headers: Headers, further: frozenset[str]) -> None:
     """Refuse (421) what a browser sends to a stranger's name that was made to point here: DNS rebinding.
 
-    ``further`` are the names beside loopback's, in lower case. The port may be any. A request without the header
-    comes from no browser.
+    ``headers`` have names in lower case, as a server hands them on; ``further`` are the names beside loopback's, in
+    lower case. The port may be any. A request without the header comes from no browser.
     """
-    for value in [value for name, value in headers if name.lower() == b"host"]:
-        match = _HOST.fullmatch(value.decode("latin-1").strip().lower())
-        if match is None or match[1] not in LOOPBACK | further:
+    for name, value in headers:
+        if name == b"host" and not _is_ours(value, further):
             raise HostRefused(
                 "the request is addressed to a name that this server does not go by",
                 received=ascii(value.decode("latin-1")[:100]),
@@ -102,26 +119,40 @@ def check_host(headers: list[tuple[bytes, bytes]], further: frozenset[str]) -> N
             )
 
 
-def check_headers(headers: list[tuple[bytes, bytes]], limits: Limits) -> None:
+@lru_cache(maxsize=256)
+def _is_ours(value: bytes, further: frozenset[str]) -> bool:
+    match = _HOST.fullmatch(value.decode("latin-1").strip().lower())
+    return match is not None and match[1] in LOOPBACK | further
+
+
+def check_headers(headers: Headers, limits: Limits) -> None:
     """Refuse what is not plain JSON in UTF-8 (415), or announces more than may be sent (413)."""
-    types = [value for name, value in headers if name.lower() == b"content-type"]
-    if len(types) != 1 or not _is_json(types[0]):
-        raise RequestInvalid(
-            "the body is not declared as JSON",
-            allowed="one header: Content-Type: application/json",
-            next_step="send the rows as JSON, with this header",
-            status=415,
-        )
-    encodings = [value.strip().lower() for name, value in headers if name.lower() == b"content-encoding"]
-    if any(value not in (b"", b"identity") for value in encodings):
-        raise RequestInvalid(
-            "the body is compressed", allowed="no Content-Encoding", next_step="send it as it is", status=415
-        )
-    lengths = [value for name, value in headers if name.lower() == b"content-length"]
-    if any(value.isdigit() and (len(value) > 18 or int(value) > limits.body_bytes) for value in lengths):
-        raise _too_large(limits)
+    kinds = 0
+    for name, value in headers:
+        if name == b"content-type":
+            kinds += 1
+            if kinds > 1 or not _is_json(value):
+                raise _not_json()
+        elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            raise RequestInvalid(
+                "the body is compressed", allowed="no Content-Encoding", next_step="send it as it is", status=415
+            )
+        elif name == b"content-length" and value.isdigit() and (len(value) > 18 or int(value) > limits.body_bytes):
+            raise _too_large(limits)
+    if not kinds:
+        raise _not_json()
 
 
+def _not_json() -> RequestInvalid:
+    return RequestInvalid(
+        "the body is not declared as JSON",
+        allowed="one header: Content-Type: application/json",
+        next_step="send the rows as JSON, with this header",
+        status=415,
+    )
+
+
+@lru_cache(maxsize=256)
 def _is_json(value: bytes) -> bool:
     kind, *parameters = (part.strip().lower() for part in value.split(b";"))
     return kind == b"application/json" and all(
@@ -147,9 +178,21 @@ class Reader:
 
     async def body(self, receive: Receive) -> bytes:
         """The whole body. Raises RequestInvalid (413, 408), ServerBusy or Disconnected."""
-        parts: list[bytes] = []
-        size = 0
+        message = await receive()
+        part: bytes = message.get("body", b"")
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        if not message.get("more_body", False):  # nearly all: it came with the headers, and nothing has to wait
+            self._check(len(part))
+            return part
+        return await self._rest(part, receive)
+
+    async def _rest(self, first: bytes, receive: Receive) -> bytes:
+        parts = [first]
+        size = len(first)
+        self._held += size
         try:
+            self._check(size)
             async with asyncio.timeout(self._limits.body_seconds):
                 more = True
                 while more:

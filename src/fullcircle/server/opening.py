@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from fullcircle.errors import BundleInvalid, ViewNotPublished
+from fullcircle.errors import BundleInvalid, FullcircleError, ViewNotPublished
 from fullcircle.features.answering import Plan
 from fullcircle.features.online import OnlineStore, open_online
 from fullcircle.features.serving import Enricher
 from fullcircle.packaging.bundle import Bundle, open_bundle
 from fullcircle.packaging.loading import check_golden, scorer
 from fullcircle.runtimes.scorer import Enrich, Scorer
-from fullcircle.server.follower import Entry
+from fullcircle.server.follower import Entry, Loaded
 
+QUICK = 0.002  # seconds for one call of the model, up to which it is asked on the event loop
 TOLERANCE = 1e-9  # another CPU may order a sum differently; a model that differs more is not the packaged one
+
+
+_logger = logging.getLogger(__name__)
 
 
 class Opener:
@@ -24,8 +32,9 @@ class Opener:
     """
 
     def __init__(self, code: Path, online: str = "") -> None:
-        self._code, self._url = code, online
+        self.code, self.online = code, online
         self._online: OnlineStore | None = None
+        self._seconds: dict[str, tuple[float, int]] = {}
 
     def __call__(self, path: Path, name: str, entry: Entry) -> Scorer:
         """The scorer of the bundle at ``path``. Raises BundleInvalid, BundleTooNew or OSError, never half a model.
@@ -42,7 +51,7 @@ class Opener:
                 allowed=f"{name} {entry.bundle}",
                 next_step="deploy the version again",
             )
-        found = scorer(bundle, self._code / bundle.digest, version=entry.version, digest=entry.bundle)
+        found = scorer(bundle, self.code / bundle.digest, version=entry.version, digest=entry.bundle)
         difference = check_golden(bundle, found)
         if not difference <= TOLERANCE:
             raise BundleInvalid(
@@ -52,18 +61,57 @@ class Opener:
                 next_step="serve it with the Python environment of its own bundle",
             )
         found.enrich = self._enrich(bundle)
+        self._seconds[entry.bundle] = _measured(found, [golden.row for golden in bundle.golden])
         return found
+
+    def before(self, folder: Path, name: str, entry: Entry) -> Scorer | None:
+        """The scorer of the champion before, where the entry names one that still can be opened; else None."""
+        if entry.previous is None:
+            return None
+        earlier = Entry(version=entry.previous.version, bundle=entry.previous.bundle, path=entry.previous.path)
+        try:
+            return self(folder / earlier.path, name, earlier)
+        except (FullcircleError, OSError) as error:
+            _logger.warning("the champion before cannot stand in, its place is taken by the prior: %s", error)
+            return None
+
+    def quick(self, loaded: Loaded) -> bool:
+        """Whether the model may be asked on the event loop: its calls are short, and none waits for a network."""
+        seconds, _ = self._seconds[loaded.bundle]
+        return seconds <= QUICK and (loaded.scorer.enrich is None or self.online.startswith("sqlite:"))
+
+    def per_row(self, loaded: Loaded) -> float:
+        """Seconds that the model takes for a row, when it answers its golden rows in one call."""
+        seconds, rows = self._seconds[loaded.bundle]
+        return seconds / rows
 
     def _enrich(self, bundle: Bundle) -> Enrich | None:
         if bundle.view is None:
             return None
-        if not self._url:
+        if not self.online:
             raise ViewNotPublished(
                 "the model looks features up, and this server was not told where",
                 received=f"view {bundle.view.name}",
                 next_step="start it with --online URL, or deploy it with: fullcircle deploy",
             )
-        self._online = self._online or open_online(self._url, create=False)
+        self._online = self._online or open_online(self.online, create=False)
         plan = Plan(bundle.view, self._online)
         plan.check()
         return Enricher(plan, bundle.contract)
+
+
+def _measured(scorer: Scorer, rows: Sequence[Any]) -> tuple[float, int]:
+    """Seconds of a call of the model for its golden rows (the quickest of three), and how many they are."""
+    inputs = [found.inputs for found in scorer.score(rows) if found.inputs is not None]
+    if not inputs:
+        return 0.0, 1
+    if scorer.encoder.encodable:
+        matrix = scorer.encoder.matrix(inputs)
+        return min(_timed(lambda: scorer.block(matrix)) for _ in range(3)), len(inputs)
+    return min(_timed(lambda: scorer.score(rows)) for _ in range(3)), len(rows)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun

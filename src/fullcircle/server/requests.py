@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -10,29 +10,20 @@ import msgspec
 from fullcircle.errors import FullcircleError, RequestInvalid
 from fullcircle.runtimes.values import is_quantity
 from fullcircle.types.contract import Contract, Problem, Value
-from fullcircle.types.prediction import Prediction
 
-_ROWS = '{"rows": [{"COLUMN": VALUE, ...}, ...]}'
+_ROWS = '{"rows": [{"COLUMN": VALUE, ...}, ...]}, or {"columns": {"COLUMN": [VALUE, ...], ...}}'
 _OUTCOMES = '{"model": NAME, "outcomes": [{"id": PREDICTION_ID, "value": VALUE}, ...]}'
 
 
 class Row(msgspec.Struct, omit_defaults=True):
-    """The answer for one row."""
+    """The answer for one row. ``answered_by`` is "previous" or "prior" where it is a fallback's."""
 
     id: str
     prediction: Value
     verdict: str
     problems: tuple[Problem, ...]
     probabilities: Mapping[str, float] | None = None
-
-
-class Predictions(msgspec.Struct, omit_defaults=True):
-    """The answer for all rows of a request, by one version. ``error`` is set when every row was rejected."""
-
-    model: str
-    version: int
-    predictions: list[Row]
-    error: dict[str, str] | None = None
+    answered_by: str = ""
 
 
 class Label(msgspec.Struct, omit_defaults=True):
@@ -53,8 +44,27 @@ class Labels(msgspec.Struct, omit_defaults=True):
 
 def rows_of(document: Any, limit: int) -> list[dict[str, Any]]:
     """The rows of a prediction request. What is in a row is judged by the contract, row by row."""
+    if isinstance(document, dict) and document.keys() == {"columns"}:
+        return _turned(document["columns"], limit)
     _only_keys(document, {"rows"}, _ROWS)
     return _objects(document["rows"], "rows", limit, _ROWS)
+
+
+def _turned(columns: Any, limit: int) -> list[dict[str, Any]]:
+    """Columns as rows."""
+    lists = isinstance(columns, dict) and all(isinstance(values, list) for values in columns.values())
+    counts = {len(values) for values in columns.values()} if lists else set()
+    if len(counts) != 1 or counts == {0}:
+        raise RequestInvalid(
+            "columns is not an object of lists of one length",
+            received=f"lists of {', '.join(map(str, sorted(counts)[:5]))} values" if counts else None,
+            allowed=_ROWS,
+            next_step="give each column as many values as there are rows, at least one",
+        )
+    (count,) = counts
+    check_count(count, "rows", limit)
+    names = list(columns)
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def outcomes_of(document: Any, limit: int) -> tuple[str, list[tuple[str, Any]]]:
@@ -76,25 +86,6 @@ def unfit(value: Any, contract: Contract) -> str:
         fits = any(type(value) is type(known) and value == known for known in contract.classes)
         return "" if fits else "the value is not one of the model's classes"
     return "" if is_quantity(value) else "the value is not a finite number"
-
-
-def predictions(model: str, version: int, found: Sequence[Prediction]) -> tuple[int, Predictions]:
-    """Status and body for logged predictions: 422 when every row was rejected."""
-    rows = [
-        Row(
-            id=one.id,
-            prediction=one.value,
-            verdict=one.verdict.status,
-            problems=one.verdict.problems,
-            probabilities=one.probabilities,
-        )
-        for one in found
-    ]
-    body = Predictions(model=model, version=version, predictions=rows)
-    if all(row.verdict == "rejected" for row in rows):
-        body.error = _error("every row was rejected: see the problems of each", 422)
-        return 422, body
-    return 200, body
 
 
 def labels(model: str, found: list[Label]) -> tuple[int, Labels]:
@@ -121,12 +112,17 @@ def _only_keys(document: Any, keys: set[str], allowed: str) -> None:
 def _objects(found: Any, name: str, limit: int, allowed: str) -> list[dict[str, Any]]:
     if not isinstance(found, list) or not found or not all(isinstance(one, dict) for one in found):
         raise RequestInvalid(f"{name} is not a list of at least one object", allowed=allowed)
-    if len(found) > limit:
+    check_count(len(found), name, limit)
+    return found
+
+
+def check_count(count: int, name: str, limit: int) -> None:
+    """Refuse (413) more rows, or whatever ``name`` says, than one request may hold."""
+    if count > limit:
         raise RequestInvalid(
             f"there are too many {name} in one request",
-            received=f"{len(found):,}",
+            received=f"{count:,}",
             allowed=f"at most {limit:,}",
             next_step="send several requests, or score them as a batch",
             status=413,
         )
-    return found

@@ -29,7 +29,7 @@ def decode(body: bytes, *, depth: int = MAX_DEPTH) -> Any:
     except msgspec.MsgspecError as error:
         raise RequestInvalid(f"the body is not JSON that is accepted: {_plain(error)}", next_step=_NEXT) from error
     members = _members(document, depth, depth)
-    if members != body.count(b":") and members != _colons(body):
+    if members != body.count(b":") and members != colons(body):
         raise RequestInvalid("a key occurs twice in one object of the body", next_step=_NEXT)
     return document
 
@@ -47,7 +47,7 @@ def _members(value: Any, left: int, depth: int) -> int:
     return count
 
 
-def _colons(body: bytes) -> int:
+def colons(body: bytes) -> int:
     """How many members a valid document was written with: its colons outside of strings.
 
     Without escaped backslashes and quotes every second piece between quotes lies outside of strings.

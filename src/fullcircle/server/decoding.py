@@ -1,0 +1,149 @@
+"""From the bytes of a prediction request to the matrix of its rows, at the speed of the JSON decoder.
+
+A struct made from the contract lets through exactly what needs no second look: every column of the contract once in
+every row, with a value of its type, and nothing else but context columns. Whatever is not so (a missing key, an
+unknown one, another type, a key twice) is not judged here: the caller decodes the body again, strictly, and judges
+each row by hand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fullcircle.runtimes.encoding import LOOK, Encoder
+from fullcircle.runtimes.values import loggable
+from fullcircle.server.strict import colons
+from fullcircle.types.contract import Column, Contract
+
+if TYPE_CHECKING:
+    from fullcircle.runtimes.encoding import Matrix
+
+_TYPES: dict[str, Any] = {"number": float, "integer": int, "boolean": bool, "category": str}
+_SCALAR = str | int | float | bool | None
+_encode = msgspec.json.encode
+
+
+class Decoder:
+    """Decodes the requests for one contract. Holds no state; one for each loaded version."""
+
+    def __init__(self, contract: Contract, encoder: Encoder) -> None:
+        self._columns = len(contract.columns)
+        self._codes = [(place, codes) for place, codes in enumerate(encoder.codes) if codes is not None]
+        self._context = contract.context
+        self._private = frozenset(column.name for column in contract.columns if column.private)
+        self._names = contract.names
+        self._plain = not self._private and not self._context
+        self._row, self._decoder = _structs(contract)
+
+    def rows(self, body: bytes) -> list[Any] | None:
+        """The rows as structs, at least one; None where the body needs a second look."""
+        try:
+            request: Any = self._decoder.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        found = request.rows
+        if found is msgspec.UNSET:
+            rows = self._turned(request.columns)
+            members = 1 + self._columns + self._brought(request.columns)
+        else:
+            rows = found if request.columns is msgspec.UNSET else None
+            members = 1 + len(found) * self._columns + sum(map(self._brought, found))
+        # A key that occurs twice: the decoder lets the last one win, but it is written with a colon of its own.
+        if not rows or (members != body.count(b":") and members != colons(body)):
+            return None
+        return rows
+
+    def _turned(self, columns: Any) -> list[Any] | None:
+        """Columns as rows; None where they are not there, or of different lengths."""
+        if columns is msgspec.UNSET:
+            return None
+        values = _tuple(columns)
+        if len({len(one) for one in values if one is not msgspec.UNSET}) != 1:
+            return None
+        count = len(values[0])
+        return [self._row(*row) for row in zip(*(_filled(one, count) for one in values), strict=True)]
+
+    def _brought(self, row: Any) -> int:
+        """How many of the context columns a row brings along."""
+        if not self._context or row is msgspec.UNSET:
+            return 0
+        return sum(value is not msgspec.UNSET for value in _tuple(row)[self._columns :])
+
+    def matrix(self, rows: Sequence[Any]) -> Matrix:
+        """The matrix of rows that ``rows`` gave, shape (n, columns); LOOK where a category is not known."""
+        import numpy as np
+
+        width = self._columns
+        if not self._codes and not self._context:
+            return np.array([_tuple(row) for row in rows], dtype=np.float64)
+        values = [list(_tuple(row)[:width]) for row in rows]
+        for place, codes in self._codes:
+            for row in values:
+                found = row[place]
+                row[place] = math.nan if found is None else codes.get(found, LOOK)
+        return np.array(values, dtype=np.float64)
+
+    def logged(self, row: Any) -> bytes:
+        """The row as the log keeps it: the end of a JSON object with ``inputs``, and ``context`` where there is some.
+
+        Private columns are left out.
+        """
+        if self._plain:
+            return b'"inputs":' + _encode(row)
+        values = _tuple(row)
+        inputs = {name: value for name, value in zip(self._names, values, strict=False) if name not in self._private}
+        if not self._context:
+            return b'"inputs":' + _encode(inputs)
+        context = {
+            name: loggable(value)
+            for name, value in zip(self._context, values[self._columns :], strict=True)
+            if value is not msgspec.UNSET
+        }
+        return b'"inputs":' + _encode(inputs) + b',"context":' + _encode(context)
+
+
+_tuple = msgspec.structs.astuple
+
+
+def _filled(values: Any, count: int) -> list[Any]:
+    return [msgspec.UNSET] * count if values is msgspec.UNSET else list(values)
+
+
+def _structs(contract: Contract) -> tuple[type, msgspec.json.Decoder[Any]]:
+    """The struct of a row, and a decoder of requests: ``{"rows": [{...}]}`` or ``{"columns": {NAME: [...]}}``."""
+    kinds = [(f"c{place}", _type(column)) for place, column in enumerate(contract.columns)]
+    others = [f"x{place}" for place in range(len(contract.context))]
+    unset, missing = msgspec.UnsetType, msgspec.UNSET
+    names = dict(zip([name for name, _ in kinds], contract.names, strict=True))
+    names |= dict(zip(others, contract.context, strict=True))
+    row = msgspec.defstruct(
+        "Row",
+        [*kinds, *((name, _SCALAR | unset, missing) for name in others)],
+        rename=names,
+        forbid_unknown_fields=True,
+        gc=False,
+    )
+    columns = msgspec.defstruct(
+        "Columns",
+        [
+            *((name, list[kind]) for name, kind in kinds),  # type: ignore[valid-type]
+            *((name, list[_SCALAR] | unset, missing) for name in others),
+        ],
+        rename=names,
+        forbid_unknown_fields=True,
+    )
+    request = msgspec.defstruct(
+        "Request",
+        [("rows", list[row] | unset, missing), ("columns", columns | unset, missing)],  # type: ignore[valid-type]
+        forbid_unknown_fields=True,
+    )
+    return row, msgspec.json.Decoder(request)
+
+
+def _type(column: Column) -> Any:
+    kind = _TYPES[column.kind]
+    return kind | None if column.nullable else kind

@@ -1,0 +1,51 @@
+"""Which engine a version gets: quick models are asked on the event loop, all others by a process of their own."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from fullcircle.server.child import DEADLINE, Child
+from fullcircle.server.desk import Desk
+from fullcircle.server.engine import Engine
+from fullcircle.server.follower import Entry, Loaded
+from fullcircle.server.http import Limits
+from fullcircle.server.meter import Meter
+from fullcircle.server.opening import Opener
+from fullcircle.server.spawning import spawn
+
+
+class Engines:
+    """Starts the engines of one application. Called by the follower's thread, which may wait."""
+
+    def __init__(
+        self,
+        opener: Opener,
+        served: Path,
+        desk: Desk,
+        meter: Meter,
+        limits: Limits | None = None,
+        *,
+        deadline: float = DEADLINE,
+    ) -> None:
+        self._opener, self._served = opener, served
+        self._desk, self._meter, self._limits = desk, meter, limits or Limits()
+        self._deadline = deadline
+
+    def __call__(self, loaded: Loaded, entry: Entry) -> Engine | None:
+        """A process that has the model loaded, or None where the model may be asked on the event loop."""
+        if self._opener.quick(loaded):
+            return None
+        start = partial(
+            spawn, self._served.parent / entry.path, loaded.model, entry, self._opener.code, self._opener.online
+        )
+        return Child(
+            loaded,
+            self._desk,
+            self._limits,
+            self._meter,
+            start,
+            start(),
+            per_row=self._opener.per_row(loaded),
+            deadline=self._deadline,
+        )
