@@ -102,7 +102,7 @@ def _alias(session: Session, model: str) -> list[str]:
 
 
 def write_served(session: Session, *, mend: bool = False) -> Path:
-    """Write the file that servers of this workspace follow: each champion and where its bundle lies.
+    """Write the file that servers of this workspace follow: each champion, the one before, and where they lie.
 
     With ``mend`` a bundle that was altered since is written again from the blob store.
     """
@@ -114,16 +114,23 @@ def _write_served(session: Session, mend: bool) -> Path:
     state = session.workspace.ledger.state()
     models: dict[str, Any] = {}
     for model, version in state.champions.items():
-        digest = state.versions[model][version].bundle
-        path = session.folder("bundles") / f"{digest}.zip"
-        if not path.exists() or (mend and hashlib.sha256(path.read_bytes()).hexdigest() != digest):
-            _replace(path, session.workspace.blobs.get(digest))
-        models[model] = {"version": version, "bundle": digest, "path": str(path)}
+        models[model] = _entry(session, model, version, mend)
+        if len(state.history[model]) > 1:
+            models[model]["previous"] = _entry(session, model, state.history[model][-2], mend)
     content = json.dumps({"models": models}, indent=1, sort_keys=True).encode()
     served = session.workspace.served
     if not served.exists() or served.read_bytes() != content:
         _replace(served, content)
     return served
+
+
+def _entry(session: Session, model: str, version: int, mend: bool) -> dict[str, Any]:
+    """A version as the file names it; its bundle is laid out beside."""
+    digest = session.workspace.ledger.state().versions[model][version].bundle
+    path = session.folder("bundles") / f"{digest}.zip"
+    if not path.exists() or (mend and hashlib.sha256(path.read_bytes()).hexdigest() != digest):
+        _replace(path, session.workspace.blobs.get(digest))
+    return {"version": version, "bundle": digest, "path": str(path)}
 
 
 def _deleted(session: Session) -> list[str]:

@@ -45,13 +45,30 @@ def bundle(session: Session, model: str, version: int) -> Bundle:
 def scorer(session: Session, model: str, version: int, *, online: bool = False) -> Scorer:
     """A scorer that answers exactly as the packaged version does.
 
-    With ``online`` it looks up the features that a row does not bring along, where the version has a feature view.
+    With ``online`` it answers as a server does: it looks up the features that a row does not bring along, where the
+    version has a feature view, and the champion before stands in for the champion where a policy says "fallback".
     """
+    found = bundle(session, model, version)
+    scorer = scorer_of(
+        found,
+        session.folder("code"),
+        version=version,
+        digest=find(session, model, version).bundle,
+        enrich=views.enricher(session, found) if online else None,
+    )
+    if online:
+        history = session.workspace.ledger.state().history.get(model, ())
+        if len(history) > 1 and history[-1] == version:
+            scorer.fallback = _alone(session, model, history[-2])
+    return scorer
+
+
+def _alone(session: Session, model: str, version: int) -> Scorer:
     found = bundle(session, model, version)
     return scorer_of(
         found,
         session.folder("code"),
         version=version,
         digest=find(session, model, version).bundle,
-        enrich=views.enricher(session, found) if online else None,
+        enrich=views.enricher(session, found),
     )

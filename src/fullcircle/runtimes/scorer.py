@@ -56,7 +56,8 @@ class Scorer:
     ``name``, ``version`` and ``bundle`` are written into each prediction. A scorer holds no state of its own:
     threads may share it where they may share the model and ``enrich``, which completes rows before they are judged.
     ``form`` is how the model is asked, by default with a frame as it was fitted; ``model`` may then be None.
-    ``fallback`` is the scorer of the champion before, which answers a row whose policy is "fallback".
+    ``fallback`` is the scorer of the champion before, which answers a row whose policy is "fallback". ``background``
+    are judged rows that predictions are explained against.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Scorer:
         self.enrich = enrich
         self.form: Form = FrameForm(contract, model) if form is None else form
         self.fallback = fallback
+        self.background: Sequence[Mapping[str, Value]] = ()
         self.encoder = Encoder(contract)
         self._labels = tuple(str(label) for label in contract.classes)
 

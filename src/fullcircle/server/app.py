@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any
 
 from fullcircle.errors import FullcircleError, ModelNotServed, RequestInvalid, ServerBusy
+from fullcircle.server import explain
 from fullcircle.server.desk import Desk
 from fullcircle.server.engine import Ask, Engine
 from fullcircle.server.follower import Loaded, View
@@ -44,13 +45,12 @@ from fullcircle.server.inline import Inline
 from fullcircle.server.lane import Lane
 from fullcircle.server.meter import Meter
 from fullcircle.server.publishing import Publishing
-from fullcircle.server.requests import check_count, outcomes_of, rows_of
+from fullcircle.server.requests import outcomes_of, rows_of
 from fullcircle.server.strict import decode
 
 _logger = logging.getLogger(__name__)
 _PREDICT = "/predict/"
 _EXPLAIN = "/explain/"
-_EXPLAINED = 20  # rows of one request
 _ADDRESSES = (
     "/predict/{model}, /explain/{model}, /outcomes, /models, /health/live, /health/ready, /metrics, /docs, "
     "/openapi.json"
@@ -132,24 +132,18 @@ class App:
         _served(self._view(), model)
         check_headers(scope["headers"], self._limits)
         body = await self._reader.body(receive)
-        # A version may be replaced while something is waited for: a request is answered by one version, the latest.
-        while True:
-            loaded = _served(self._view(), model)
-            rows = await self._rows(loaded, body)
-            if self._view().loaded.get(model) is loaded:
-                return await self._engine(loaded).answer(Ask(body, rows))
+        loaded = _served(self._view(), model)
+        if len(body) <= self._limits.inline_bytes:
+            return await self._engine(loaded).answer(Ask(body, loaded.decoder.rows(body) if loaded.quick else None))
+        rows = await self._rows(loaded, body)
+        latest = _served(self._view(), model)
+        if latest is not loaded:  # replaced meanwhile: the request is answered by one version, the one of now
+            loaded, rows = latest, None
+        return await self._engine(loaded).answer(Ask(body, rows))
 
     async def _rows(self, loaded: Loaded, body: bytes) -> list[Any] | None:
-        """The rows of a body, where nothing in it needs a second look."""
-        if not loaded.quick:
-            return None
-        if len(body) <= self._limits.inline_bytes:
-            rows = loaded.decoder.rows(body)
-        else:
-            rows = await self._side.run(partial(loaded.decoder.rows, body))
-        if rows is not None:
-            check_count(len(rows), "rows", self._limits.rows)
-        return rows
+        """The rows of a large body, where nothing in it needs a second look."""
+        return await self._side.run(partial(loaded.decoder.rows, body)) if loaded.quick else None
 
     def _engine(self, loaded: Loaded) -> Engine:
         """The engine of a version: its opener's, or else one on the event loop."""
@@ -201,11 +195,10 @@ class App:
         return await self._side.run(lambda: self._desk.outcomes(_served(self._view(), model), pairs))
 
     async def _explain(self, model: str, document: Any) -> Answer:
-        from fullcircle.server import explain
-
-        rows = rows_of(document, _EXPLAINED)
+        rows = rows_of(document, explain.ROWS)
         loaded = _served(self._view(), model)
-        return answer(await self._slow.run(partial(explain.document, loaded, rows)))
+        found = await self._slow.run(partial(explain.document, loaded, rows))
+        return answer(found, found.status)
 
     async def _ready(self, view: View) -> Answer:
         problems = {name: trouble.message for name, trouble in sorted(view.troubles.items())}

@@ -15,16 +15,17 @@ from pathlib import Path
 import msgspec
 
 from fullcircle.errors import FullcircleError
+from fullcircle.runtimes.scorer import Scorer
 from fullcircle.server.follower import Entry
 from fullcircle.server.frames import Question, Ready, Reply, packed, receive
 from fullcircle.server.opening import Opener
 
 
 class Start(msgspec.Struct):
-    """What the process is told on its command line: the socket, and the version to load."""
+    """What the process is told: the socket, the folder where bundles lie, and the version to load."""
 
     descriptor: int
-    path: str
+    folder: str
     name: str
     entry: Entry
     code: str
@@ -40,23 +41,29 @@ def main(arguments: list[str]) -> int:
     with socket.socket(fileno=start.descriptor) as connection:
         try:
             opener = Opener(Path(start.code), start.online)
-            scorer = opener(Path(start.path), start.name, start.entry)
-            scorer.fallback = opener.before(Path(start.path).parent, start.name, start.entry)
+            folder = Path(start.folder)
+            scorer = opener(folder / start.entry.path, start.name, start.entry)
+            scorer.fallback = opener.before(folder, start.name, start.entry)
         except (FullcircleError, OSError) as error:
             connection.sendall(packed(Ready(problem=str(error))))
             return 1
-        connection.sendall(packed(Ready()))
-        while (content := receive(connection)) is not None:
-            question = msgspec.json.decode(content, type=Question)
-            try:
-                if question.mode == "model":
-                    reply = Reply(predictions=list(scorer.score(question.rows)))
-                else:
-                    reply = Reply(predictions=list(scorer.without_model(question.rows, question.why)))
-            except FullcircleError as error:  # the online store: it is the same for all rows
-                reply = Reply(code=error.code, message=str(error))
-            connection.sendall(packed(reply))
+        answer(connection, scorer)
     return 0
+
+
+def answer(connection: socket.socket, scorer: Scorer) -> None:
+    """Say that the model is ready, and answer until the other side closes the socket."""
+    connection.sendall(packed(Ready()))
+    while (content := receive(connection)) is not None:
+        question = msgspec.json.decode(content, type=Question)
+        try:
+            if question.mode == "model":
+                reply = Reply(predictions=list(scorer.score(question.rows)))
+            else:
+                reply = Reply(predictions=list(scorer.without_model(question.rows, question.why)))
+        except FullcircleError as error:  # the online store: it is the same for all rows
+            reply = Reply(code=error.code, message=str(error))
+        connection.sendall(packed(reply))
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 DEADLINE = 5.0  # seconds for one call of the model
 PATIENCE = 1.0  # seconds that a request may have to wait by what calls took so far; else it is refused at once
+STARTING = 10.0  # seconds that requests wait for a new process; then they are answered without
 FAILURES = 3  # calls in a row that failed before the breaker opens
 OPEN = 10.0  # seconds that it stays open
 _BATCH = 256  # rows of several requests in one call
@@ -83,6 +84,7 @@ class Child:
         self._spawn = spawn
         self._deadline = deadline
         self._process: Spawned | None = first
+        self._starting: asyncio.Future[Spawned] | None = None
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._waiting: deque[_Job] = deque()
         self._running: list[_Job] = []
@@ -264,14 +266,18 @@ class Child:
         return msgspec.json.decode(content, type=Reply)
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
-        """The streams to a living process; a new one is started where there is none. None where that fails."""
+        """The streams to a living process; a new one is started where there is none. None where there is none yet."""
         if self._streams is not None:
             return self._streams
         if self._process is None:
+            self._starting = self._starting or asyncio.ensure_future(asyncio.to_thread(self._spawn))
+            done, _ = await asyncio.wait({self._starting}, timeout=STARTING)
+            if not done:
+                return None
+            starting, self._starting = self._starting, None
             try:
-                async with asyncio.timeout(self._deadline * 6):
-                    self._process = await asyncio.to_thread(self._spawn)
-            except (OSError, TimeoutError, ServerBusy) as error:
+                self._process = starting.result()
+            except (OSError, ServerBusy) as error:
                 _logger.error("the process of the model cannot be started again: %s", error)
                 return None
         reader, writer = await asyncio.open_connection(sock=self._process.connection, limit=2**22)
@@ -282,8 +288,17 @@ class Child:
         """End the process, whatever it does."""
         streams, process = self._streams, self._process
         self._streams = self._process = None
+        if self._starting is not None:
+            self._starting.add_done_callback(_killed)
+            self._starting = None
         if streams is not None:
             with contextlib.suppress(RuntimeError):  # the loop may be closed already
                 streams[1].close()
         if process is not None:
             process.kill()
+
+
+def _killed(starting: asyncio.Future[Spawned]) -> None:
+    """End a process that is no longer wanted now that it has started."""
+    if not starting.cancelled() and starting.exception() is None:
+        starting.result().kill()

@@ -9,6 +9,7 @@ each row by hand.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
 _TYPES: dict[str, Any] = {"number": float, "integer": int, "boolean": bool, "category": str}
 _SCALAR = str | int | float | bool | None
 _encode = msgspec.json.encode
+_STRANGE = re.compile(r'["\\\x00-\x1f\ud800-\udfff]')  # what a struct's field cannot be called
+
+
+def decodable(contract: Contract) -> bool:
+    """Whether there can be a decoder: every column stands in a matrix, and has a name that a struct can have."""
+    names = (*contract.names, *contract.context)
+    return all(column.kind in _TYPES for column in contract.columns) and not any(map(_STRANGE.search, names))
 
 
 class Decoder:

@@ -16,19 +16,22 @@ from fullcircle.server.spawning import spawn
 
 
 class Engines:
-    """Starts the engines of one application. Called by the follower's thread, which may wait."""
+    """Starts the engines of one application. Called by the follower's thread, which may wait.
+
+    ``folder`` is that of served.json, where relative paths of bundles begin.
+    """
 
     def __init__(
         self,
         opener: Opener,
-        served: Path,
+        folder: Path,
         desk: Desk,
         meter: Meter,
         limits: Limits | None = None,
         *,
         deadline: float = DEADLINE,
     ) -> None:
-        self._opener, self._served = opener, served
+        self._opener, self._folder = opener, folder
         self._desk, self._meter, self._limits = desk, meter, limits or Limits()
         self._deadline = deadline
 
@@ -36,9 +39,7 @@ class Engines:
         """A process that has the model loaded, or None where the model may be asked on the event loop."""
         if self._opener.quick(loaded):
             return None
-        start = partial(
-            spawn, self._served.parent / entry.path, loaded.model, entry, self._opener.code, self._opener.online
-        )
+        start = partial(spawn, self._folder, loaded.model, entry, code=self._opener.code, online=self._opener.online)
         return Child(
             loaded,
             self._desk,

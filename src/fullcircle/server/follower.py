@@ -20,7 +20,7 @@ import msgspec
 
 from fullcircle.errors import BundleInvalid, FullcircleError
 from fullcircle.runtimes.scorer import Scorer
-from fullcircle.server.decoding import Decoder
+from fullcircle.server.decoding import Decoder, decodable
 from fullcircle.server.rendering import Renderer
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ class Loaded:
     scorer: Scorer
     engine: Engine | None = None
 
-    @property
+    @cached_property
     def quick(self) -> bool:
         """Whether its requests can be decoded straight into a matrix."""
-        return self.scorer.encoder.encodable and self.scorer.enrich is None
+        return decodable(self.scorer.contract) and self.scorer.enrich is None
 
     @cached_property
     def decoder(self) -> Decoder:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fullcircle.server.desk import Desk, Written
 from fullcircle.server.engine import Ask, overloaded
 from fullcircle.server.http import Answer, Limits
-from fullcircle.server.requests import rows_of
+from fullcircle.server.requests import check_count, rows_of
 from fullcircle.server.strict import decode
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Inline:
             raise overloaded(self._limits.waiting)
         self._taken += 1
         try:
-            if ask.rows is not None and len(ask.rows) <= BATCH:
+            if ask.rows is not None and len(ask.rows) <= min(BATCH, self._limits.rows):
                 loop = asyncio.get_running_loop()
                 ask.future = loop.create_future()
                 if not self._waiting:
@@ -131,6 +131,7 @@ class Inline:
     async def _alone(self, ask: Ask) -> Answer:
         """Answer one request in pieces, and let the loop do other work between them."""
         if ask.rows is not None and len(ask.rows) > BATCH:
+            check_count(len(ask.rows), "rows", self._limits.rows)
             found = await self._large(ask)
             if found is not None:
                 return found

@@ -61,6 +61,7 @@ class Opener:
                 next_step="serve it with the Python environment of its own bundle",
             )
         found.enrich = self._enrich(bundle)
+        found.background = [golden.inputs for golden in bundle.golden if golden.inputs is not None]
         self._seconds[entry.bundle] = _measured(found, [golden.row for golden in bundle.golden])
         return found
 

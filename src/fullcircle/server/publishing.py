@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from fullcircle.server.follower import View
+from fullcircle.runtimes import schema
+from fullcircle.server import page
+from fullcircle.server.follower import Loaded, View
 from fullcircle.server.http import Answer, Scope, answer
 from fullcircle.server.lane import Lane
 from fullcircle.server.meter import Meter, Snapshot, merged
+from fullcircle.types.definitions import ViewSpec
 
 
 class Publishing:
@@ -30,16 +32,20 @@ class Publishing:
 
     async def openapi(self, view: View) -> Answer:
         """The OpenAPI document of what is served now."""
-        from fullcircle.runtimes import schema
-
-        return answer(schema.openapi(_served(view)))
+        return answer(schema.openapi([_described(one) for _, one in sorted(view.loaded.items())]))
 
     async def docs(self, view: View) -> Answer:
         """The page for people."""
-        from fullcircle.server import page
-
         return page.answer(view)
 
 
-def _served(view: View) -> list[Any]:
-    raise NotImplementedError(view)
+def _described(one: Loaded) -> schema.Served:
+    spec: ViewSpec | None = getattr(one.scorer.enrich, "spec", None)
+    return schema.Served(
+        name=one.model,
+        version=one.version,
+        contract=one.scorer.contract,
+        keys=() if spec is None else spec.key_columns,
+        request={} if spec is None else spec.request,
+        explained=bool(one.scorer.background),
+    )

@@ -34,14 +34,14 @@ class Spawned:
         self.process.wait()
 
 
-def spawn(path: Path, name: str, entry: Entry, code: Path, online: str) -> Spawned:
+def spawn(folder: Path, name: str, entry: Entry, *, code: Path, online: str) -> Spawned:
     """Start a process that loads the version, and wait until it is ready. Raises ServerBusy where it is not.
 
     Called by a thread that may wait.
     """
     ours, theirs = socket.socketpair()
     with theirs:
-        start = Start(theirs.fileno(), str(path), name, entry, str(code), online)
+        start = Start(theirs.fileno(), str(folder), name, entry, str(code), online)
         arguments = [sys.executable, "-I", "-m", "fullcircle.server.asking", msgspec.json.encode(start).decode()]
         environment = {**os.environ, **{one: os.environ.get(one, "1") for one in _ONE_THREAD}}
         process = subprocess.Popen(
