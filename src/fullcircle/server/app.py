@@ -15,6 +15,7 @@ but 503, and that always with Retry-After. A prediction is in the log before its
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
@@ -39,6 +40,7 @@ from fullcircle.server.http import (
     reason_of,
     refusal,
     reply,
+    route_of,
     wrong_method,
 )
 from fullcircle.server.inline import Inline
@@ -110,15 +112,19 @@ class App:
         return idle
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        path: str = scope["path"]
+        begun = time.perf_counter()
         try:
             check_host(scope["headers"], self._hosts)
-            path: str = scope["path"]
             if path.startswith(_PREDICT) and scope["method"] == "POST":
                 return await self._predict(path.removeprefix(_PREDICT), scope, receive)
-            return await self._route(path, scope, receive)
+            found = await self._route(path, scope, receive)
+            self.meter.observed(route_of(path), found.status, time.perf_counter() - begun)
+            return found
         except FullcircleError as error:
             found = refusal(error)
-            self.meter.refused(reason_of(error, found.status, draining=self.draining), found.status)
+            reason = reason_of(error, found.status, draining=self.draining)
+            self.meter.refused(reason, found.status, route_of(path), time.perf_counter() - begun)
             return found
         except Disconnected:
             raise
