@@ -22,7 +22,8 @@ from functools import partial
 from typing import Any
 
 from fullcircle.errors import FullcircleError, ModelNotServed, RequestInvalid, ServerBusy
-from fullcircle.server import explain
+from fullcircle.runtimes.columns import Typed
+from fullcircle.server import arrow, explain
 from fullcircle.server.desk import Desk
 from fullcircle.server.engine import Ask, Engine
 from fullcircle.server.follower import Loaded, View
@@ -136,9 +137,11 @@ class App:
 
     async def _predict(self, model: str, scope: Scope, receive: Receive) -> Answer:
         _served(self._view(), model)
-        check_headers(scope["headers"], self._limits)
+        in_arrow = check_headers(scope["headers"], self._limits, arrow.KIND)
         body = await self._reader.body(receive)
         loaded = _served(self._view(), model)
+        if in_arrow:
+            return await self._bulk(model, body, scope)
         if len(body) <= self._limits.inline_bytes:
             return await self._engine(loaded).answer(Ask(body, loaded.decoder.rows(body) if loaded.quick else None))
         rows = await self._rows(loaded, body)
@@ -146,6 +149,14 @@ class App:
         if latest is not loaded:  # replaced meanwhile: the request is answered by one version, the one of now
             loaded, rows = latest, None
         return await self._engine(loaded).answer(Ask(body, rows))
+
+    async def _bulk(self, model: str, body: bytes, scope: Scope) -> Answer:
+        """Answer an Arrow stream: as JSON, or as a stream where that is accepted."""
+        columns = await self._side.run(partial(arrow.typed, body, self._limits.rows))
+        loaded = _served(self._view(), model)
+        found = await self._engine(loaded).answer(Ask(b"", *_taken(loaded, columns)))
+        wanted = any(name == b"accept" and arrow.KIND in value.lower() for name, value in scope["headers"])
+        return await self._side.run(partial(arrow.answered, found)) if wanted else found
 
     async def _rows(self, loaded: Loaded, body: bytes) -> list[Any] | None:
         """The rows of a large body, where nothing in it needs a second look."""
@@ -239,6 +250,17 @@ async def _models(view: View) -> Answer:
             }
         )
     return answer({"models": found, "file": view.file})
+
+
+def _taken(loaded: Loaded, columns: Typed) -> tuple[list[Any] | None, list[dict[str, Any]] | None]:
+    """Rows of columns as structs, where none needs a second look; else as they are judged by hand."""
+    contract, encoder = loaded.scorer.contract, loaded.scorer.encoder
+    strange = columns.columns.keys() - {*contract.names, *contract.context}
+    if loaded.quick and not strange:
+        matrix = columns.matrix(encoder)
+        if encoder.all_clean(matrix):
+            return loaded.decoder.structs(encoder.values(matrix), columns.contexts(contract)), None
+    return None, [{**row, **dict.fromkeys(strange)} for row in columns.dicts(contract)]
 
 
 def _served(view: View, model: str) -> Loaded:

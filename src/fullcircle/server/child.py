@@ -25,9 +25,7 @@ from fullcircle.server.engine import CLOSED, Ask, overloaded
 from fullcircle.server.frames import Mode, Question, Reply, packed, read
 from fullcircle.server.http import Answer, Limits
 from fullcircle.server.inline import finished
-from fullcircle.server.requests import rows_of
 from fullcircle.server.spawning import Spawned
-from fullcircle.server.strict import decode
 from fullcircle.types.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -111,7 +109,7 @@ class Child:
             raise ServerBusy(CLOSED, next_step="try again", cause="not_ready")
         if self._expected() > PATIENCE or len(self._waiting) >= self._limits.waiting:
             raise overloaded(len(self._waiting))
-        rows = rows_of(decode(ask.body), self._limits.rows)
+        rows = ask.by_hand(self._limits.rows)
         job = _Job(ask, rows, asyncio.get_running_loop().create_future())
         self._waiting.append(job)
         self._meter.queue += 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -80,6 +80,14 @@ class Decoder:
         if not self._context or row is msgspec.UNSET:
             return 0
         return sum(value is not msgspec.UNSET for value in _tuple(row)[self._columns :])
+
+    def structs(self, values: Sequence[Mapping[str, Any]], contexts: Sequence[Mapping[str, Any] | None]) -> list[Any]:
+        """Rows as structs from judged values and what each brought along."""
+        unset = msgspec.UNSET
+        return [
+            self._row(*row.values(), *((context or {}).get(name, unset) for name in self._context))
+            for row, context in zip(values, contexts, strict=True)
+        ]
 
     def matrix(self, rows: Sequence[Any]) -> Matrix:
         """The matrix of rows that ``rows`` gave, shape (n, columns); LOOK where a category is not known."""

@@ -5,8 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any, Protocol
 
+import msgspec
+
 from fullcircle.errors import ServerBusy
 from fullcircle.server.http import Answer
+from fullcircle.server.requests import rows_of
+from fullcircle.server.strict import decode
 
 CLOSED = "the version is being taken out of service"
 
@@ -29,15 +33,28 @@ class Engine(Protocol):
 
 
 class Ask:
-    """One prediction request: its body, and when it arrived. ``rows`` are decoded rows, where that was done."""
+    """One prediction request: its JSON (empty where it came in another form), and when it arrived.
 
-    __slots__ = ("arrived", "body", "future", "rows")
+    ``rows`` are structs of the version's decoder, where nothing needs a second look; ``plain`` rows to be judged by
+    hand that did not come as JSON.
+    """
 
-    def __init__(self, body: bytes, rows: list[Any] | None = None) -> None:
+    __slots__ = ("arrived", "body", "future", "plain", "rows")
+
+    def __init__(self, body: bytes, rows: list[Any] | None = None, plain: list[dict[str, Any]] | None = None) -> None:
         self.body = body
         self.arrived = time.perf_counter()
         self.rows = rows
+        self.plain = plain
         self.future: Any = None
+
+    def by_hand(self, limit: int) -> list[dict[str, Any]]:
+        """The rows as they are judged by hand. Raises RequestInvalid for a body of another form."""
+        if self.plain is not None:
+            return self.plain
+        if not self.body:
+            return [msgspec.to_builtins(row) for row in self.rows or ()]
+        return rows_of(decode(self.body), limit)
 
 
 def overloaded(waiting: int) -> ServerBusy:

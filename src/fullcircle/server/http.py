@@ -131,13 +131,17 @@ def _is_ours(value: bytes, further: frozenset[str]) -> bool:
     return match is not None and match[1] in LOOPBACK | further
 
 
-def check_headers(headers: Headers, limits: Limits) -> None:
-    """Refuse what is not plain JSON in UTF-8 (415), or announces more than may be sent (413)."""
-    kinds = 0
+def check_headers(headers: Headers, limits: Limits, other: bytes = b"") -> bool:
+    """Refuse what is not plain JSON in UTF-8 (415), or announces more than may be sent (413).
+
+    ``other`` is a further content type that is taken; returns whether the body is of that.
+    """
+    kinds, is_other = 0, False
     for name, value in headers:
         if name == b"content-type":
             kinds += 1
-            if kinds > 1 or not _is_json(value):
+            is_other = bool(other) and value.strip().lower() == other
+            if kinds > 1 or not (is_other or _is_json(value)):
                 raise _not_json()
         elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
             raise RequestInvalid(
@@ -147,6 +151,7 @@ def check_headers(headers: Headers, limits: Limits) -> None:
             raise _too_large(limits)
     if not kinds:
         raise _not_json()
+    return is_other
 
 
 def _not_json() -> RequestInvalid:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fullcircle.server.desk import Desk, Written
 from fullcircle.server.engine import Ask, overloaded
 from fullcircle.server.http import Answer, Limits
-from fullcircle.server.requests import check_count, rows_of
-from fullcircle.server.strict import decode
+from fullcircle.server.requests import check_count
 
 if TYPE_CHECKING:
     from fullcircle.runtimes.encoding import Matrix
@@ -135,7 +134,7 @@ class Inline:
             found = await self._large(ask)
             if found is not None:
                 return found
-        rows = rows_of(decode(ask.body), self._limits.rows)
+        rows = ask.by_hand(self._limits.rows)
         pieces: list[Written] = []
         for start in range(0, len(rows), BY_HAND):
             if start:
