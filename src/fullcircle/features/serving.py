@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
@@ -27,7 +28,7 @@ class Enricher:
     """Completes rows with the features of a view: what the caller passes is kept, the rest is looked up by its keys.
 
     A row that brings the view's column of time is answered as of that time: from the online store where that is
-    exact, else from ``history`` where there is one. One thread at a time.
+    exact, else from ``history`` where there is one. Threads may share it: one at a time looks up.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Enricher:
         self._private = frozenset(column.name for column in contract.columns if column.private)
         asked = {name for function in plan.spec.functions for name in function.inputs} & plan.spec.request.keys()
         self._request = sorted(asked - self._private)
+        self._lock = threading.Lock()
         self._known = {"view": plan.spec.name, "definition": digest(plan.spec)}
 
     def __call__(self, rows: Sequence[object]) -> list[Enriched]:
@@ -52,6 +54,10 @@ class Enricher:
 
         A row that cannot be looked up gets a problem, its neighbours do not.
         """
+        with self._lock:
+            return self._completed_all(rows)
+
+    def _completed_all(self, rows: Sequence[object]) -> list[Enriched]:
         found: list[Enriched] = [Enriched(row) for row in rows]
         asked: list[tuple[int, Row, int]] = []
         now = self._clock()

@@ -142,11 +142,11 @@ class Child:
             for job in (*self._running, *self._waiting):
                 if not job.future.done():
                     job.future.set_exception(error)
+            self._meter.queue -= len(self._waiting)
             self._waiting.clear()
             self._running = []
         finally:
             self._task = None
-            self._meter.queue = 0
             if self._closed:
                 self._end()
 
