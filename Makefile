@@ -63,6 +63,7 @@ bench: setup  ## the numbers, with peers (ONLY=start for one)
 soak: setup  ## many drawn cases of the law of features (CASES=10000); turns killed at random moments (MINUTES=10)
 	$(BIN)/python -m benchmarks.soak_cases $(or $(CASES),10000)
 	$(BIN)/python -m benchmarks.soak $(or $(MINUTES),10)
+	$(BIN)/python -m benchmarks.soak_server
 
 services:  ## optional servers and a browser from Debian's packages; tests without them skip
 	@bash .ci/services

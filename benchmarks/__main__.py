@@ -11,7 +11,7 @@ from benchmarks.rows import table, write
 NAMES = sorted(
     path.stem
     for path in Path(__file__).parent.glob("*.py")
-    if path.stem not in ("__init__", "__main__", "coverage", "rows", "soak", "soak_cases")
+    if path.stem not in ("__init__", "__main__", "coverage", "loads", "rows") and not path.stem.startswith("soak")
 )
 
 

@@ -166,7 +166,7 @@ def _answers(folder: Path, python: Path) -> list[Row]:
     one = _answer(folder / "narrow", python, keys=USERS, columns=10, sizes=[1] * 200)
     many = _answer(folder / "wide", python, keys=1000, columns=WIDE, sizes=[100] * 20, matrix=True)
     mappings = _answer(folder / "mappings", python, keys=1000, columns=WIDE, sizes=[100] * 20)
-    peer = {"peer_name": f"Feast {FEAST}, SQLite"}
+    peer: dict[str, Any] = {"peer_name": f"Feast {FEAST}, SQLite"}
     return [
         Row(what="online, 1 row x 10, p50", unit="µs", ours=one[0] * 1e6, goal=30, peer=one[1] * 1e6, **peer),
         Row(

@@ -19,7 +19,10 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One number: ours, the peer's on the same machine in the same run, and the most that ours may be."""
+    """One number: ours, the peer's on the same machine in the same run, and the most that ours may be.
+
+    With ``at_least`` the goal is the least that ours may be: of rates, where more is better.
+    """
 
     what: str
     unit: str
@@ -27,16 +30,19 @@ class Row:
     goal: float
     peer: float | None = None
     peer_name: str = ""
+    at_least: bool = False
 
     @property
     def ratio(self) -> float | None:
         """How many times the peer's figure is ours: above 1 we are better."""
-        return None if self.peer is None else self.peer / self.ours
+        if self.peer is None:
+            return None
+        return self.ours / self.peer if self.at_least else self.peer / self.ours
 
     @property
     def met(self) -> bool:
         """Whether ours is within the goal."""
-        return self.ours <= self.goal
+        return self.ours >= self.goal if self.at_least else self.ours <= self.goal
 
 
 def once(command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> float:
@@ -59,6 +65,14 @@ def median(command: Sequence[str], *, times: int = 9) -> float:
     return statistics.median(once(command) for _ in range(times))
 
 
+def locked(name: str) -> str:
+    """The version of a package that our own lock pins."""
+    for line in (ROOT / "requirements" / "dev.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith(f"{name}=="):
+            return line.removeprefix(f"{name}==").split()[0]
+    raise LookupError(name)
+
+
 def size_of(folder: Path) -> int:
     """Bytes of all files below a folder; a file with several names there counts once."""
     seen: dict[tuple[int, int], int] = {}
@@ -75,7 +89,7 @@ def table(rows: Sequence[Row]) -> str:
     for row in rows:
         peer = "" if row.peer is None else f"{row.peer:.4g} {row.unit} ({row.peer_name})"
         ratio = "" if row.ratio is None else f"{row.ratio:.1f}x"
-        ours, goal = f"{row.ours:.4g} {row.unit}", f"{row.goal:g} {row.unit}"
+        ours, goal = f"{row.ours:.4g} {row.unit}", f"{'at least ' if row.at_least else ''}{row.goal:.4g} {row.unit}"
         lines.append((row.what, ours, peer, ratio, goal, "yes" if row.met else "NO"))
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
@@ -88,7 +102,15 @@ def write(name: str, rows: Sequence[Row]) -> Path:
     found = {
         "measured": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "machine": {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()},
-        "rows": [{**asdict(row), "ratio": row.ratio, "met": row.met} for row in rows],
+        "rows": [_told(row) for row in rows],
     }
     path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def _told(row: Row) -> dict[str, object]:
+    """What is kept of a row; ``at_least`` only where it is so, as in the files that were written before it was."""
+    found = {**asdict(row), "ratio": row.ratio, "met": row.met}
+    if not row.at_least:
+        del found["at_least"]
+    return found

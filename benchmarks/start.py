@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.rows import ROOT, Row, median, once, size_of
+from benchmarks.rows import ROOT, Row, locked, median, once, size_of
 
 BIN = Path(sys.executable).parent
 
@@ -20,7 +20,7 @@ def rows() -> list[Row]:
     """All measurements, with fresh environments and workspaces in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="fullcircle-bench-") as name:
         folder = Path(name)
-        mlflow = _environment(folder / "mlflow", [f"mlflow=={_locked('mlflow-skinny')}"])
+        mlflow = _environment(folder / "mlflow", [f"mlflow=={locked('mlflow-skinny')}"])
         return [
             *_light(mlflow),
             _turn(folder),
@@ -89,11 +89,3 @@ def _environment(folder: Path, requirements: Sequence[str]) -> Path:
     install = [uv, "pip", "install", "--quiet", "--link-mode", "copy", "--python", str(folder / "bin" / "python")]
     once([*install, *requirements], env={"VIRTUAL_ENV": str(folder)})
     return folder / "bin"
-
-
-def _locked(name: str) -> str:
-    """The version of a package that our own lock pins."""
-    for line in (ROOT / "requirements" / "dev.txt").read_text(encoding="utf-8").splitlines():
-        if line.startswith(f"{name}=="):
-            return line.removeprefix(f"{name}==").split()[0]
-    raise LookupError(name)

@@ -223,7 +223,7 @@ class ApprovalMissing(FullcircleError):
 
 
 class GateFailed(FullcircleError):
-    """A version that did not pass its gates was asked to be promoted."""
+    """A version did not pass its gates or its tests, and was asked to be registered or promoted."""
 
     code = "gate_failed"
     exit_code = 1

@@ -12,9 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fullcircle.errors import SettingInvalid
+from fullcircle.errors import ProjectInvalid, SettingInvalid
+from fullcircle.types.durations import byte_count
 
 FILE = "fullcircle.toml"
+LEAST_LOG = 1_000_000
+MOST_WORKERS = 256
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 
 
@@ -66,7 +69,21 @@ SETTINGS: tuple[Setting, ...] = (
         "",
         "Folder of the bundles' environments, to share it. Empty: in the workspace.",
     ),
+    Setting("workers", ("FULLCIRCLE_WORKERS",), "1", "Processes of a server that answer, 0 to 256; 0: one per core."),
     Setting("offline", ("FULLCIRCLE_OFFLINE",), "no", "yes: lock and build environments from uv's cache only."),
+    Setting("log_bytes", ("FULLCIRCLE_LOG_BYTES",), "10GB", "How large the prediction log may grow, such as 500MB."),
+    Setting(
+        "log_full",
+        ("FULLCIRCLE_LOG_FULL",),
+        "stop",
+        "When it is as large, or the disk is full: stop answering (503), or count the rows that are not logged.",
+    ),
+    Setting(
+        "log_fsync",
+        ("FULLCIRCLE_LOG_FSYNC",),
+        "interval",
+        "When rows survive the death of the machine: interval (within a second), always (before the answer), never.",
+    ),
 )
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 
@@ -96,6 +113,16 @@ class Settings:
     def hosts(self) -> tuple[str, ...]:
         """The names beside loopback's that requests may be addressed to."""
         return tuple(name.strip() for name in self.values["hosts"].split(",") if name.strip())
+
+    @property
+    def workers(self) -> int:
+        """How many processes of a server answer; 0 is one for each core."""
+        return int(self.values["workers"])
+
+    @property
+    def log_bytes(self) -> int:
+        """How many bytes the prediction log may take."""
+        return byte_count(self.values["log_bytes"])
 
     @property
     def offline(self) -> bool:
@@ -171,6 +198,8 @@ def _check(values: Mapping[str, str]) -> None:
             allowed="yes, no",
             next_step="change the setting",
         )
+    _check_workers(values["workers"])
+    _check_log(values)
     for name in values["hosts"].split(","):
         if name.strip() and not _HOST.fullmatch(name.strip()):
             raise SettingInvalid(
@@ -185,6 +214,38 @@ def _check(values: Mapping[str, str]) -> None:
             received=repr(values["host"]),
             allowed="127.0.0.1, localhost, ::1",
             next_step="put a proxy that checks who calls in front of it",
+        )
+
+
+def _check_workers(workers: str) -> None:
+    if not (workers.isascii() and workers.isdecimal()) or len(workers) > 3 or int(workers) > MOST_WORKERS:
+        raise SettingInvalid(
+            "workers is not a number of processes",
+            received=repr(workers),
+            allowed=f"0 to {MOST_WORKERS}; 0 is one for each core",
+            next_step="change the setting",
+        )
+
+
+def _check_log(values: Mapping[str, str]) -> None:
+    for name, allowed in (("log_full", ("stop", "count")), ("log_fsync", ("interval", "always", "never"))):
+        if values[name] not in allowed:
+            raise SettingInvalid(
+                f"{name} is none of its values",
+                received=repr(values[name]),
+                allowed=", ".join(allowed),
+                next_step="change the setting",
+            )
+    try:
+        enough = byte_count(values["log_bytes"]) >= LEAST_LOG
+    except ProjectInvalid:
+        enough = False
+    if not enough:
+        raise SettingInvalid(
+            "log_bytes is not a size that a log can have",
+            received=repr(values["log_bytes"]),
+            allowed="1MB or more, as a number and kB, MB or GB",
+            next_step="change the setting, for example to 10GB",
         )
 
 

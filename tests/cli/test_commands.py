@@ -386,6 +386,8 @@ def test_progress_shows_names_as_they_are(listener: type[Lines | Live], capsys: 
     told.step("window: [i]one[/i]", "[/] of [red]")
     told.note("[red]heat[/] moved")
     told.advance(1, 2)
+    told.advance(5000, 0)
+    told.advance(9000, 20_000)
     told.step("done [/]")
     if isinstance(told, Live):
         told.close()

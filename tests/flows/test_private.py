@@ -65,9 +65,9 @@ class Champion:
         with opened(self.settings) as session:
             scorer = versions.scorer(session, self.name, 1)
             desk = Desk(session.workspace.predictions)
-            found = desk.predict(Loaded(model=self.name, version=1, bundle="b" * 64, scorer=scorer), rows)
+            found = desk.judged(Loaded(model=self.name, version=1, bundle="b" * 64, scorer=scorer), rows, 0.0)
             desk.close()
-        return [one["id"] for one in json.loads(found.body)["predictions"]]
+        return [json.loads(one)["id"] for one in found.rows]
 
     @property
     def outcomes(self) -> Path:

@@ -12,6 +12,7 @@ import pytest
 
 import circles
 from fullcircle.flows import drafts, reasons, versions
+from fullcircle.flows.erase import erase
 from fullcircle.flows.package import package
 from fullcircle.flows.promote import promote
 from fullcircle.flows.session import Session, opened
@@ -177,7 +178,7 @@ def test_a_row_whose_values_were_kept_out_of_the_log_has_none(shop: Shop) -> Non
 def test_a_classifier_without_probabilities_has_nothing_to_explain(shop: Shop) -> None:
     with opened(shop.settings) as session:
         draft = drafts.latest(session, "houses")
-        scorer = versions.scorer(session, "houses", 1)
+        scorer = versions.fitted(session, "houses", 1)
         scorer.contract = replace(scorer.contract, task="classification", classes=("no", "yes"))
         background = reasons.background_of(session, draft)
         found = reasons.told(scorer, background, background.iloc[:1], GOOD, draft.seed)
@@ -193,3 +194,18 @@ def test_deleted_rows_are_said_to_be_deleted(shop: Shop) -> None:
             (),
             "the rows that the model was trained on, or the model, were deleted",
         )
+
+
+def test_an_erased_row_says_when_by_whom_and_why_and_gives_no_reasons(shop: Shop) -> None:
+    with opened(shop.settings) as session:
+        kept, gone = _logged(session, [GOOD, {**GOOD, "rooms": 7}])
+    erase("houses", ids=[gone.id], reason="request 17", settings=shop.settings)
+    found = why(gone.id, settings=shop.settings)
+    assert found.erased is not None
+    assert (found.erased.kind, found.erased.body["reason"]) == ("predictions.erased", "request 17")
+    assert (found.prediction.value, found.prediction.inputs, found.outcome) == (None, None, None)
+    assert (found.reasons, found.reasons_note) == ((), "the row was erased")
+    assert found.bundle == gone.bundle, "its version is still told"
+    other = why(kept.id, settings=shop.settings)
+    assert other.erased is None
+    assert other.reasons

@@ -191,8 +191,8 @@ def test_what_cannot_be_done_is_a_rejection() -> None:
 
 def test_unknown_columns_are_rejected_or_ignored_and_counted_briefly() -> None:
     row = {"x": 1.0, **{f"extra{number}": 1 for number in range(500)}}
-    for policy, status in (("reject", "rejected"), ("flag", "flagged")):
-        verdict, values = examine(contract(Column(name="x", kind="number"), unknown=policy), row)
+    for policy, status in (("reject", "rejected"), ("flag", "flagged"), ("fallback", "fallback")):
+        verdict, values = examine(contract(Column(name="x", kind="number"), unknown=policy, prior=2.5), row)
         assert verdict.status == status
         assert values == {"x": 1.0}
         assert len(verdict.problems) == 10
@@ -202,6 +202,13 @@ def test_unknown_columns_are_rejected_or_ignored_and_counted_briefly() -> None:
     )
     assert all(len(problem.column) <= 100 for problem in verdict.problems)
     assert "".join(problem.column for problem in verdict.problems).encode()
+
+
+def test_an_unknown_column_is_not_left_to_a_fallback_that_has_nothing_to_say() -> None:
+    verdict, _ = examine(contract(Column(name="x", kind="number"), unknown="fallback"), {"x": 1.0, "y": 2})
+    assert verdict.status == "rejected"
+    assert "no prior" in verdict.problems[0].text
+    assert examine(contract(Column(name="x", kind="number"), unknown="fallback"), {"x": 1.0})[0].status == "ok"
 
 
 def test_context_columns_are_known_and_kept_for_the_log() -> None:
@@ -289,7 +296,7 @@ def contracts() -> st.SearchStrategy[Contract]:
         columns=st.lists(columns(), max_size=5, unique_by=lambda column: column.name).map(tuple),
         label=st.just("y"),
         task=st.just("regression"),
-        unknown=st.sampled_from(["reject", "flag"]),
+        unknown=st.sampled_from(["reject", "flag", "fallback"]),
         prior=st.none() | st.floats(-5, 5),
         context=st.sampled_from([(), ("a", "t")]),
     )

@@ -17,16 +17,19 @@ from hypothesis import strategies as st
 from fullcircle.errors import RequestInvalid
 from fullcircle.runtimes.encoding import LOOK, Encoder
 from fullcircle.runtimes.scorer import Block, Scorer
+from fullcircle.server.app import App
 from fullcircle.server.decoding import Decoder
+from fullcircle.server.desk import Desk
 from fullcircle.server.follower import View
 from fullcircle.server.http import Limits
 from fullcircle.server.rendering import Renderer
 from fullcircle.server.requests import Row, rows_of
 from fullcircle.server.strict import decode
 from fullcircle.tables import predictions as log
+from fullcircle.tables.private import hashed
 from fullcircle.types.contract import Column, Contract, Verdict
 from fullcircle.types.prediction import Prediction
-from serving import GOOD, Response, app, ask, classes, contract, loaded, post
+from serving import GOOD, Response, app, ask, classes, contract, loaded, post, view
 
 NAMES = ("age", "bm'i%", "smokes: yes?", "city")
 COLUMNS = (
@@ -247,7 +250,7 @@ def test_requests_that_come_together_are_one_batch_and_do_not_hurt_each_other(tm
             return np.where(frame["bmi"] == 13.0, np.nan, frame["age"] + frame["bmi"])
 
     target = app(tmp_path, loaded(scorer=Scorer(contract(failed="fallback"), Counted())))
-    rows = [{**GOOD, "bmi": float(value)} for value in range(11, 31)]
+    rows: list[dict[str, Any]] = [{**GOOD, "bmi": float(value)} for value in range(11, 31)]
     rows[7] = {**GOOD, "sex": "unknown"}
     rows[8] = {"age": 3}
 
@@ -273,7 +276,7 @@ def test_requests_that_come_together_are_one_batch_and_do_not_hurt_each_other(tm
 
 def test_a_large_request_is_answered_in_pieces_and_lets_others_in(tmp_path: Path) -> None:
     target = app(tmp_path, limits=Limits(inline_bytes=1000))
-    rows = [{**GOOD, "bmi": 20.0 + place / 1000} for place in range(3000)]
+    rows: list[dict[str, Any]] = [{**GOOD, "bmi": 20.0 + place / 1000} for place in range(3000)]
     order: list[str] = []
 
     async def one(name: str, document: Any) -> Response:
@@ -352,3 +355,16 @@ def test_a_view_without_the_model_is_not_asked_quickly() -> None:
     for column in (Column(name="note", kind="text"), Column(name='a"b', kind="number")):
         assert not loaded(scorer=Scorer(contract(columns=(column,)), None)).quick
     assert View().ready is False
+
+
+def test_a_private_value_is_hashed_with_the_key_where_the_contract_says_so(tmp_path: Path) -> None:
+    hashing = contract(
+        columns=(*contract().columns[:2], Column(name="sex", kind="category", categories=("f", "m"), hashed=True))
+    )
+    key = b"k" * 32
+    one = loaded(scorer=Scorer(hashing, loaded().scorer.model))
+    target = App(lambda: view(one), Desk(tmp_path, key=key))
+    for rows in ([GOOD], [GOOD, {"age": "strange"}]):
+        post(target, "/predict/m", {"rows": rows})
+    seen = [one.inputs for one in log.read(tmp_path, "m") if one.inputs]
+    assert seen[0] == seen[1] == {"age": 40, "bmi": 25.5, "sex": hashed(key, "sex", "f")}

@@ -19,6 +19,10 @@ OTHERS: Mapping[str, tuple[str, str, str]] = {
     "host": ("localhost", "::1", "127.0.0.1"),
     "port": ("8711", "0", "65535"),
     "offline": ("yes", "no", "yes"),
+    "workers": ("4", "0", "256"),
+    "log_bytes": ("2MB", "500 MB", "1.5GB"),
+    "log_full": ("count", "stop", "count"),
+    "log_fsync": ("never", "always", "never"),
 }
 ANY = ("one", "two", "three")
 BY_NAME = pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
@@ -37,6 +41,25 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 def _write(folder: Path, text: str) -> Path:
     (folder / FILE).write_text(text, encoding="utf-8")
     return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "what"),
+    [
+        ("log_bytes", "much", "not a size that a log can have"),
+        ("log_bytes", "10", "not a size that a log can have"),
+        ("log_bytes", "999kB", "not a size that a log can have"),
+        ("log_full", "wait", "log_full is none of its values"),
+        ("log_fsync", "yes", "log_fsync is none of its values"),
+    ],
+)
+def test_a_log_that_cannot_be_kept_like_this_is_refused(name: str, value: str, what: str, tmp_path: Path) -> None:
+    _refused(tmp_path, what, {name: value})
+
+
+def test_the_size_of_the_log_is_read_as_bytes(tmp_path: Path) -> None:
+    assert settings.load({"log_bytes": "1.5GB"}, folder=tmp_path).log_bytes == 1_500_000_000
+    assert settings.load({"log_bytes": "1MB"}, folder=tmp_path).log_bytes == settings.LEAST_LOG
 
 
 def _others(setting: Setting) -> tuple[str, str, str]:
@@ -182,6 +205,15 @@ class TestValues:
     def test_another_port_is_refused(self, port: str, tmp_path: Path) -> None:
         error = _refused(tmp_path, "port is not a port number", {"port": port})
         assert (error.received, error.allowed) == (repr(port), "0 to 65535")
+
+    @pytest.mark.parametrize("workers", ["0", "1", "256"])
+    def test_a_number_of_workers(self, workers: str, tmp_path: Path) -> None:
+        assert settings.load({"workers": workers}, folder=tmp_path).workers == int(workers)
+
+    @pytest.mark.parametrize("workers", ["257", "-1", "", "two", "1.5", "\u0662", "1" * 5000])
+    def test_another_number_of_workers_is_refused(self, workers: str, tmp_path: Path) -> None:
+        error = _refused(tmp_path, "workers is not a number of processes", {"workers": workers})
+        assert error.received == repr(workers)
 
     @pytest.mark.parametrize("host", ["0.0.0.0", "", "192.168.1.7", "example.org", "127.0.0.1 ", "::"])  # noqa: S104
     def test_the_server_stays_on_this_machine(self, host: str, tmp_path: Path) -> None:

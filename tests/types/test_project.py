@@ -73,6 +73,27 @@ class TestTable:
         assert Table("hour.csv", prepare=str).prepare is str
 
 
+EVERY: dict[str, Any] = {
+    "label": "age",
+    "unit": "years",
+    "type": "integer",
+    "private": True,
+    "hashed": True,
+    "nullable": True,
+    "low": 0,
+    "high": None,
+    "usual_low": 20,
+    "usual_high": 80.0,
+    "categories": ["a", "b"],
+    "fill": 50,
+    "how": "constant",
+    "missing": "impute",
+    "unseen": "flag",
+    "outside": "reject",
+    "wrong_type": "fallback",
+}
+
+
 class TestInputs:
     @pytest.mark.parametrize("name", ["missing", "unseen", "outside", "wrong_type"])
     @pytest.mark.parametrize("policy", POLICIES)
@@ -85,10 +106,15 @@ class TestInputs:
     def test_another_policy_is_refused(self, name: str, policy: Any) -> None:
         _refused(lambda: Inputs(**{name: policy}), f"inputs.{name} is not", repr(policy), "reject, ")
 
-    @pytest.mark.parametrize("policy", ["impute", "fallback"])
-    def test_an_unknown_column_can_only_be_rejected_or_flagged(self, policy: Any) -> None:
-        error = _refused(lambda: Inputs(unknown=policy), "inputs.unknown", policy)
-        assert error.allowed == "reject, flag"
+    def test_an_unknown_column_cannot_be_imputed(self) -> None:
+        impute: Any = "impute"
+        _refused(lambda: Inputs(unknown=impute), "inputs.unknown does not fit", "impute", "nothing to impute")
+        assert Inputs(unknown="fallback").unknown == "fallback"
+
+    def test_the_label_has_a_name_and_a_unit_in_words(self) -> None:
+        assert Inputs(label_name="progression", label_unit="points").label_unit == "points"
+        number: Any = 3
+        _refused(lambda: Inputs(label_unit=number), "inputs.label_unit does not fit", "3", "text")
 
     def test_a_column_overrides_only_what_there_is(self) -> None:
         _refused(
@@ -96,12 +122,28 @@ class TestInputs:
         )
         _refused(
             lambda: Inputs(columns={"age": {"missing": "drop"}}),
-            r"inputs.columns\['age'\]\['missing'\]",
+            r"inputs.columns\['age'\]\['missing'\] does not fit",
             "'drop'",
             "reject, impute, flag, fallback",
         )
-        every = dict.fromkeys(Inputs.OVERRIDES, "flag")
-        assert Inputs(columns={"age": every}).columns == {"age": every}
+        assert Inputs(columns={"age": EVERY}).columns == {"age": EVERY}
+        assert tuple(EVERY) == Inputs.OVERRIDES
+
+    @pytest.mark.parametrize("key", [key for key in Inputs.OVERRIDES if key not in ("missing", "unseen", "outside")])
+    @pytest.mark.parametrize("wrong", [math.nan, ["a", "a"], [], {}, 10**400, (1,)])
+    def test_every_key_refuses_what_it_cannot_be(self, key: str, wrong: Any) -> None:
+        _refused(lambda: Inputs(columns={"age": {key: wrong}}), rf"inputs.columns\['age'\]\['{key}'\] does not fit")
+
+    @pytest.mark.parametrize(
+        ("given_", "key", "allowed"),
+        [
+            ({"hashed": True, "private": False}, "hashed", "a hashed column is a private one"),
+            ({"fill": 3, "how": "median"}, "fill", "a constant"),
+            ({"how": "constant"}, "how", "a fill"),
+        ],
+    )
+    def test_what_cannot_both_be_is_refused(self, given_: Any, key: str, allowed: str) -> None:
+        _refused(lambda: Inputs(columns={"age": given_}), rf"\['{key}'\] does not fit", allowed=allowed)
 
     @pytest.mark.parametrize("columns", [["age"], "age", None, {"age": "private"}, {"age": ["private"]}])
     def test_columns_is_a_mapping_of_mappings(self, columns: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fullcircle.cli import evaluation
+from fullcircle.cli import contract, evaluation, log, testing
 from fullcircle.cli.door import Json, ModelOrPath, ProjectPath, Workspace, door, listening, settings_of, show
 from fullcircle.cli.features import features
 
@@ -108,9 +108,11 @@ def train(project: ProjectPath, sets: Set = None, workspace: Workspace = None, a
             raise typer.Exit(1)
 
 
+app.command()(contract.contract)
 app.command()(evaluation.evaluate)
 app.command()(evaluation.compare)
 app.command()(evaluation.card)
+app.command()(testing.test)
 
 
 @app.command()
@@ -121,7 +123,7 @@ def package(
     workspace: Workspace = None,
     as_json: Json = False,
 ) -> None:
-    """Build, prove and register the bundle of a run."""
+    """Build, test, prove and register the bundle of a run."""
     with door(as_json):
         from fullcircle.cli import text
         from fullcircle.flows.package import package as flow
@@ -223,20 +225,34 @@ def serve(
 @app.command()
 def score(
     project: ModelOrPath,
-    table: Annotated[Path, typer.Argument(help="CSV or Parquet file of rows.")],
     out_file: Annotated[Path, typer.Option("--out", help="Where to write: .csv, .parquet or .jsonl.")],
+    table: Annotated[Path | None, typer.Argument(help="CSV, Parquet or JSON-lines file of rows.")] = None,
+    query: Annotated[str | None, typer.Option("--query", help="SELECT statement whose rows to score.")] = None,
+    database: Annotated[str | None, typer.Option("--database", help="URL of the query's database.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes. Default: all cores.")] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Do not go on with a run that was stopped.")] = False,
     version: Version = None,
     workspace: Workspace = None,
     as_json: Json = False,
 ) -> None:
-    """Score a file with the champion."""
+    """Score a file or a query with the champion."""
     with door(as_json):
         from fullcircle.cli import text
         from fullcircle.flows.score import score as flow
 
+        settings = settings_of(workspace)
         with listening(as_json) as progress:
             scored = flow(
-                project, table, out_file, version=version, settings=settings_of(workspace), progress=progress
+                project,
+                table,
+                out_file,
+                query=query,
+                database=database,
+                version=version,
+                workers=workers,
+                restart=restart,
+                settings=settings,
+                progress=progress,
             )
         show(scored, as_json, text.scored)
 
@@ -314,6 +330,8 @@ def audit(workspace: Workspace = None, as_json: Json = False) -> None:
             raise typer.Exit(1)
 
 
+app.command("log")(log.show_log)
+app.command()(log.erase)
 snapshots = typer.Typer(
     help="List, compare, restore and prune snapshots.", no_args_is_help=True, rich_markup_mode=None
 )

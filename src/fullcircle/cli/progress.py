@@ -13,6 +13,7 @@ from rich.status import Status
 
 Ending = Literal["done", "failed", "stopped"]
 _BAR = 24
+_MANY = 1000  # parts, so many that a pace says something
 _COLOURS: Mapping[Ending, str] = {"done": "green", "failed": "red", "stopped": "yellow"}
 
 
@@ -40,12 +41,14 @@ class Live:
         self._name = ""
         self._detail = ""
         self._since = time.perf_counter()
+        self._paced: tuple[float, int] | None = None  # when the step told of its parts first, and how many were done
 
     def step(self, name: str, detail: str = "") -> None:
         """A new step begins."""
         if name != self._name:
             self._finish()
             self._name, self._since = name, time.perf_counter()
+            self._paced = None
         self._detail = detail
         if self._status is None:
             self._status = self._console.status("")
@@ -57,11 +60,26 @@ class Live:
         self._console.print(f"  [dim]{escape(text)}[/]")
 
     def advance(self, done: int, total: int) -> None:
-        """How far the step is."""
-        if self._status is not None:
-            bar = "━" * (_BAR * min(done, total) // max(total, 1))
-            told = f"[bold]{escape(self._name)}[/] {escape(self._detail)} [green]{bar}[/]"
-            self._status.update(f"{told}{'╌' * (_BAR - len(bar))} {done}/{total}")
+        """How far the step is, and for many parts its pace and the time that is left. ``total`` is 0 if unknown."""
+        if self._status is None:
+            return
+        told = f"[bold]{escape(self._name)}[/] {escape(self._detail)}"
+        if total:
+            bar = "━" * (_BAR * min(done, total) // total)
+            told += f" [green]{bar}[/]{'╌' * (_BAR - len(bar))} {done}/{total}"
+        else:
+            told += f" {done}"
+        self._status.update(told + self._pace(done, total))
+
+    def _pace(self, done: int, total: int) -> str:
+        since, before = self._paced or (time.perf_counter(), done)
+        self._paced = (since, before)
+        seconds = time.perf_counter() - since
+        if done - before < _MANY or not seconds:
+            return ""
+        pace = (done - before) / seconds
+        left = f", {(total - done) / pace:.0f} s left" if total else ""
+        return f" ({pace:,.0f}/s{left})"
 
     def close(self, ending: Ending = "done") -> None:
         """End the display, so that results can be printed. ``ending`` is what became of the running step."""

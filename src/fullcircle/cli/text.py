@@ -11,6 +11,7 @@ from rich.text import Text
 
 from fullcircle.types.monitoring import Decision, Window
 from fullcircle.types.report import GateVerdict, Report
+from fullcircle.types.tests import in_words
 from fullcircle.types.turn import Deployed, Packaged, Probe, Removed, Snapshot, Trained, Turn
 
 _COLOURS = {
@@ -94,10 +95,12 @@ def trained(found: Trained) -> RenderableType:
 
 def packaged(found: Packaged) -> RenderableType:
     """A version and its proof."""
-    return Text(
+    lines = [
         f"{found.model} version {found.version}: bundle {found.bundle[:12]}, {found.size_bytes / 1e6:.1f} MB, "
         f"{found.proof.golden_rows} golden rows answered with the same bits in a clean environment"
-    )
+    ]
+    lines += [f"tests: {in_words(found.tests)}"] if found.tests else []
+    return Text("\n".join(lines))
 
 
 def removed(found: Removed) -> RenderableType:
@@ -262,6 +265,7 @@ def why(found: Any) -> RenderableType:
     outcome = "not come yet" if found.outcome is None else str(found.outcome.value)
     rows = [
         ("prediction", f"{prediction.value} at {prediction.time[:19]}, verdict {prediction.verdict.status}"),
+        *_gone(found.erased),
         *(("", problem.text) for problem in prediction.verdict.problems),
         ("row", inputs),
         *((f"features of {one.table}", _origin(one)) for one in found.features),
@@ -280,6 +284,13 @@ def why(found: Any) -> RenderableType:
         ("snapshot", f"{found.snapshot.digest} ({found.snapshot.rows} rows from {found.snapshot.source})"),
     ]
     return table(f"why {prediction.id}", ("", ""), rows)
+
+
+def _gone(fact: Any) -> list[tuple[str, str]]:
+    """When, by whom and why a row was erased."""
+    if fact is None:
+        return []
+    return [("erased", f"fact {fact.seq} by {fact.actor} at {fact.time[:19]}: {fact.body.get('reason', '')}")]
 
 
 def _origin(one: Any) -> str:

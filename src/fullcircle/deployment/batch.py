@@ -2,8 +2,8 @@
 
 A result appears under its name only when it is complete: it is written beside it and renamed at the end. Answered
 rows go to the results, rejected rows with what is wrong in them to a quarantine file. Both have every column of
-the input, and the columns of ``RESULT_COLUMNS`` and ``probability_<class>``; ``row`` counts from 0. Where the
-predictions are recorded, ``prediction_id`` is the id of each in the log (``id`` alone is a name that tables have).
+the input, and those of ``answering.reserved``; ``row`` counts from 0. Where the predictions are recorded,
+``prediction_id`` is the id of each in the log (``id`` alone is a name that tables have).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fullcircle.deployment.answering import ID, probability, reserved, told
+from fullcircle.deployment.making import check_free
 from fullcircle.deployment.target import SILENT
 from fullcircle.deployment.writing import Writer, writer_for
 from fullcircle.errors import DataUnfit
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CHUNK = 5000
-RESULT_COLUMNS = ("row", "prediction", "verdict", "problems")
-ID = "prediction_id"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ def score_to_file(
             found = list(part.inputs.columns)
             columns = columns or found
             _check_same(columns, found)
-            _check_free(scorer, found, recorded=record is not None)
+            check_free([str(name) for name in found], reserved(scorer.contract, recorded=record is not None))
             if record is not None:
                 part = replace(part, predictions=tuple(record(part.predictions)))
             frame = _result(scorer, part, recorded=record is not None)
@@ -132,22 +132,6 @@ def _check_same(columns: list[str], found: list[str]) -> None:
             received=", ".join(sorted(set(map(str, found)) ^ set(map(str, columns)))) or "another order",
             next_step="give each the columns of the first",
         )
-
-
-def _check_free(scorer: Scorer, columns: list[str], *, recorded: bool) -> None:
-    ours = [*RESULT_COLUMNS, *([ID] if recorded else []), *map(_probability, scorer.contract.classes)]
-    taken = [str(name) for name in columns if str(name) in ours]
-    if taken:
-        raise DataUnfit(
-            "a column of the table has the name of a result column",
-            received=", ".join(taken),
-            allowed=f"any name but {', '.join(ours)}",
-            next_step="rename the column",
-        )
-
-
-def _probability(label: object) -> str:
-    return f"probability_{label}"
 
 
 def _write(writer: Writer, frame: pd.DataFrame, needed: bool) -> None:
@@ -198,16 +182,13 @@ def _result(scorer: Scorer, part: Chunk, *, recorded: bool) -> pd.DataFrame:
         "row": range(part.first, part.first + len(found)),
         "prediction": _typed([one.value for one in found], scorer),
         "verdict": pd.Series([one.verdict.status for one in found], dtype=object),
-        "problems": pd.Series(
-            ["; ".join(f"{problem.column}: {problem.text}" for problem in one.verdict.problems) for one in found],
-            dtype=object,
-        ),
+        "problems": pd.Series([told(one) for one in found], dtype=object),
     }
     if recorded:
         answers[ID] = pd.Series([one.id for one in found], dtype=object)
     for label in map(str, scorer.contract.classes):
         chances = [(one.probabilities or {}).get(label) for one in found]
-        answers[_probability(label)] = pd.Series(chances, dtype="float64")
+        answers[probability(label)] = pd.Series(chances, dtype="float64")
     return pd.concat([part.inputs, pd.DataFrame(answers, index=part.inputs.index)], axis=1)
 
 

@@ -26,6 +26,7 @@ from fullcircle.types.progress import Progress, Silent
 
 Action = Literal["start", "keep", "restart"]
 SILENT = Silent()
+LOG_BYTES, LOG_FULL, LOG_FSYNC = 10_000_000_000, "stop", "interval"  # as a server has them without being told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +36,10 @@ class Service:
     ``predictions`` is the folder of the prediction log, ``code`` that for the bundles' own classes, ``state`` one
     that belongs to the target (its notes, the server's log). ``port`` 0 is any free one. ``models`` limits what is
     served, all that ``served`` names by default. ``hosts`` are names beside loopback's by which a proxy calls it.
-    ``online`` is the URL of the online store, for models with a feature view. ``timeout`` is how many seconds the
-    start may take.
+    ``online`` is the URL of the online store, for models with a feature view. ``workers`` is how many processes
+    answer, 0 is one for each core. ``log_bytes``, ``log_full`` and ``log_fsync`` are the settings of these names,
+    ``log_key`` the file of the key for private values that a contract wants hashed. ``timeout`` is how many seconds
+    the start may take.
     """
 
     python: Path
@@ -49,6 +52,11 @@ class Service:
     models: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     online: str = ""
+    workers: int = 1
+    log_bytes: int = LOG_BYTES
+    log_full: str = LOG_FULL
+    log_fsync: str = LOG_FSYNC
+    log_key: Path | None = None
     timeout: float = 60.0
 
 
@@ -70,6 +78,17 @@ class Running:
     pid: int = 0
     versions: tuple[tuple[str, int], ...] = ()
     problem: str = ""
+
+
+def log_flags(log_bytes: int, log_full: str, log_fsync: str, log_key: Path | None) -> list[str]:
+    """What a server is told of its log: only what differs from its defaults, for an older one does not know these."""
+    told = (
+        ("--log-bytes", log_bytes, LOG_BYTES),
+        ("--log-full", log_full, LOG_FULL),
+        ("--log-fsync", log_fsync, LOG_FSYNC),
+    )
+    flags = [part for flag, value, default in told if value != default for part in (flag, str(value))]
+    return flags if log_key is None else [*flags, "--log-key", str(log_key.absolute())]
 
 
 class Target(Protocol):

@@ -29,13 +29,16 @@ class Form(Protocol):
 
 
 class Writer:
-    """A file in the making. Leaving the ``with`` block without ``finish`` leaves nothing behind."""
+    """A file in the making. Leaving the ``with`` block without ``finish`` leaves nothing behind.
 
-    def __init__(self, path: Path, form: Callable[[Any], Form]) -> None:
+    ``form`` writes frames into it; without one the caller writes the bytes of ``file``.
+    """
+
+    def __init__(self, path: Path, form: Callable[[Any], Form] | None = None) -> None:
         self._path = path
         try:
             # Beside the file, so that the renaming cannot cross to another disk.
-            self._file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed by finish or __exit__
+            self.file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed by finish or __exit__
                 dir=path.absolute().parent, prefix=f".{path.name}.", suffix=".part", delete=False
             )
         except OSError as error:
@@ -44,32 +47,35 @@ class Writer:
                 received=str(path),
                 next_step="choose a folder that exists and can be written",
             ) from error
-        self._form = form(self._file)
+        self._form = None if form is None else form(self.file)
 
     def __enter__(self) -> Writer:
         return self
 
     def write(self, frame: pd.DataFrame) -> None:
         """Add the rows of a frame."""
+        assert self._form is not None, "without a form the caller writes the bytes"  # noqa: S101
         self._form.write(frame)
 
     def finish(self) -> None:
         """Complete the file and give it its name, replacing what had it."""
-        self._form.end()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        if self._form is not None:
+            self._form.end()
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
         mask = os.umask(0)
         os.umask(mask)
-        os.chmod(self._file.name, 0o666 & ~mask)
-        os.replace(self._file.name, self._path)
+        os.chmod(self.file.name, 0o666 & ~mask)
+        os.replace(self.file.name, self._path)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._form.close()
-        self._file.close()
-        Path(self._file.name).unlink(missing_ok=True)
+        if self._form is not None:
+            self._form.close()
+        self.file.close()
+        Path(self.file.name).unlink(missing_ok=True)
 
 
 class _Csv:
@@ -101,7 +107,7 @@ class _JsonLines:
 
         # By way of notna, because pandas' NA is neither true nor false when it is compared.
         present = [frame[name].astype(object).where(frame[name].notna(), None) for name in frame.columns]
-        columns = [[_plain(value) for value in column] for column in present]
+        columns = [[plain(value) for value in column] for column in present]
         names = [str(name) for name in frame.columns]
         rows = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
         self._file.writelines(msgspec.json.encode(row) + b"\n" for row in rows)
@@ -129,7 +135,7 @@ class _Parquet:
         try:
             piece = pa.Table.from_pandas(frame.rename(columns=str), preserve_index=False)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise _mixed(error) from error
+            raise mixed(error) from error
         piece = piece.replace_schema_metadata(None)
         self._places.append(self._pieces.tell())
         self._schemas.append(piece.schema)
@@ -143,8 +149,8 @@ class _Parquet:
         try:
             schema = pa.unify_schemas(self._schemas, promote_options="permissive")
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise _mixed(error) from error
-        schema = pa.schema([_plain_field(field) for field in schema])
+            raise mixed(error) from error
+        schema = pa.schema([plain_field(field) for field in schema])
         with pq.ParquetWriter(self._file, schema) as out:
             for place in self._places:
                 self._pieces.seek(place)
@@ -170,7 +176,8 @@ def writer_for(path: Path) -> Writer:
     return Writer(path, form)
 
 
-def _plain_field(field: Any) -> Any:
+def plain_field(field: Any) -> Any:
+    """A field of the result: text where nothing is known of it, values instead of a dictionary."""
     import pyarrow as pa
 
     if pa.types.is_null(field.type):
@@ -178,7 +185,8 @@ def _plain_field(field: Any) -> Any:
     return field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON has it."""
     if value is None:
         return None
     if hasattr(value, "isoformat"):
@@ -188,7 +196,8 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | list | dict) else str(value)
 
 
-def _mixed(error: Exception) -> TableUnreadable:
+def mixed(error: Exception) -> TableUnreadable:
+    """What to say of a column that Parquet cannot hold."""
     return TableUnreadable(
         f"a column mixes types, which Parquet cannot hold: {error}",
         next_step="write CSV or JSON lines (.csv, .jsonl), or give the column one type",

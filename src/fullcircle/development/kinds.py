@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from fullcircle.errors import DataUnfit
-from fullcircle.types.contract import Kind
+from fullcircle.runtimes.contracts import rows_of
+from fullcircle.runtimes.values import read
+from fullcircle.types.contract import Column, Contract, Kind, Value
 
 MOST_CATEGORIES = 100
 LARGEST_INTEGER = 2**63 - 1
@@ -27,6 +29,11 @@ _ADVICE = {
     "timedelta": 'make it seconds in prepare: frame["x"].dt.total_seconds()',
     "timedelta64": 'make it seconds in prepare: frame["x"].dt.total_seconds()',
     "period": 'make it times in prepare: frame["x"].dt.to_timestamp()',
+}
+_CAST: dict[Kind, str] = {
+    "boolean": 'make it true and false in prepare: frame["x"].astype(bool)',
+    "text": 'make it text in prepare: frame["x"].astype(str)',
+    "time": 'make it times in prepare: pandas.to_datetime(frame["x"])',
 }
 
 
@@ -58,6 +65,34 @@ def kind_of(series: Any, *, private: bool = False) -> Kind:
         distinct = present.nunique()
         return "category" if distinct <= MOST_CATEGORIES and distinct < 0.5 * len(present) else "text"
     return kind
+
+
+def as_declared(series: Any, kind: Kind, *, private: bool = False) -> list[Value]:
+    """The values of a column (a pandas Series without missing values) as the kind that a person declared for it.
+
+    They are read as a row's values are: whole floats are integers, numbers are categories by their name ("1001"),
+    ISO 8601 text is a time; nothing else is converted. Raises DataUnfit for a value that does not fit.
+    """
+    if series.empty:
+        raise _unfit(series.name, "holds no value at all", "only missing values", "leave it out of features")
+    name = str(series.name)
+    column = Column(name=name, kind=kind)
+    rows = rows_of(series.rename(name).to_frame(), Contract(columns=(column,), label="", task="regression"))
+    given = [row[name] for row in rows]
+    if kind == "category":
+        return given
+    found = [read(column, value) for value in given]
+    wrong = [misfit.text for _, misfit in found if misfit is not None]
+    if wrong:
+        told = "" if private else f"; the first: {wrong[0]}"
+        raise DataUnfit(
+            f"column {name!r} is declared as {kind}, and holds values that are not",
+            received=f"{len(wrong)} of {len(found)} values{told}",
+            allowed=f"values of the kind {kind}",
+            next_step=_CAST.get(kind, "mend the values in prepare").replace('"x"', repr(name))
+            + ", or declare another type",
+        )
+    return [value for value, _ in found]
 
 
 def _check_range(name: object, present: Any, kind: Kind) -> None:

@@ -11,7 +11,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
-from fullcircle.development import modules, sources
+from fullcircle.development import contract_file, modules, sources
 from fullcircle.development.tracebacks import own_line, told
 from fullcircle.errors import FullcircleError, ProjectInvalid, ProjectNotFound
 from fullcircle.types.project import Project
@@ -26,7 +26,8 @@ class LoadedProject:
 
     ``file`` is the project file's name inside ``folder`` (absolute). ``source`` maps the paths of the project's own
     Python files, relative to the folder and with ``/``, to their content as it was when the project was
-    loaded; ``code`` is its digest.
+    loaded, and that of its contract file to what a person says there, which the project has in its ``inputs``
+    already; ``code`` is its digest.
     """
 
     project: Project
@@ -51,8 +52,8 @@ def load(path: str | Path) -> LoadedProject:
     """Run the project file at ``path`` (or ``project.py`` in the folder at ``path``) and return its project.
 
     Raises ProjectNotFound where there is no such file, and ProjectInvalid for a syntax error, an exception while
-    the file runs, no project, two projects, or more source than a project has. What the declarations raise
-    themselves passes through.
+    the file runs, no project, two projects, more source than a project has, or a contract file that does not fit.
+    What the declarations raise themselves passes through.
     """
     file = _find(Path(path))
     _check_name(file)
@@ -61,7 +62,9 @@ def load(path: str | Path) -> LoadedProject:
     found: dict[str, ModuleType] = {}
     with modules.active(folder, found):
         module = _execute(file)
-    project = _project_in(module, file)
+    said = contract_file.read(contract_file.path_of(folder, file.name))
+    project = contract_file.applied(_project_in(module, file), said)
+    source = dict(sorted({**source, **said.source}.items()))
     return LoadedProject(
         project=project,
         folder=folder,

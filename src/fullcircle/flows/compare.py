@@ -136,7 +136,7 @@ def _paired(session: Session, one: Evaluated, two: Evaluated) -> tuple[tuple[Mea
             f"improvement_{metric.name}",
             metrics.improvement(metric, after, before),
             rows=len(places),
-            unit=second.label if metric.unit == "label" else metric.unit,
+            unit=second.label_shown if metric.unit == "label" else metric.unit,
             better="higher",
         )
         for metric in metrics.of_task(second.task)

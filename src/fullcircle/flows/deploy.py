@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from fullcircle import registry
 from fullcircle.deployment.target import Service, Target
-from fullcircle.flows import versions, views
+from fullcircle.flows import log, versions, views
 from fullcircle.flows.reconcile import reconcile, write_served
 from fullcircle.flows.session import Session, model_name, opened
 from fullcircle.packaging import proof as proofs
@@ -50,7 +50,8 @@ def deploy_in(session: Session, model: str, *, exact_from: Any = None) -> Deploy
     if bundle.view is not None:
         views.publish(session, bundle.view, exact_from)
     write_served(session)
-    service = _service(session, model, python, looks_up=bundle.view is not None)
+    key = log.key_file(session, bundle.contract)
+    service = _service(session, model, python, looks_up=bundle.view is not None, key=key)
     target = _target()
     action = target.plan(service).action
     running = target.apply(service, session.progress)
@@ -95,7 +96,9 @@ def _target() -> Target:
     return target
 
 
-def _service(session: Session, model: str, python: Path, *, looks_up: bool = False) -> Service:
+def _service(
+    session: Session, model: str, python: Path, *, looks_up: bool = False, key: Path | None = None
+) -> Service:
     return Service(
         python=python,
         served=session.workspace.served,
@@ -107,6 +110,11 @@ def _service(session: Session, model: str, python: Path, *, looks_up: bool = Fal
         models=(model,),
         hosts=session.settings.hosts,
         online=session.features.online_url if looks_up else "",
+        workers=session.settings.workers,
+        log_bytes=session.settings.log_bytes,
+        log_full=session.settings["log_full"],
+        log_fsync=session.settings["log_fsync"],
+        log_key=key,
     )
 
 

@@ -175,7 +175,8 @@ def _about(session: Session, project: Project, draft: drafts.Draft, test: Any) -
     known = session.workspace.ledger.state().snapshots[draft.snapshot]
     return About(
         task=draft.contract.task,
-        label=project.label,
+        label=draft.contract.label_name or project.label,
+        unit=draft.contract.label_unit,
         currency=project.currency,
         classes=tuple(str(value) for value in draft.contract.classes),
         features=tuple(project.features),

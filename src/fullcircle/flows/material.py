@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from fullcircle.development import contract as contracts
+from fullcircle.development import contract_file, contract_writing
 from fullcircle.development.checking import check_data
 from fullcircle.development.loading import LoadedProject
 from fullcircle.evaluation import gates
@@ -14,6 +15,7 @@ from fullcircle.flows.session import Session
 from fullcircle.runtimes.framing import framed
 from fullcircle.tables import splitting
 from fullcircle.types.contract import Contract
+from fullcircle.types.project import Project
 from fullcircle.types.turn import Snapshot
 
 
@@ -42,8 +44,14 @@ def prepare(
     keep_training: frozenset[Any],
     test: Any = None,
 ) -> Material:
-    """Read, check and keep the data, split it (unless ``test`` marks the rows), and learn the contract."""
+    """Read, check and keep the data, split it (unless ``test`` marks the rows), and learn the contract.
+
+    What was learned from the project's own data is written into its contract file. Of a ``snapshot`` that is given
+    (reopened, or grown by labelled predictions) it is not: the file tells of the project's data, and nothing there
+    changes because a model was retrained.
+    """
     project = source.project
+    own = snapshot is None
     session.progress.step("snapshot", "reading the data")
     if snapshot is None:
         frame = data.read(session, source, project.data)
@@ -56,18 +64,42 @@ def prepare(
     gates.refuse_unknown(project.gates, task=task, columns=list(frame.columns), classes=classes)
     session.progress.note(f"{snapshot.rows} rows, {snapshot.columns} columns, snapshot {snapshot.digest[:12]}")
     if test is None:
-        test = splitting.split(
-            frame,
-            label=project.label,
-            task=task,
-            time=project.data.time,
-            share=project.test,
-            seed=project.seed,
-            keep_training=keep_training,
-        )
-    contract = contracts.learn(
-        frame[~test], features=project.features, label=project.label, task=task, inputs=project.inputs
+        test = split(source.project, frame, task, keep_training)
+    found = learned(source.project, frame[~test], task)
+    if own:
+        told = keep(source, found)
+        if told:
+            session.progress.note(told)
+    return Material(frame, test, snapshot, task, found.contract)
+
+
+def split(
+    project: Project,
+    frame: Any,
+    task: Literal["regression", "classification"],
+    keep_training: frozenset[Any] = frozenset(),
+) -> Any:
+    """Which rows of the project's data are kept for the report: (n,) bool."""
+    return splitting.split(
+        frame,
+        label=project.label,
+        task=task,
+        time=project.data.time,
+        share=project.test,
+        seed=project.seed,
+        keep_training=keep_training,
     )
+
+
+def learned(project: Project, rows: Any, task: Literal["regression", "classification"]) -> contracts.Learned:
+    """The contract of the project's training rows, with the columns that a row may bring along."""
+    found = contracts.study(rows, features=project.features, label=project.label, task=task, inputs=project.inputs)
     asked = () if project.view is None else (*project.view.keys, *project.view.request)
     context = [name for name in (project.data.time, *asked, *project.groups) if name and name not in project.features]
-    return Material(frame, test, snapshot, task, replace(contract, context=tuple(dict.fromkeys(context))))
+    return replace(found, contract=replace(found.contract, context=tuple(dict.fromkeys(context))))
+
+
+def keep(source: LoadedProject, found: contracts.Learned) -> str:
+    """Write what was learned into the project's contract file; returns what to tell, "" where nothing changed."""
+    path = contract_file.path_of(source.folder, source.file)
+    return contract_writing.keep(path, source.project.name, found.contract, found.facts)

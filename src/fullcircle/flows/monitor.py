@@ -14,6 +14,7 @@ from fullcircle.development.loading import LoadedProject
 from fullcircle.errors import DataUnfit
 from fullcircle.evaluation import metrics
 from fullcircle.flows import versions
+from fullcircle.flows.log import settle_or_note
 from fullcircle.flows.session import Session, loaded, opened
 from fullcircle.monitoring import quality
 from fullcircle.monitoring.window import watch
@@ -45,6 +46,7 @@ def monitor(
         model = source.project.name
         version = versions.champion(session, model)
         session.progress.step("monitor", f"{model} version {version}")
+        settle_or_note(session)
         since = since or _utc(datetime.now(UTC) - duration(source.project.monitor.window))
         rows = [*log.read(session.workspace.predictions, model, since=since, version=version)]
         outcomes = log.read_outcomes(session.workspace.predictions, model)
@@ -114,7 +116,7 @@ def _measure(name: str, contract: Contract) -> quality.Metric:
         found = metrics.answers(contract.task, actual, predicted, probabilities, contract.classes)
         return metric.of(found) if metric.applies(found) else math.nan
 
-    unit = "" if metric.unit == "label" else metric.unit
+    unit = contract.label_unit if metric.unit == "label" else metric.unit
     return quality.Metric(name=name, of=of, greater_is_better=metric.greater_is_better, unit=unit)
 
 

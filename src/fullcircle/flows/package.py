@@ -9,7 +9,7 @@ from typing import Any
 
 from fullcircle.development.loading import LoadedProject
 from fullcircle.errors import GateFailed, StateConflict
-from fullcircle.flows import drafts
+from fullcircle.flows import drafts, testing
 from fullcircle.flows.reconcile import reconcile, registering
 from fullcircle.flows.session import Session, loaded, opened
 from fullcircle.ledger.state import State
@@ -19,6 +19,7 @@ from fullcircle.packaging import lock as locks
 from fullcircle.packaging import proof as proofs
 from fullcircle.packaging import wheel as wheels
 from fullcircle.runtimes.contracts import rows_of
+from fullcircle.runtimes.forms.certificate import Chosen, choose, told
 from fullcircle.runtimes.scorer import Scorer
 from fullcircle.runtimes.values import read
 from fullcircle.settings import Settings
@@ -41,7 +42,7 @@ def package(
 ) -> Packaged:
     """Package a finished run (the latest by default) and register it as a version, not yet promoted.
 
-    Raises GateFailed where the run's latest report did not pass, LockFailed and ProofFailed.
+    Raises GateFailed where the run's latest report or a test of the bundle did not pass, LockFailed and ProofFailed.
     """
     source = loaded(project)
     with opened(settings, progress) as session:
@@ -54,7 +55,7 @@ def package(
                 received="; ".join(f"{g.gate}: {g.reason}" for g in report.gates if not g.passed) or "no gates",
                 next_step="change the model or the gates and train again",
             )
-        return package_in(session, draft, digest, report, approve=source.project.approve)
+        return package_in(session, source, draft, digest, report, approve=source.project.approve)
 
 
 def latest_report(session: Session, run: str) -> tuple[str, Report]:
@@ -65,17 +66,25 @@ def latest_report(session: Session, run: str) -> tuple[str, Report]:
 
 
 def package_in(
-    session: Session, draft: drafts.Draft, report_digest: str, report: Report, *, approve: Approve
+    session: Session,
+    source: LoadedProject,
+    draft: drafts.Draft,
+    report_digest: str,
+    report: Report,
+    *,
+    approve: Approve,
 ) -> Packaged:
-    """Package within an open session: bundle, proof, then MLflow as pending, then the fact, then confirmed.
+    """Package within an open session: bundle, tests, proof, then MLflow as pending, the fact, and confirmed.
 
     With ``approve="person"`` the version is registered as one that somebody has to approve before it is promoted.
+    Raises GateFailed where a test of the bundle or of the project failed; nothing is registered then.
     """
     session.progress.step("package", "locking the environment")
     bundle = build(session, draft, report)
     packed = bundles.pack(bundle)
     blob = session.workspace.blobs.put(packed)
     session.record("bundle.built", model=draft.model, run=draft.run, bundle=blob, bytes=len(packed))
+    tested = testing.gate(session, source, bundle, run=draft.run, digest=blob)
     session.progress.step("prove", "a clean environment answers the golden rows")
     python = proofs.environment(
         bundle, session.workspace.environments, offline=session.settings.offline, progress=session.progress
@@ -109,6 +118,7 @@ def package_in(
         size_bytes=len(packed),
         files=bundle.manifest.files,
         proof=proof,
+        tests=tested.counts,
     )
 
 
@@ -125,10 +135,10 @@ def _unknown(model: str, version: int) -> Callable[[State], None]:
 
 
 def build(session: Session, draft: drafts.Draft, report: Report) -> bundles.Bundle:
-    """The bundle of a draft: model, contract, golden rows, reference profile, lock and fullcircle's wheel."""
+    """The bundle of a draft: model, its form, contract, golden rows, reference profile, lock, fullcircle's wheel."""
     frame, test = drafts.rows(session, draft)
-    scorer = drafts.scorer(session, draft)
     rows = rows_of(frame[test], draft.contract)
+    chosen, scorer = _formed(session, draft, rows)
     view = drafts.view_of(session, draft)
     predictions = scorer.score(rows)
     main = report.measure(draft.metric)
@@ -157,7 +167,17 @@ def build(session: Session, draft: drafts.Draft, report: Report) -> bundles.Bund
         ),
         wheel=wheel,
         view=view,
+        certificate=chosen.certificate,
+        compiled=chosen.data,
     )
+
+
+def _formed(session: Session, draft: drafts.Draft, rows: list[Any]) -> tuple[Chosen, Scorer]:
+    """The form that will answer, and the scorer that asks it: its answers are the golden ones."""
+    native = drafts.scorer(session, draft)
+    chosen = choose(draft.contract, native.model, rows, seed=draft.seed)
+    session.progress.note(told(chosen.certificate))
+    return chosen, Scorer(draft.contract, native.model, form=chosen.form)
 
 
 def _without_keys(rows: list[Any], view: ViewSpec) -> list[Any]:

@@ -34,7 +34,7 @@ def for_prediction(session: Session, draft: drafts.Draft, prediction: Prediction
         more = f" and {len(unlogged) - 3} more" if len(unlogged) > 3 else ""
         return (), f"the log does not hold the values of {', '.join(unlogged[:3])}{more}: they are private"
     try:
-        scorer = versions.scorer(session, prediction.model, prediction.version)
+        scorer = versions.fitted(session, prediction.model, prediction.version)
         background = background_of(session, draft)
     except BlobMissing:
         return (), "the rows that the model was trained on, or the model, were deleted"
@@ -65,7 +65,12 @@ def told(
     except Exception as error:  # noqa: BLE001 - the model may be anyone's code, and the rest of the way is still true
         # The error's own text may quote rows of other people.
         return (), f"the model failed when it was asked about mixtures of rows: {type(error).__name__}"
-    about = sentences.Answer(task=contract.task, label=contract.label, classes=tuple(contract.classes))
+    about = sentences.Answer(
+        task=contract.task,
+        label=contract.label_name or contract.label,
+        unit=contract.label_unit,
+        classes=tuple(contract.classes),
+    )
     columns = {column.name: column for column in contract.columns}
     return sentences.reasons(explanation, 0, given, columns, about), ""
 

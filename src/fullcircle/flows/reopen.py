@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from fullcircle.development import contract_file
 from fullcircle.development.loading import LoadedProject, load
 from fullcircle.flows import data, drafts
 from fullcircle.flows.session import opened
@@ -39,4 +40,7 @@ def _laid_out(folder: Path, files: dict[str, bytes], project_file: str) -> Loade
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+    said = contract_file.path_of(folder, project_file)
+    if said.name not in files:
+        said.unlink(missing_ok=True)  # the run had none: what was said here since is not what it was trained by
     return load(folder / project_file)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fullcircle.development.loading import LoadedProject
+from fullcircle.errors import GateFailed
 from fullcircle.flows import data, drafts, versions
 from fullcircle.flows.package import package_in
 from fullcircle.flows.promote import asked_for, decide, failed_gates, judged_against, passed, promote_in
@@ -85,7 +86,7 @@ def retrain_in(session: Session, source: LoadedProject, trigger: str) -> Retrain
         keep_training=training_keys(session, draft),
         tags={"fullcircle.trigger": trigger[:200]},
     )
-    return _decide(session, project, champion, trained, trigger, len(clean), quarantined)
+    return _decide(session, source, champion, trained, trigger, len(clean), quarantined)
 
 
 def _made_before(session: Session, source: LoadedProject, snapshot: str, champion: int) -> int | None:
@@ -117,8 +118,9 @@ def _taken_up(session: Session, model: str, champion: int, version: int, trigger
 
 
 def _decide(
-    session: Session, project: Project, champion: int, trained: Trained, trigger: str, new: int, quarantined: int
+    session: Session, source: LoadedProject, champion: int, trained: Trained, trigger: str, new: int, quarantined: int
 ) -> Retrained:
+    project = source.project
     model = project.name
     learned = f"{trigger}; {new} new labelled rows, {quarantined} quarantined"
     failed = [f"{gate.gate}: {gate.reason}" for gate in trained.report.gates if not gate.passed]
@@ -128,9 +130,14 @@ def _decide(
         return _held(session, model, champion, reason, trained=trained, new=new, quarantined=quarantined, told=told)
     draft = drafts.of_run(session, trained.run)
     person = "person" in (project.approve, project.retrain.approve)
-    packaged = package_in(
-        session, draft, trained.report_digest, trained.report, approve="person" if person else "auto"
-    )
+    try:
+        packaged = package_in(
+            session, source, draft, trained.report_digest, trained.report, approve="person" if person else "auto"
+        )
+    except GateFailed as error:
+        reason = f"{learned}; held by its tests: {error.received}"
+        told = f"{learned}; held by its tests: {error.what}"
+        return _held(session, model, champion, reason, trained=trained, new=new, quarantined=quarantined, told=told)
     if person:
         reason = f"{learned}; {asked_for(model, packaged.version)}"
         held = _held(session, model, champion, reason, trained=trained, new=new, quarantined=quarantined)
@@ -182,7 +189,7 @@ def _hours(age: Any) -> str:
 
 def _private(project: Project, contract: Contract) -> str:
     """The features that the champion's contract or the project now keeps out of the log, with a verb; or nothing."""
-    declared = {name for name, given in project.inputs.columns.items() if given.get("private")}
+    declared = {name for name, given in project.inputs.columns.items() if given.get("private") or given.get("hashed")}
     declared |= {column.name for column in contract.columns if column.private}
     names = [name for name in project.features if name in declared]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fullcircle.development.loading import LoadedProject
-from fullcircle.flows import data, drafts, probes, reports, traffic, versions, views
+from fullcircle.flows import data, drafts, probes, reports, testing, traffic, versions, views
 from fullcircle.flows.deploy import deploy_in, process_of, remove_in
 from fullcircle.flows.monitor import FEWEST_ROWS, watch_in
 from fullcircle.flows.package import package_in
@@ -116,7 +116,7 @@ def _make(session: Session, source: LoadedProject) -> _Turning:
         return _Turning(trained, decide(session, held, report=trained.report_digest, told=told))
     draft = drafts.of_run(session, trained.run)
     approve = source.project.approve
-    packaged = package_in(session, draft, trained.report_digest, trained.report, approve=approve)
+    packaged = package_in(session, source, draft, trained.report_digest, trained.report, approve=approve)
     if approve == "person":
         held = _unapproved(session, model, packaged.version)
         return _Turning(trained, decide(session, held, report=trained.report_digest), packaged)
@@ -177,6 +177,7 @@ def _taken_up(session: Session, model: str, number: int, draft: drafts.Draft) ->
         size_bytes=len(session.workspace.blobs.get(found.bundle)),
         files=versions.bundle(session, model, number).manifest.files,
         proof=session.recall(found.proof, Proof),
+        tests=testing.counts_of(session, draft.run),
     )
     champion = state.champions.get(model)
     # What was rolled back was champion once, and is not promoted again by itself.

@@ -8,12 +8,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Never
 
 from fullcircle.deployment import process
+from fullcircle.deployment.target import log_flags
 from fullcircle.errors import FullcircleError, PortInUse, ServerFailed, VersionNotFound, WorkspaceUnusable
-from fullcircle.flows import versions, views
+from fullcircle.flows import log, versions, views
 from fullcircle.flows.reconcile import reconcile, write_served
 from fullcircle.flows.session import Session, opened
 from fullcircle.settings import Settings
@@ -41,8 +43,10 @@ def serve(*, settings: Settings | None = None, progress: Progress | None = None)
             raise VersionNotFound(
                 "there is no champion to serve yet", next_step="run a project first: fullcircle run PROJECT"
             )
+        contracts = []
         for model, champion in session.workspace.ledger.state().champions.items():
             bundle = versions.bundle(session, model, champion)  # what is damaged is refused before anything is served
+            contracts.append(bundle.contract)
             if bundle.view is not None:
                 views.publish(session, bundle.view)
         host, port = session.settings["host"], session.settings.port
@@ -53,7 +57,7 @@ def serve(*, settings: Settings | None = None, progress: Progress | None = None)
                 next_step="choose another port with --port, or --port 0 for any free one",
             )
         with _terminated_is_interrupted():
-            code = _followed(session, _arguments(session))
+            code = _followed(session, _arguments(session, log.key_file(session, *contracts)))
         if code not in (0, -2, -15):
             raise ServerFailed(
                 f"the server ended with exit code {code}",
@@ -61,7 +65,7 @@ def serve(*, settings: Settings | None = None, progress: Progress | None = None)
             )
 
 
-def _arguments(session: Session) -> list[str]:
+def _arguments(session: Session, key: Path | None) -> list[str]:
     return [
         sys.executable, "-m", "fullcircle.server",
         "--served", str(session.workspace.served),
@@ -71,6 +75,8 @@ def _arguments(session: Session) -> list[str]:
         "--port", str(session.settings.port),
         "--hosts", ",".join(session.settings.hosts),
         "--online", session.features.online_url,
+        "--workers", str(session.settings.workers),
+        *log_flags(session.settings.log_bytes, session.settings["log_full"], session.settings["log_fsync"], key),
     ]  # fmt: skip
 
 
@@ -78,12 +84,14 @@ def _followed(session: Session, arguments: list[str]) -> int:
     """Run the server and keep what it serves up to date until it ends, or until told to stop."""
     server = subprocess.Popen(arguments)
     told = ""
+    settler = log.Settler(session)
     try:
         while True:
             try:
                 return server.wait(FOLLOW_SECONDS)
             except subprocess.TimeoutExpired:
                 told = _caught_up(session, told)
+                settler.look()
     except KeyboardInterrupt:
         return 0
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fullcircle.flows import testing
 from fullcircle.flows.deploy import url_of
 from fullcircle.flows.promote import waiting
 from fullcircle.flows.reconcile import reconcile
@@ -15,7 +16,8 @@ from fullcircle.settings import Settings
 class ModelStatus:
     """One model. ``url`` is None where no server of this workspace answers for it.
 
-    ``waiting`` are the versions that passed their gates and that a person has to approve.
+    ``waiting`` are the versions that passed their gates and that a person has to approve. ``last_tests`` says how the
+    latest tests came out.
     """
 
     name: str
@@ -25,6 +27,7 @@ class ModelStatus:
     last_window: str
     last_decision: str
     waiting: tuple[int, ...] = ()
+    last_tests: str = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,4 +64,5 @@ def _model(session: Session, name: str) -> ModelStatus:
         last_window=f"{windows[-1].body['name']}: {windows[-1].body['alarms']} alarms" if windows else "none",
         last_decision=f"{decisions[-1].body['action']}: {decisions[-1].body['reason']}" if decisions else "none",
         waiting=waiting(session, name),
+        last_tests=testing.last_of(session, name),
     )

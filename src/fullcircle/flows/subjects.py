@@ -79,7 +79,8 @@ def of_draft(
     subject = Subject(
         model=project.name,
         task=contract.task,
-        label=project.label,
+        label=contract.label_name or project.label,
+        unit=contract.label_unit,
         currency=project.currency,
         classes=contract.classes,
         actual=rows[project.label].to_numpy(),

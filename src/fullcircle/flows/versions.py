@@ -7,6 +7,7 @@ from fullcircle.flows import views
 from fullcircle.flows.session import Session
 from fullcircle.ledger.state import VersionState
 from fullcircle.packaging.bundle import Bundle, open_bundle
+from fullcircle.packaging.loading import native
 from fullcircle.packaging.loading import scorer as scorer_of
 from fullcircle.runtimes.scorer import Scorer
 
@@ -61,6 +62,14 @@ def scorer(session: Session, model: str, version: int, *, online: bool = False) 
         if len(history) > 1 and history[-1] == version:
             scorer.fallback = _alone(session, model, history[-2])
     return scorer
+
+
+def fitted(session: Session, model: str, version: int) -> Scorer:
+    """The scorer of a version with its fitted model, which a compiled form answers without; for explanations."""
+    found = scorer(session, model, version)
+    if found.model is None:
+        found.model = native(bundle(session, model, version), session.folder("code"))
+    return found
 
 
 def _alone(session: Session, model: str, version: int) -> Scorer:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fullcircle.features.origins import Origin
 from fullcircle.flows import data, drafts, reasons, versions, views
-from fullcircle.flows.session import opened
+from fullcircle.flows.session import Session, opened
 from fullcircle.settings import Settings
 from fullcircle.tables import predictions as log
 from fullcircle.types.bundle import Proof
@@ -22,7 +22,7 @@ class Why:
 
     ``decisions`` are the facts that made its version champion, ``approvals`` those by which somebody approved it,
     ``features`` where looked-up features came from. ``reasons`` say in sentences what made the prediction what it is,
-    and ``reasons_note`` why there are none.
+    and ``reasons_note`` why there are none. ``erased`` is the fact that its values were erased from the log, and why.
     """
 
     prediction: Prediction
@@ -39,6 +39,7 @@ class Why:
     approvals: tuple[Fact, ...] = ()
     reasons: tuple[str, ...] = ()
     reasons_note: str = ""
+    erased: Fact | None = None
 
 
 def why(prediction_id: str, *, settings: Settings | None = None) -> Why:
@@ -48,14 +49,15 @@ def why(prediction_id: str, *, settings: Settings | None = None) -> Why:
         model, number = prediction.model, prediction.version
         version = versions.find(session, model, number)
         draft = drafts.of_run(session, version.run)
+        every = [*session.workspace.ledger.facts()]
         facts = [
             fact
-            for fact in session.workspace.ledger.facts()
+            for fact in every
             if fact.kind in ("version.approved", "version.promoted", "version.rolled_back", "decision.taken")
             and fact.body.get("model") == model
             and fact.body.get("version") == number
         ]
-        sentences, note = reasons.for_prediction(session, draft, prediction)
+        sentences, note = _reasons(session, draft, prediction)
         return Why(
             prediction=prediction,
             outcome=log.read_outcomes(session.workspace.predictions, model).get(prediction_id),
@@ -71,4 +73,15 @@ def why(prediction_id: str, *, settings: Settings | None = None) -> Why:
             features=views.origins_of(session, drafts.view_of(session, draft), prediction),
             reasons=sentences,
             reasons_note=note,
+            erased=next(
+                (one for one in every if prediction.erased and one.body.get("mark") == prediction.erased), None
+            ),
         )
+
+
+def _reasons(session: Session, draft: drafts.Draft, prediction: Prediction) -> tuple[tuple[str, ...], str]:
+    if prediction.erased:
+        return (), "the row was erased"
+    hashes = {column.name for column in draft.contract.columns if column.hashed}
+    shown = {name: value for name, value in (prediction.inputs or {}).items() if name not in hashes}
+    return reasons.for_prediction(session, draft, replace(prediction, inputs=shown) if hashes else prediction)

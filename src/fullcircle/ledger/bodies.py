@@ -26,6 +26,9 @@ NEEDED: Mapping[str, Mapping[str, type]] = {
     "view.registered": {"view": str, "definition": str, "blob": str},
     "view.published": {"view": str, "definition": str},
     "training_set.built": {"key": str, "blob": str},
+    "segment.closed": {"workspace": str, "model": str, "segment": str, "digest": str},
+    "segment.compacted": {"workspace": str, "model": str, "segment": str, "digest": str},
+    "predictions.erased": {"workspace": str, "model": str, "segment": str, "digest": str},
     "blob.deleted": {"digest": str},
 }
 

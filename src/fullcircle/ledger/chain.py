@@ -17,7 +17,16 @@ class AuditProblem:
     """One thing that does not hold, and the fact it is about (by the number it stands at)."""
 
     kind: Literal[
-        "edited", "deleted", "inserted", "swapped", "truncated", "rewritten", "checkpoint", "blob", "features"
+        "edited",
+        "deleted",
+        "inserted",
+        "swapped",
+        "truncated",
+        "rewritten",
+        "checkpoint",
+        "blob",
+        "features",
+        "predictions",
     ]
     seq: int
     text: str

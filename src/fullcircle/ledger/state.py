@@ -15,6 +15,7 @@ STORED: Mapping[str, tuple[str, ...]] = {
     "snapshot.created": ("snapshot",),
     "run.finished": ("draft",),
     "report.recorded": ("report",),
+    "tests.recorded": ("tests",),
     "bundle.built": ("bundle",),
     "bundle.proven": ("proof",),
     "window.monitored": ("window",),
@@ -55,6 +56,7 @@ class State:
     ``views`` are the definitions of each feature view by their digest, in order of registration, with the blob
     of each; ``published`` the digest of the one that is online; ``training_sets`` the blobs of training sets by what
     they were made from. ``deleted`` holds the digests of blobs that were deleted and not stored again since.
+    ``segments`` are the latest facts about closed segments of prediction logs, by workspace, model and segment.
     """
 
     seq: int = 0
@@ -74,6 +76,7 @@ class State:
     published: Mapping[str, str] = field(default_factory=dict)
     training_sets: Mapping[str, str] = field(default_factory=dict)
     deleted: frozenset[str] = frozenset()
+    segments: Mapping[tuple[str, str, str], Fact] = field(default_factory=dict)
 
     def approval(self, model: str, version: int) -> Fact | None:
         """The fact by which somebody approved a version on the report that it has, or None."""
@@ -115,6 +118,7 @@ class Folding:
         self._published: dict[str, str] = {}
         self._training_sets: dict[str, str] = {}
         self._deleted: set[str] = set()
+        self._segments: dict[tuple[str, str, str], Fact] = {}
 
     def add(self, fact: Fact) -> None:
         """Take the next fact in."""
@@ -152,6 +156,8 @@ class Folding:
                 self._published[body["view"]] = body["definition"]
             case "training_set.built":
                 self._training_sets[body["key"]] = body["blob"]
+            case "segment.closed" | "segment.compacted" | "predictions.erased":
+                self._segments[body["workspace"], body["model"], body["segment"]] = fact
             case "blob.deleted":
                 self._deleted.add(body["digest"])
 
@@ -177,6 +183,7 @@ class Folding:
             published=MappingProxyType(dict(self._published)),
             training_sets=MappingProxyType(dict(self._training_sets)),
             deleted=frozenset(self._deleted),
+            segments=MappingProxyType(dict(self._segments)),
         )
 
     def _snapshot(self, fact: Fact) -> None:

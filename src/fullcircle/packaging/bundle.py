@@ -9,6 +9,8 @@ Files, format 1 (``manifest.json`` first, the others by name):
     profile.json     the reference that windows are compared with
     lock.txt         exact packages with hashes
     features.json    the definition of the feature view, where the model has one: it is then asked with keys only
+    form.json        which form of the model answers, and the certificate that it is equal; without it, "frame"
+    form.npz         that form where it is compiled: arrays without objects
     wheels/<file>    fullcircle's own wheel, hashed in the lock
     code/<path>.py   the source of the project's own classes, where the model has some
 
@@ -34,6 +36,7 @@ from fullcircle.runtimes.runtime import SavedModel
 from fullcircle.types.bundle import BUNDLE_FORMAT, Manifest
 from fullcircle.types.contract import Contract, Value, Verdict
 from fullcircle.types.definitions import ViewSpec
+from fullcircle.types.form import COMPILED_FORMS, Certificate
 from fullcircle.types.monitoring import Profile
 from fullcircle.types.prediction import Prediction
 
@@ -43,11 +46,13 @@ GOLDEN = "golden.json"
 PROFILE = "profile.json"
 LOCK = "lock.txt"
 FEATURES = "features.json"
+FORM = "form.json"
+COMPILED = "form.npz"
 
 _MODULE = r"[A-Za-z_][A-Za-z0-9_]*"
 _NAME = re.compile(
-    rf"manifest\.json|contract\.json|golden\.json|profile\.json|lock\.txt|features\.json|model\.[a-z0-9]{{1,16}}"
-    rf"|{WHEELS}/[A-Za-z0-9_.+!-]+\.whl|code/(?:{_MODULE}/)*{_MODULE}\.py"
+    rf"manifest\.json|contract\.json|golden\.json|profile\.json|lock\.txt|features\.json|form\.json|form\.npz"
+    rf"|model\.[a-z0-9]{{1,16}}|{WHEELS}/[A-Za-z0-9_.+!-]+\.whl|code/(?:{_MODULE}/)*{_MODULE}\.py"
 )
 _FIELDS = {
     "model": re.compile(r"[a-z0-9][a-z0-9_-]{0,62}"),
@@ -98,6 +103,11 @@ class Bundle:
         return _decode(self.files[FEATURES], ViewSpec, FEATURES) if FEATURES in self.files else None
 
     @cached_property
+    def certificate(self) -> Certificate:
+        """Which form of the model answers, and why it may."""
+        return _decode(self.files[FORM], Certificate, FORM) if FORM in self.files else Certificate()
+
+    @cached_property
     def lock(self) -> str:
         """The text of the lock."""
         try:
@@ -125,12 +135,15 @@ def build(
     wheel: tuple[str, bytes],
     python: str | None = None,
     view: ViewSpec | None = None,
+    certificate: Certificate | None = None,
+    compiled: bytes | None = None,
 ) -> Bundle:
     """Put a bundle together and audit it as if it had come from elsewhere.
 
     ``golden`` are rows with their predictions, all scored in one call of exactly these rows: a matrix product may
     round a row differently in another batch. ``python`` is the version the lock is for, by default the running
-    one ("3.12"). The same inputs give the same digest. Raises BundleInvalid for what cannot be written down
+    one ("3.12"). ``certificate`` says which form answered them, and ``compiled`` is that form's file where it has
+    one. The same inputs give the same digest. Raises BundleInvalid for what cannot be written down
     exactly, such as a golden row holding NaN.
     """
     answers = tuple(
@@ -144,6 +157,8 @@ def build(
         PROFILE: _encode(profile, Profile, PROFILE),
         LOCK: lock.encode(),
         **({} if view is None else {FEATURES: _encode(view, ViewSpec, FEATURES)}),
+        **({} if certificate is None else {FORM: _encode(certificate, Certificate, FORM)}),
+        **({} if compiled is None else {COMPILED: compiled}),
         f"{WHEELS}/{wheel[0]}": wheel[1],
         **{_source(module): source for module, source in saved.code.items()},
     }
@@ -260,6 +275,8 @@ def _check_content(bundle: Bundle) -> None:
     _ = bundle.profile
     if bundle.view is not None:
         _check_view(bundle.view)
+    if (bundle.certificate.form in COMPILED_FORMS) != (COMPILED in bundle.files):
+        raise _invalid(f"{FORM} and {COMPILED} do not agree", received=bundle.certificate.form)
 
 
 def _check_view(view: ViewSpec) -> None:

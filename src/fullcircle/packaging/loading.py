@@ -14,9 +14,12 @@ from typing import Any
 import msgspec
 
 from fullcircle import registry
-from fullcircle.packaging.bundle import Bundle, GoldenRow
+from fullcircle.errors import BundleInvalid
+from fullcircle.packaging.bundle import COMPILED, Bundle, GoldenRow
+from fullcircle.runtimes.form import Form
 from fullcircle.runtimes.runtime import SavedModel
 from fullcircle.runtimes.scorer import Enrich, Scorer
+from fullcircle.types.form import COMPILED_FORMS
 from fullcircle.types.prediction import Prediction
 
 _SHOWN = 5
@@ -45,21 +48,64 @@ def scorer(
     digest: str | None = None,
     enrich: Enrich | None = None,
 ) -> Scorer:
-    """Build the model of a bundle, and the scorer that answers with it.
+    """The scorer that answers for a bundle, in the form that its certificate names.
 
-    The source of the project's own classes is kept under ``code_folder``, which may be shared by bundles and by
+    A compiled form answers alone: the fitted model is then not built, and ``Scorer.model`` is None (``native`` builds
+    it). The source of the project's own classes is kept under ``code_folder``, which may be shared by bundles and by
     processes. ``version`` and ``digest`` (by default the bundle's own) are written into each prediction; ``enrich``
     completes rows for a bundle with a feature view. Raises
-    ModelRefused where the model holds a type that may not be loaded, PluginUnknown where its runtime is missing.
+    ModelRefused where the model holds a type that may not be loaded, PluginUnknown where its runtime is missing,
+    BundleInvalid where the form's file is damaged.
     """
+    compiled = bundle.certificate.form in COMPILED_FORMS
+    model = None if compiled else native(bundle, code_folder)
     return Scorer(
         bundle.contract,
-        restore(bundle.manifest.runtime, bundle.saved, code_folder),
+        model,
         name=bundle.manifest.model,
         version=version,
         bundle=bundle.digest if digest is None else digest,
         enrich=enrich,
+        form=form(bundle, model),
     )
+
+
+def form(bundle: Bundle, model: Any) -> Form | None:
+    """The form that the certificate of a bundle names; None for the model as it was fitted, asked with a frame.
+
+    ``model`` is the fitted model, which a compiled form does without.
+    """
+    # Compiled forms need numpy, and most imports of this module load no bundle at all.
+    if bundle.certificate.form in COMPILED_FORMS:
+        from fullcircle.runtimes.forms import stored
+
+        found = stored.opened(bundle.files[COMPILED], bundle.contract)
+        if found.name != bundle.certificate.form:
+            raise _unfit(bundle, f"{COMPILED} holds another form", found.name)
+        return found
+    if bundle.certificate.form == "array":
+        from fullcircle.runtimes.forms.array import ArrayForm
+        from fullcircle.runtimes.forms.steps import NotCompiled
+
+        try:
+            return ArrayForm(bundle.contract, model)
+        except NotCompiled as error:
+            raise _unfit(bundle, f"its model cannot be asked so: {error}", None) from error
+    return None
+
+
+def _unfit(bundle: Bundle, what: str, received: str | None) -> BundleInvalid:
+    return BundleInvalid(
+        f"the bundle does not hold the form that its certificate names: {what}",
+        received=received,
+        allowed=bundle.certificate.form,
+        next_step="do not use it; fetch it again, or build it again with: fullcircle package",
+    )
+
+
+def native(bundle: Bundle, code_folder: Path) -> Any:
+    """The fitted model of a bundle, as its runtime loads it. Raises as ``scorer`` does."""
+    return restore(bundle.manifest.runtime, bundle.saved, code_folder)
 
 
 def restore(runtime: str, saved: SavedModel, code_folder: Path) -> Any:

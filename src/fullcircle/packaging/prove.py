@@ -67,7 +67,10 @@ def testify(path: Path, forbidden: Sequence[Path]) -> Testimony:
         return replace(about, problems=tuple(problems[:_SHOWN]))
     with tempfile.TemporaryDirectory(prefix="fullcircle-code-") as code:
         try:
-            found = loading.replay(bundle, loading.scorer(bundle, Path(code)))
+            scorer = loading.scorer(bundle, Path(code))
+            found = loading.replay(bundle, scorer)
+            if scorer.model is None:  # a compiled form answers, and explanations and checks still need the model
+                loading.native(bundle, Path(code))
         except FullcircleError as error:
             return replace(about, problems=(f"the model could not be loaded: {error}",))
         problems = surroundings.strangers(surroundings.loaded_files(), forbidden, [Path(code)])

@@ -75,13 +75,18 @@ def _answer(contract: Contract, column: Column, value: Value, misfit: Misfit, pr
 
 
 def _unknown(contract: Contract, names: Sequence[object]) -> list[Problem]:
-    done = "ignored" if contract.unknown == "flag" else "not allowed"
+    if not names:
+        return []
+    action: Policy = contract.unknown
+    done = {"reject": "not allowed", "flag": "ignored", "fallback": "left to the fallback"}[action]
+    if action == "fallback" and contract.prior is None:
+        action, done = "reject", "not allowed; there is no prior to fall back to"
     found = []
     for position, name in enumerate(names[:_MOST_UNKNOWN], start=1):
         more = len(names) - position if position == _MOST_UNKNOWN else 0
         text = f"the model has no column of this name; it is {done}" + (f", and {more} more" if more else "")
         shown = name[:100].encode(errors="replace").decode() if isinstance(name, str) else quoted(name)
-        found.append(Problem(column=shown, reason="unknown", action=contract.unknown, text=text))
+        found.append(Problem(column=shown, reason="unknown", action=action, text=text))
     return found
 
 

@@ -18,6 +18,8 @@ import msgspec
 from fullcircle.runtimes.encoding import LOOK, Encoder
 from fullcircle.runtimes.values import loggable
 from fullcircle.server.strict import colons
+from fullcircle.tables.predictions import kept_back
+from fullcircle.tables.private import public
 from fullcircle.types.contract import Column, Contract
 
 if TYPE_CHECKING:
@@ -42,9 +44,9 @@ class Decoder:
         self._columns = len(contract.columns)
         self._codes = [(place, codes) for place, codes in enumerate(encoder.codes) if codes is not None]
         self._context = contract.context
-        self._private = frozenset(column.name for column in contract.columns if column.private)
+        self._kept_back = kept_back(contract)
         self._names = contract.names
-        self._plain = not self._private and not self._context
+        self._plain = not any(self._kept_back) and not self._context
         self._row, self._decoder = _structs(contract)
 
     def rows(self, body: bytes) -> list[Any] | None:
@@ -103,15 +105,15 @@ class Decoder:
                 row[place] = math.nan if found is None else codes.get(found, LOOK)
         return np.array(values, dtype=np.float64)
 
-    def logged(self, row: Any) -> bytes:
+    def logged(self, row: Any, key: bytes = b"") -> bytes:
         """The row as the log keeps it: the end of a JSON object with ``inputs``, and ``context`` where there is some.
 
-        Private columns are left out.
+        Private values are left out, or hashed with ``key`` where the contract says so.
         """
         if self._plain:
             return b'"inputs":' + _encode(row)
         values = _tuple(row)
-        inputs = {name: value for name, value in zip(self._names, values, strict=False) if name not in self._private}
+        inputs = public(dict(zip(self._names, values, strict=False)), *self._kept_back, key)
         if not self._context:
             return b'"inputs":' + _encode(inputs)
         context = {
@@ -119,7 +121,8 @@ class Decoder:
             for name, value in zip(self._context, values[self._columns :], strict=True)
             if value is not msgspec.UNSET
         }
-        return b'"inputs":' + _encode(inputs) + b',"context":' + _encode(context)
+        shown = public(context, *self._kept_back, key)
+        return b'"inputs":' + _encode(inputs) + b',"context":' + _encode(shown)
 
 
 _tuple = msgspec.structs.astuple

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from fullcircle.errors import (
     OnlineStoreUnavailable,
-    PredictionNotFound,
     ServerBusy,
     ViewNotPublished,
     WorkspaceUnusable,
@@ -19,7 +18,7 @@ from fullcircle.errors import (
 from fullcircle.server.follower import Loaded
 from fullcircle.server.http import Answer, answer
 from fullcircle.server.requests import Label, labels, unfit
-from fullcircle.tables.predictions import PredictionLog, append_outcomes, find, signed
+from fullcircle.tables.predictions import PredictionLog, append_outcomes, known, signed
 from fullcircle.types.prediction import Outcome, Prediction
 
 if TYPE_CHECKING:
@@ -52,9 +51,9 @@ class Desk:
         renderer, logged = loaded.renderer, loaded.decoder.logged
         values, chances = renderer.parts(block)
         shares = chances or [b""] * len(values)
-        now = time.perf_counter()
+        now, key = time.perf_counter(), self._log.key
         bodies = [
-            renderer.logged(value, share, logged(row), b"%.6f" % (now - since))
+            renderer.logged(value, share, logged(row, key), b"%.6f" % (now - since))
             for value, share, row, since in zip(values, shares, rows, arrived, strict=True)
         ]
         try:
@@ -77,7 +76,12 @@ class Desk:
         """Log predictions that were made elsewhere, and write their answers. Raises ServerBusy."""
         latency = round(time.perf_counter() - arrived, 6)
         found = signed(
-            predictions, loaded.scorer.contract, model=loaded.model, version=loaded.version, bundle=loaded.bundle
+            predictions,
+            loaded.scorer.contract,
+            model=loaded.model,
+            version=loaded.version,
+            bundle=loaded.bundle,
+            key=self._log.key,
         )
         try:
             done = self._log.append([replace(one, latency=latency) for one in found])
@@ -92,7 +96,7 @@ class Desk:
         accepted: list[Outcome] = []
         for number, value in pairs:
             why = unfit(value, loaded.scorer.contract)
-            if not self._knows(loaded.model, number):
+            if not known(self._folder, loaded.model, number):
                 found.append(Label(id=number, status="unknown"))
             elif why:
                 found.append(Label(id=number, status="rejected", text=why))
@@ -110,11 +114,10 @@ class Desk:
         """Close the log."""
         self._log.close()
 
-    def _knows(self, model: str, number: str) -> bool:
-        try:
-            return find(self._folder, number).model == model
-        except PredictionNotFound:
-            return False
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """By model, the rows that were answered and could not be logged, where that was allowed."""
+        return self._log.lost
 
 
 def not_looked_up() -> ServerBusy:

@@ -1,131 +1,69 @@
-"""The log of predictions and outcomes: files of JSON lines that any number of processes append to at once.
+"""The log of predictions and outcomes: what any number of processes append to at once, read as one.
 
-Each process writes predictions to a segment of its own, ``<model>/<segment>.jsonl``, under a random name, so
-no two ever share a file; an id is ``<segment>-<byte where its line begins>``, so finding one is one seek.
-Outcomes are few and go to ``<model>/outcomes.jsonl`` under a file lock. A write has reached the operating
-system when ``append`` returns, so it survives the death of the process (not of the machine). A line that
-was torn by a crash is skipped and counted, never fatal.
+Each process writes predictions to a segment of its own (see ``segments``), so no two ever share a file; an id is
+``<segment>-<byte where its line begins>``, so finding one is one seek. Closed segments are compacted to Parquet, and
+are read the same way: every row once, at every moment. A line that was torn by a crash is skipped and counted, never
+fatal. Rows that were erased are skipped too.
 """
 
 from __future__ import annotations
 
-import fcntl
 import heapq
-import os
-import re
-import secrets
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
 import msgspec
 
 from fullcircle.errors import PredictionNotFound
-from fullcircle.tables.lines import Lines, model_folder, moment, now, plain, unwritable, write
+from fullcircle.tables import compacted
+from fullcircle.tables.appending import PredictionLog as PredictionLog
+from fullcircle.tables.lines import Lines, model_folder, moment
+from fullcircle.tables.outcomes import OUTCOMES as OUTCOMES
+from fullcircle.tables.outcomes import append_outcomes as append_outcomes
+from fullcircle.tables.outcomes import read_outcomes as read_outcomes
+from fullcircle.tables.private import public
+from fullcircle.tables.room import read_lost as read_lost
+from fullcircle.tables.segments import COMPACTED, ID, INDEX, LINES, in_index, models, names
 from fullcircle.types.contract import Contract
 from fullcircle.types.prediction import Outcome, Prediction
 
-OUTCOMES = "outcomes.jsonl"
-_ID = re.compile(r"([0-9a-f]{16})-([0-9]{1,15})")
-_SEGMENTS = "[0-9a-f]" * 16 + ".jsonl"
 
+class SegmentRows:
+    """The rows of one segment in whichever form it has, in order.
 
-@dataclass
-class _Segment:
-    """An open file that only this process writes. ``size`` is where the next line begins."""
+    ``since`` and ``until`` are times in the form of ``lines.now``: a compacted segment that is wholly outside of them
+    is passed over without being read.
+    """
 
-    name: str
-    descriptor: int
-    size: int = 0
-    time: str = ""
+    def __init__(self, home: Path, name: str, since: str = "", until: str = "") -> None:
+        self.name = name
+        self._torn = 0
+        self._lines = Lines(home / f"{name}{LINES}", Prediction)
+        self._compacted = home / f"{name}{COMPACTED}"
+        self._window = since, until
 
+    @property
+    def torn(self) -> int:
+        """How many lines were skipped so far."""
+        return self._lines.torn + self._torn
 
-class PredictionLog:
-    """Appends predictions. Safe from several threads, and from a process that forked after opening it."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._lock = threading.Lock()
-        self._segments: dict[str, _Segment] = {}
-        self._process = os.getpid()
-
-    def append(self, predictions: Sequence[Prediction]) -> tuple[Prediction, ...]:
-        """Write the predictions, in order, and return them with ``id`` and ``time`` filled in.
-
-        Raises WorkspaceUnusable where the file cannot be written; then none of a model's batch counts.
-        """
-        with self._lock:
-            done: dict[int, Prediction] = {}
-            places: dict[str, list[int]] = {}
-            for place, prediction in enumerate(predictions):
-                places.setdefault(prediction.model, []).append(place)
-            for model, chosen in places.items():
-                done.update(zip(chosen, self._append(model, [predictions[i] for i in chosen]), strict=True))
-            return tuple(done[place] for place in range(len(predictions)))
-
-    def close(self) -> None:
-        """Close the segments. A later append begins new ones."""
-        with self._lock:
-            for model in list(self._segments):
-                self._leave(model)
-
-    def __enter__(self) -> PredictionLog:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _append(self, model: str, predictions: list[Prediction]) -> list[Prediction]:
-        segment = self._segment(model)
-        # Time never runs backwards within a segment, whatever the clock does.
-        segment.time = max(segment.time, now())
-        done, lines, start = [], [], segment.size
-        for prediction in predictions:
-            filled = replace(prediction, id=f"{segment.name}-{start}", time=segment.time)
-            line = msgspec.json.encode(filled, enc_hook=plain) + b"\n"
-            done.append(filled)
-            lines.append(line)
-            start += len(line)
-        try:
-            write(segment.descriptor, b"".join(lines))
-        except OSError as error:
-            # Part of a line may be on disk: leave the segment, so that offsets stay true.
-            self._leave(model)
-            raise unwritable(self._folder / model, error) from error
-        segment.size = start
-        return done
-
-    def _segment(self, model: str) -> _Segment:
-        if os.getpid() != self._process:
-            # A forked child shares the parent's files, and must not write to them.
-            for inherited in list(self._segments):
-                self._leave(inherited)
-            self._process = os.getpid()
-        if model not in self._segments:
-            name = secrets.token_hex(8)
-            path = model_folder(self._folder, model) / f"{name}.jsonl"
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-            except OSError as error:
-                raise unwritable(path, error) from error
-            self._segments[model] = _Segment(name, descriptor)
-        return self._segments[model]
-
-    def _leave(self, model: str) -> None:
-        os.close(self._segments.pop(model).descriptor)
+    def __iter__(self) -> Iterator[Prediction]:
+        """Read from the start. A segment that is gone has no rows."""
+        self._torn = 0
+        yield from self._lines
+        if self._lines.gone and self._compacted.exists():
+            found = compacted.about(self._compacted)
+            self._torn = found.torn
+            if not found.outside(*self._window):
+                yield from compacted.rows(self._compacted)
 
 
 class Predictions(Iterator[Prediction]):
     """Predictions of several segments in order of time. ``torn`` counts lines skipped because a crash cut them."""
 
-    def __init__(self, paths: Iterable[Path], accept: Callable[[Prediction], bool]) -> None:
-        self._segments = [Lines(path, Prediction) for path in paths]
+    def __init__(self, segments: Iterable[SegmentRows], accept: Callable[[Prediction], bool]) -> None:
+        self._segments = list(segments)
         self._rows = filter(accept, self._merge())
 
     def __next__(self) -> Prediction:
@@ -140,7 +78,7 @@ class Predictions(Iterator[Prediction]):
         # Segments wait in order of their first time and are opened when their turn comes, so a thousand
         # finished ones do not mean a thousand open files.
         begun = [(next(iter(segment), None), place) for place, segment in enumerate(self._segments)]
-        waiting = sorted(((first.time if first else "", place) for first, place in begun), reverse=True)
+        waiting = sorted(((first.time, place) for first, place in begun if first), reverse=True)
         heap: list[tuple[str, int, Prediction, Iterator[Prediction]]] = []
         while waiting or heap:
             if waiting and (not heap or waiting[-1][0] <= heap[0][0]):
@@ -155,34 +93,42 @@ class Predictions(Iterator[Prediction]):
 
 
 def signed(
-    predictions: Iterable[Prediction], contract: Contract, *, model: str, version: int, bundle: str
+    predictions: Iterable[Prediction], contract: Contract, *, model: str, version: int, bundle: str, key: bytes = b""
 ) -> list[Prediction]:
-    """Predictions as they go to the log: by which version, without the inputs that the contract calls private."""
-    private = frozenset(column.name for column in contract.columns if column.private)
+    """Predictions as they go to the log: by which version, without the values that the contract calls private.
+
+    A column that is to be hashed is, with the workspace's ``key``; without one it is left out.
+    """
+    left_out, hashing = kept_back(contract)
     return [
-        replace(one, model=model, version=version, bundle=bundle, inputs=_public(one.inputs, private))
+        replace(
+            one,
+            model=model,
+            version=version,
+            bundle=bundle,
+            inputs=public(one.inputs, left_out, hashing, key),
+            context=public(one.context, left_out, hashing, key),
+        )
         for one in predictions
     ]
 
 
-def _public(inputs: Mapping[str, Any] | None, private: frozenset[str]) -> Mapping[str, Any] | None:
-    if inputs is None or not private:
-        return inputs
-    return {name: value for name, value in inputs.items() if name not in private}
+def kept_back(contract: Contract) -> tuple[frozenset[str], frozenset[str]]:
+    """The columns whose values the log may not hold: those that are left out, and those that are hashed."""
+    hashing = frozenset(column.name for column in contract.columns if column.hashed)
+    private = frozenset(column.name for column in contract.columns if column.private)
+    return private - hashing, hashing
 
 
 def find(folder: Path, prediction_id: str) -> Prediction:
-    """The logged prediction of this id, by one seek. Raises PredictionNotFound."""
-    match = _ID.fullmatch(prediction_id)
-    for path in folder.glob(f"*/{match[1]}.jsonl") if match else ():
-        with path.open("rb") as file:
-            file.seek(int(match[2]) if match else 0)
-            line = file.readline()
-        try:
-            found = msgspec.json.decode(line, type=Prediction)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            continue
-        if found.id == prediction_id:
+    """The logged prediction of this id, by one seek, also an erased one. Raises PredictionNotFound.
+
+    In a compacted segment it needs pyarrow: MissingExtra where that is not installed (see ``known``).
+    """
+    match = ID.fullmatch(prediction_id)
+    for model in models(folder) if match else ():
+        found = _at(folder / model, match[1], int(match[2])) if match else None
+        if found is not None and found.id == prediction_id:
             return found
     raise PredictionNotFound(
         "no logged prediction has this id",
@@ -191,10 +137,45 @@ def find(folder: Path, prediction_id: str) -> Prediction:
     )
 
 
+def known(folder: Path, model: str, prediction_id: str) -> bool:
+    """Whether a prediction of the model has this id and was not erased. Needs no pyarrow: for servers."""
+    match = ID.fullmatch(prediction_id)
+    if not match or match[2] != str(int(match[2])):
+        return False
+    home, name, offset = model_folder(folder, model), match[1], int(match[2])
+    try:
+        found = _line(home / f"{name}{LINES}", offset)
+    except FileNotFoundError:
+        try:
+            return in_index(home / f"{name}{INDEX}", offset)
+        except FileNotFoundError:
+            return False
+    return found is not None and found.id == prediction_id
+
+
+def _at(home: Path, name: str, offset: int) -> Prediction | None:
+    try:
+        return _line(home / f"{name}{LINES}", offset)
+    except FileNotFoundError:
+        path = home / f"{name}{COMPACTED}"
+        return compacted.row(path, f"{name}-{offset}") if path.exists() else None
+
+
+def _line(path: Path, offset: int) -> Prediction | None:
+    with path.open("rb") as file:
+        file.seek(offset)
+        line = file.readline()
+    try:
+        return msgspec.json.decode(line, type=Prediction)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
 def read(folder: Path, model: str, *, since: str = "", until: str = "", version: int | None = None) -> Predictions:
     """The model's logged predictions from ``since`` on and before ``until`` (ISO 8601, UTC if it has no zone).
 
-    In order of time; only those of ``version`` where given. Raises RequestInvalid for a time of another form.
+    In order of time; only those of ``version`` where given; without those that were erased. Raises RequestInvalid
+    for a time of another form.
     """
     low, high = (moment(text) if text else "" for text in (since, until))
 
@@ -203,40 +184,20 @@ def read(folder: Path, model: str, *, since: str = "", until: str = "", version:
             prediction.time >= low
             and (not high or prediction.time < high)
             and (version is None or prediction.version == version)
+            and not prediction.erased
         )
 
-    return Predictions(sorted(model_folder(folder, model).glob(_SEGMENTS)), accept)
-
-
-def append_outcomes(folder: Path, model: str, outcomes: Sequence[Outcome]) -> None:
-    """Write outcomes, in order; one without a time gets the present one. Raises WorkspaceUnusable."""
-    moment = now()
-    filled = [outcome if outcome.time else replace(outcome, time=moment) for outcome in outcomes]
-    data = b"".join(msgspec.json.encode(outcome, enc_hook=plain) + b"\n" for outcome in filled)
-    path = model_folder(folder, model) / OUTCOMES
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+", buffering=0) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            size = file.seek(0, os.SEEK_END)
-            if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
-                data = b"\n" + data  # a crash tore the last line: begin a new one
-            write(file.fileno(), data)
-    except OSError as error:
-        raise unwritable(path, error) from error
-
-
-def read_outcomes(folder: Path, model: str) -> dict[str, Outcome]:
-    """The model's outcomes by prediction id. The last one received counts."""
-    lines = Lines(model_folder(folder, model) / OUTCOMES, Outcome)
-    return {outcome.prediction_id: outcome for outcome in lines}
+    home = model_folder(folder, model)
+    return Predictions([SegmentRows(home, name, low, high) for name in names(home)], accept)
 
 
 def torn_lines(folder: Path, model: str) -> int:
     """How many lines of the model's predictions and outcomes a crash cut short."""
     home = model_folder(folder, model)
-    files = [Lines(path, Prediction) for path in home.glob(_SEGMENTS)] + [Lines(home / OUTCOMES, Outcome)]
-    for lines in files:
-        for _ in lines:
+    outcomes = Lines(home / OUTCOMES, Outcome)
+    found: list[SegmentRows | Lines] = [SegmentRows(home, name, until="0") for name in names(home)]
+    found.append(outcomes)
+    for rows in found:
+        for _ in rows:
             pass
-    return sum(lines.torn for lines in files)
+    return sum(rows.torn for rows in found)

@@ -8,10 +8,12 @@ from typing import Literal
 Kind = Literal["integer", "number", "boolean", "category", "text", "time"]
 Policy = Literal["reject", "impute", "flag", "fallback"]
 Status = Literal["ok", "imputed", "flagged", "fallback", "rejected"]
+How = Literal["", "median", "mean", "most_frequent", "constant"]
 Value = float | int | bool | str | None
 
 KINDS: tuple[Kind, ...] = ("integer", "number", "boolean", "category", "text", "time")
 POLICIES: tuple[Policy, ...] = ("reject", "impute", "flag", "fallback")
+HOWS: tuple[How, ...] = ("median", "mean", "most_frequent", "constant")
 STATUSES: tuple[Status, ...] = ("ok", "imputed", "flagged", "fallback", "rejected")
 
 
@@ -21,8 +23,10 @@ class Column:
 
     ``low``/``high`` bound what a row may hold (the hard range; from training rows, widened), ``usual_low``/
     ``usual_high`` the central 98 % of training rows (unknown for a private column: they are values of it). ``fill``
-    is what "impute" puts in: the training median or most frequent category. Times are ISO 8601 strings. A
-    category is always a string.
+    is what "impute" puts in, and ``how`` how it was found: the median, mean or most frequent value of the training
+    rows, or a constant that a person gave ("" in bundles of before this was recorded). Times are ISO 8601 strings. A
+    category is always a string. A ``private`` column is left out of the log; where it is ``hashed`` too, its values
+    are logged as keyed hashes: equal values can be told, and not what they are. Hashed implies private.
     """
 
     name: str
@@ -41,6 +45,12 @@ class Column:
     unseen: Policy = "flag"
     outside: Policy = "flag"
     wrong_type: Policy = "reject"
+    how: How = ""
+    hashed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.hashed and not self.private:
+            object.__setattr__(self, "private", True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,21 +60,30 @@ class Contract:
     ``prior`` is the constant answer of the policy "fallback": the training mean, or the most frequent class.
     ``classes`` are the class labels in the model's own order, empty for regression. ``context`` names columns
     that a row may bring along and the model never sees: the event time, the groups of fairness gates. They are
-    logged as they came.
+    logged as they came. ``failed`` is what becomes of a row that the model itself cannot answer (it raises, hangs, or
+    gives no finite number). ``label_name`` and ``label_unit`` are how reports call the label.
     """
 
     columns: tuple[Column, ...]
     label: str
     task: Literal["regression", "classification"]
     classes: tuple[Value, ...] = ()
-    unknown: Literal["reject", "flag"] = "reject"
+    unknown: Literal["reject", "flag", "fallback"] = "reject"
+    failed: Literal["reject", "fallback"] = "reject"
     prior: Value = None
     context: tuple[str, ...] = ()
+    label_name: str = ""
+    label_unit: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
         """The column names in order."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def label_shown(self) -> str:
+        """What stands behind a figure of the label: its unit, else its display name, else its column's name."""
+        return self.label_unit or self.label_name or self.label
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,9 @@ class Prediction:
     imputation. ``context`` are the values of the contract's context columns that the row brought along. ``id`` is ""
     until it was logged, ``time`` is UTC, ISO 8601. ``lookup`` says how features were looked up: the view and its
     definition, at which nanosecond, the values as they were served, the states of those that were not present, and
-    what the caller passed or functions took of the request.
+    what the caller passed or functions took of the request. ``latency`` are the seconds from the request's arrival to
+    the log. ``answered_by`` tells who gave the answer of a fallback: "previous" (the champion before) or "prior".
+    ``erased`` is "" but for a row whose values were erased from the log: then it is the mark of the fact that says so.
     """
 
     value: Value
@@ -32,6 +34,9 @@ class Prediction:
     inputs: Mapping[str, Any] | None = None
     context: Mapping[str, Any] | None = None
     lookup: Mapping[str, Any] | None = None
+    latency: float | None = None
+    answered_by: str = ""
+    erased: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

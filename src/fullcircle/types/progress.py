@@ -15,7 +15,7 @@ class Progress(Protocol):
         """Something worth saying happened within the step."""
 
     def advance(self, done: int, total: int) -> None:
-        """``done`` of ``total`` parts of the step are finished."""
+        """``done`` of ``total`` parts of the step are finished. ``total`` is 0 where nobody knows it."""
 
 
 class Silent:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fullcircle.errors import ProjectInvalid
-from fullcircle.types import declared
+from fullcircle.types import declared, overrides
 from fullcircle.types.contract import POLICIES, Policy
 from fullcircle.types.durations import duration, per_year
 from fullcircle.types.features import FeatureView
@@ -26,41 +26,53 @@ APPROVE = ("auto", "person")
 class Inputs:
     """Policies for rows that do not fit the contract, for all columns unless ``columns`` says otherwise.
 
-    ``columns`` maps a column name to overrides: label, unit, private, nullable, low, high, missing, unseen,
-    outside, wrong_type.
+    ``failed`` is what becomes of a row that the model itself cannot answer: with "fallback" the previous champion
+    answers, or the constant prior.
+
+    ``unknown`` is for a column that the model does not have. ``label_name`` and ``label_unit`` are how reports call
+    the label. ``columns`` maps a column name to overrides: label, unit, type, private, hashed, nullable, low, high,
+    usual_low, usual_high, categories, fill, how, missing, unseen, outside, wrong_type (docs/contract.md).
     """
 
     missing: Policy = "reject"
     unseen: Policy = "flag"
     outside: Policy = "flag"
     wrong_type: Policy = "reject"
-    unknown: Literal["reject", "flag"] = "reject"
+    unknown: Literal["reject", "flag", "fallback"] = "reject"
+    failed: Literal["reject", "fallback"] = "fallback"
     columns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    label_name: str = ""
+    label_unit: str = ""
 
-    OVERRIDES = (
-        "label",
-        "unit",
-        "private",
-        "nullable",
-        "low",
-        "high",
-        "missing",
-        "unseen",
-        "outside",
-        "wrong_type",
-    )
+    OVERRIDES = overrides.KEYS
 
     def __post_init__(self) -> None:
-        for name in ("missing", "unseen", "outside", "wrong_type"):
+        for name in overrides.POLICY_KEYS:
             declared.one_of(f"inputs.{name}", getattr(self, name), POLICIES)
-        declared.one_of("inputs.unknown", self.unknown, ("reject", "flag"))
+        declared.one_of("inputs.failed", self.failed, overrides.FAILED)
+        if str(self.unknown) == "impute":
+            _said("inputs.unknown", self.unknown, overrides.policy_for_unknown(self.unknown))
+        declared.one_of("inputs.unknown", self.unknown, overrides.UNKNOWN)
+        for name in ("label_name", "label_unit"):
+            said = getattr(self, name)
+            _said(f"inputs.{name}", said, "" if isinstance(said, str) else "text")
         declared.mapping("inputs.columns", self.columns)
-        for column, overrides in self.columns.items():
-            declared.mapping(f"inputs.columns[{column!r}]", overrides)
-            for key, value in overrides.items():
-                declared.one_of(f"a key of inputs.columns[{column!r}]", key, self.OVERRIDES)
-                if key in ("missing", "unseen", "outside", "wrong_type"):
-                    declared.one_of(f"inputs.columns[{column!r}][{key!r}]", value, POLICIES)
+        for column, given in self.columns.items():
+            what = f"inputs.columns[{column!r}]"
+            declared.mapping(what, given)
+            for key, value in given.items():
+                declared.one_of(f"a key of {what}", key, self.OVERRIDES)
+                _said(f"{what}[{key!r}]", value, overrides.unfit(key, value))
+            key, allowed = overrides.contradiction(given)
+            _said(f"{what}[{key!r}]", given.get(key), allowed)
+
+
+def _said(what: str, value: object, allowed: str) -> None:
+    """Refuse a value where ``allowed`` says what it should have been."""
+    if allowed:
+        raise ProjectInvalid(
+            f"{what} does not fit", received=repr(value), allowed=allowed, next_step="mend it in the project file"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

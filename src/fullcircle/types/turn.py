@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fullcircle.types.bundle import Proof
@@ -58,7 +58,10 @@ class Trained:
 
 @dataclass(frozen=True, kw_only=True)
 class Packaged:
-    """A registered, proven version. ``files`` names each file of the bundle with its SHA-256."""
+    """A registered, proven version. ``files`` names each file of the bundle with its SHA-256.
+
+    ``tests`` says how many of its tests came to each status (passed, noted, skipped).
+    """
 
     model: str
     version: int
@@ -67,6 +70,7 @@ class Packaged:
     size_bytes: int
     files: tuple[tuple[str, str], ...]
     proof: Proof
+    tests: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

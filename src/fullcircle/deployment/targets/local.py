@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from fullcircle.deployment import client, process
-from fullcircle.deployment.target import SILENT, Plan, Running, Service
+from fullcircle.deployment.target import SILENT, Plan, Running, Service, log_flags
 from fullcircle.errors import FullcircleError, PortInUse, ServerFailed
 from fullcircle.types.progress import Progress
 
@@ -20,6 +20,7 @@ PATIENCE = 40.0  # seconds a server has to finish what it answers: more than the
 _SETTLED = 1.0  # seconds until the server has seen a served.json that was just written
 _LAST_LINES = 12
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
+_TELEMETRY = "OTEL_"  # where the server sends its metrics is said by OpenTelemetry's own variables
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -123,7 +124,10 @@ def _arguments(service: Service) -> tuple[str, ...]:
         options["--hosts"] = ",".join(service.hosts)
     if service.online:
         options["--online"] = service.online
+    if service.workers != 1:
+        options["--workers"] = service.workers
     flags = [str(part) for pair in options.items() for part in pair]
+    flags += log_flags(service.log_bytes, service.log_full, service.log_fsync, service.log_key)
     # The link of a virtual environment is its identity: it must not be resolved.
     return (str(service.python.absolute()), "-I", "-m", "fullcircle.server", *flags)
 
@@ -159,6 +163,7 @@ def _start(service: Service) -> _Note:
     if not process.can_listen(service.host, service.port):
         raise _port_in_use(service)  # before a process is started for nothing; the server itself has the last word
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    environment |= {name: value for name, value in os.environ.items() if name.startswith(_TELEMETRY)}
     environment |= dict.fromkeys(_ONE_THREAD, "1")
     arguments = _arguments(service)
     with suppress(FileNotFoundError):

@@ -197,7 +197,7 @@ def _of_main(subject: Subject, side: Side, main: Metric) -> str:
 
 def _of_bias(subject: Subject, off: Sequence[Off]) -> str:
     """Groups that are themselves over- or underestimated; only where there are none, those unlike the others."""
-    unit = f" {subject.label}".rstrip() if subject.task == "regression" else ""
+    unit = f" {subject.unit or subject.label}".rstrip() if subject.task == "regression" else ""
     own = [each for each in off if (each.bias > 0.0) is each.more and abs(each.bias) >= abs(each.others)]
     told: list[str] = []
     for each in sorted(own, key=lambda one: -abs(one.bias))[:_SAID]:

@@ -1,0 +1,256 @@
+"""Which form serves a model: the fastest that was proven equal, else the model as it was fitted."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from fullcircle.errors import FullcircleError
+from fullcircle.runtimes.contracts import examine
+from fullcircle.runtimes.encoding import Encoder
+from fullcircle.runtimes.form import Form, FrameForm
+from fullcircle.runtimes.forms import growing, probes, stored, weighing
+from fullcircle.runtimes.forms.array import ArrayForm, single_threaded
+from fullcircle.runtimes.forms.linear import TOLERANCE
+from fullcircle.runtimes.forms.preparing import Array
+from fullcircle.runtimes.forms.steps import NotCompiled
+from fullcircle.runtimes.scorer import Block, Scorer
+from fullcircle.types.contract import Contract
+from fullcircle.types.form import Certificate, FormName
+
+MOST_ROWS = 2000
+_BATCH = 64
+_SECONDS = 0.02
+_REPEATS = 3
+_MOST_SECONDS = 1.0
+_LIBRARIES = {"numpy": "numpy", "scikit-learn": "sklearn", "scipy": "scipy"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A form to be compared: the file it is kept in (None: the model's own), and where its answers may change."""
+
+    form: Form
+    name: FormName
+    data: bytes | None
+    limits: Mapping[int, Array]
+    tolerance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """The form that serves, its certificate, and the file that a bundle keeps it in (None: the model's own)."""
+
+    form: Form
+    certificate: Certificate
+    data: bytes | None = None
+
+
+Make = Callable[[Contract, Any], Candidate]
+
+
+def trees(contract: Contract, model: Any) -> Candidate:
+    """The model as trees in numpy, as a bundle would open it. Raises NotCompiled."""
+    prepared, forest, decision, link = growing.grow(contract, model)
+    data = stored.trees(prepared, forest, decision, link)
+    return Candidate(
+        form=stored.opened(data, contract),
+        name="trees",
+        data=data,
+        limits=probes.limits(prepared, forest),
+        tolerance=0.0,
+    )
+
+
+def linear(contract: Contract, model: Any) -> Candidate:
+    """The model as weights in numpy, as a bundle would open it. Raises NotCompiled."""
+    prepared, weights, decision, link = weighing.weigh(contract, model)
+    data = stored.linear(prepared, weights, decision, link)
+    return Candidate(
+        form=stored.opened(data, contract),
+        name="linear",
+        data=data,
+        limits=probes.limits(prepared, None),
+        tolerance=TOLERANCE,
+    )
+
+
+def array(contract: Contract, model: Any) -> Candidate:
+    """The model asked with an array. Raises NotCompiled."""
+    return Candidate(form=ArrayForm(contract, model), name="array", data=None, limits={}, tolerance=TOLERANCE)
+
+
+CANDIDATES: Mapping[str, Make] = {"trees": trees, "linear": linear, "array": array}
+
+
+def choose(
+    contract: Contract,
+    model: Any,
+    rows: Sequence[object],
+    *,
+    seed: int = 0,
+    candidates: Mapping[str, Make] = CANDIDATES,
+) -> Chosen:
+    """The first candidate that answers as the model does on every row compared, and faster for 1 row and for 64.
+
+    ``rows`` are rows as callers send them (golden and test rows; the first 2000 that the contract lets through
+    count). To them come rows at every split and around it, at the bounds of each column, and with missing values and
+    unseen categories where the contract lets them through.
+    """
+    frame = FrameForm(contract, model)
+    matrix = _matrix(contract, rows)
+    if matrix is None or not len(matrix):
+        why = "a column holds text or times" if matrix is None else "there is no row to compare"
+        return Chosen(form=frame, certificate=Certificate(refused=tuple((name, why) for name in candidates)))
+    refused: list[tuple[str, str]] = []
+    native = FrameForm(contract, single_threaded(model))
+    native_seconds = _timed(contract, native, matrix)
+    if native_seconds[1] > _MOST_SECONDS:
+        why = "the model is too slow to be asked for thousands of rows"
+        refused = [(name, why) for name in candidates]
+        candidates = {}
+    for name, make in candidates.items():
+        try:
+            candidate = make(contract, model)
+            certificate = _compared(contract, native, candidate, matrix, seed)
+        except (NotCompiled, FullcircleError, *_FOREIGN) as error:
+            why = str(error) if isinstance(error, NotCompiled) else f"it could not be made ({type(error).__name__})"
+            refused.append((name, why))
+            continue
+        if isinstance(certificate, str):
+            refused.append((name, certificate))
+            continue
+        seconds = _timed(contract, candidate.form, matrix)
+        if not all(own < other for own, other in zip(seconds, native_seconds, strict=True)):
+            refused.append((name, "it is not faster"))
+            continue
+        certificate = replace(
+            certificate,
+            seconds=seconds,
+            native_seconds=native_seconds,
+            refused=tuple(refused),
+            versions=_versions(),
+        )
+        return Chosen(form=candidate.form, certificate=certificate, data=candidate.data)
+    return Chosen(
+        form=frame,
+        certificate=Certificate(native_seconds=native_seconds, refused=tuple(refused), versions=_versions()),
+    )
+
+
+def told(certificate: Certificate) -> str:
+    """A certificate in a sentence for a person."""
+    if certificate.form == "frame":
+        return "the model answers as it was fitted: " + ("; ".join(f"{n}: {why}" for n, why in certificate.refused))
+    how = "the same bits" if certificate.same_bits else f"at most {certificate.largest_difference:.1e} apart"
+    own, other = certificate.seconds[0] * 1e6, certificate.native_seconds[0] * 1e6
+    return (
+        f"the form {certificate.form} answers: {how} on {certificate.rows} rows, "
+        f"{own:.0f} µs for a row instead of {other:.0f}"
+    )
+
+
+_FOREIGN = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What reading the private parts of another version of scikit-learn may raise: then it is not compiled."""
+
+
+def _matrix(contract: Contract, rows: Sequence[object]) -> Array | None:
+    encoder = Encoder(contract)
+    if not encoder.encodable:
+        return None
+    judged = (examine(contract, row) for row in rows[: 2 * MOST_ROWS])
+    sound = [values for verdict, values in judged if verdict.status in ("ok", "imputed", "flagged")]
+    matrix: Array = encoder.matrix(sound[:MOST_ROWS])
+    whole = [place for place, column in enumerate(contract.columns) if column.kind == "integer"]
+    exact: Array = matrix[~(np.abs(matrix[:, whole]) > 2**53).any(axis=1)]
+    return exact
+
+
+def _compared(
+    contract: Contract, native: FrameForm, candidate: Candidate, matrix: Array, seed: int
+) -> Certificate | str:
+    """The certificate of a candidate, or what it answered differently."""
+    ours = Scorer(contract, None, form=candidate.form)
+    theirs = Scorer(contract, native.model, form=native)
+    if candidate.form.probable != native.probable:
+        return "one of the two has no probabilities"
+    count, largest, same = 0, 0.0, True
+    for rows in probes.blocks(contract, matrix, dict(candidate.limits), seed):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what the fitted model has to say about strange rows
+            expected, found = theirs.block(rows), ours.block(rows)
+        if expected.failed.keys() != found.failed.keys():
+            return "it answers rows that the model refuses, or refuses rows that the model answers"
+        if contract.task == "classification" and not np.array_equal(*_kept(expected, found, "answers")):
+            return "it gives another class"
+        for part in ("answers", "chances"):
+            a, b = _kept(expected, found, part)
+            same = same and _bits(a) == _bits(b)
+            largest = max(largest, _distance(a, b))
+        count += len(rows)
+    if largest > candidate.tolerance or (candidate.tolerance == 0.0 and not same):
+        return f"its answers differ by up to {largest:.3g}"
+    return Certificate(
+        form=candidate.name,
+        rows=count,
+        same_bits=same,
+        largest_difference=largest,
+        tolerance=candidate.tolerance,
+    )
+
+
+def _kept(expected: Block, found: Block, part: str) -> tuple[Array, Array]:
+    """The answers or the chances of the rows that were answered."""
+    a, b = getattr(expected, part), getattr(found, part)
+    if a is None or b is None:
+        return np.zeros(0), np.zeros(0)
+    kept = np.ones(len(a), dtype=np.bool_)
+    kept[list(expected.failed)] = False
+    return np.asarray(a)[kept], np.asarray(b)[kept]
+
+
+def _bits(values: Array) -> bytes:
+    return np.ascontiguousarray(values).tobytes()
+
+
+def _distance(a: Array, b: Array) -> float:
+    """The largest difference, relative to the larger of the expected number and 1."""
+    if not a.size:
+        return 0.0
+    return float((np.abs(a - b) / np.maximum(1.0, np.abs(a))).max())
+
+
+def _timed(contract: Contract, form: Form, matrix: Array) -> tuple[float, float]:
+    """The seconds of one call, for 1 row and for 64: the best of several, as what else runs can only slow it down."""
+    scorer = Scorer(contract, None, form=form)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        alone = _best(scorer, matrix[:1])
+        if alone > _MOST_SECONDS:
+            return alone, alone
+        return alone, _best(scorer, np.resize(matrix, (_BATCH, matrix.shape[1])))
+
+
+def _best(scorer: Scorer, rows: Array) -> float:
+    best, calls, began = np.inf, 0, time.perf_counter()
+    while calls <= _REPEATS or (time.perf_counter() - began < _SECONDS and calls < 1000):
+        start = time.perf_counter()
+        scorer.block(rows)
+        best = min(best, time.perf_counter() - start)
+        calls += 1
+        if best > _MOST_SECONDS:
+            break
+    return float(round(best, 8))
+
+
+def _versions() -> tuple[tuple[str, str], ...]:
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    loaded = [name for name, module in _LIBRARIES.items() if module in sys.modules]
+    return (("python", python), *((name, metadata.version(name)) for name in loaded))

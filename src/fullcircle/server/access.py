@@ -1,0 +1,50 @@
+"""One log line for each request, where it was asked for: what was called and how it ended, never what was sent."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from fullcircle.server.http import Message, Receive, Scope, Send
+
+_logger = logging.getLogger("fullcircle.access")
+_KNOWN = frozenset({"/models", "/outcomes", "/metrics", "/openapi.json", "/health/live", "/health/ready"})
+_WITH_NAME = ("/predict/", "/explain/")
+
+
+def template(path: str) -> str:
+    """The route that a path belongs to, without anything that a caller made up."""
+    if path in _KNOWN:
+        return path
+    return next((f"{start}{{model}}" for start in _WITH_NAME if path.startswith(start)), "other")
+
+
+class Access:
+    """Around an application: logs method, route, status, seconds, and the rows that it wrote into the scope."""
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, and log it."""
+        begun = time.perf_counter()
+        status = 0  # nobody was left to answer
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            fields = {
+                "method": scope["method"],
+                "path": template(scope["path"]),
+                "status": status,
+                "seconds": round(time.perf_counter() - begun, 6),
+            }
+            if "rows" in scope:
+                fields["rows"] = scope["rows"]
+            _logger.info("request", extra={"fields": fields})

@@ -1,0 +1,251 @@
+"""Appending predictions: before an answer leaves, it has reached the operating system, or the disk, as was chosen."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+import msgspec
+
+from fullcircle.errors import WorkspaceUnusable
+from fullcircle.tables.lines import Clock, model_folder, plain, unwritable
+from fullcircle.tables.room import Losses, Room
+from fullcircle.tables.segments import FULL, Segment
+from fullcircle.types.prediction import Prediction
+
+Fsync = Literal["interval", "always", "never"]
+WhenFull = Literal["stop", "count"]
+SEGMENT_BYTES = 64 << 20
+SEGMENT_SECONDS = 3600.0
+_LOST_EVERY = 60  # rounds of the thread between two notes of what was lost
+_logger = logging.getLogger(__name__)
+
+
+class PredictionLog:
+    """Appends predictions. Safe from several threads, and from a process that forked after opening it.
+
+    What was appended survives the death of the process at once. ``fsync`` says when it survives that of the machine:
+    "interval": after at most ``every`` seconds; "always": before ``append`` returns; "never": when the operating
+    system likes. A segment ends at ``segment_bytes`` or after ``segment_seconds``, and then it can be compacted.
+
+    The whole folder stays below ``most_bytes`` (None: no bound), and 64 MiB of the disk stay free. ``when_full``:
+    "stop" raises WorkspaceUnusable; "count" lets the answer go out with the id "" and counts it in ``lost``, which is
+    written to ``lost.jsonl``. ``key`` is what private values are hashed with (see ``signed``).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        fsync: Fsync = "interval",
+        every: float = 1.0,
+        segment_bytes: int = SEGMENT_BYTES,
+        segment_seconds: float = SEGMENT_SECONDS,
+        most_bytes: int | None = None,
+        when_full: WhenFull = "stop",
+        key: bytes = b"",
+    ) -> None:
+        self.key = key
+        self._folder = folder
+        self._fsync = fsync
+        self._every = every
+        self._bytes = segment_bytes
+        self._seconds = segment_seconds
+        self._count = when_full == "count"
+        self._room = Room(folder, most_bytes)
+        self._losses = Losses(folder)
+        self._clock = Clock()
+        self._lock = threading.Lock()
+        self._segments: dict[str, Segment] = {}
+        self._left: list[Segment] = []
+        self._failed: dict[str, OSError] = {}
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._process = os.getpid()
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """How many rows of each model this log answered and could not write."""
+        return dict(self._losses.total)
+
+    def append(self, predictions: Sequence[Prediction]) -> tuple[Prediction, ...]:
+        """Write the predictions, in order, and return them with ``id`` and ``time`` filled in.
+
+        Raises WorkspaceUnusable where the file cannot be written; then none of a model's batch counts.
+        """
+        done: dict[int, Prediction] = {}
+        places: dict[str, list[int]] = {}
+        for place, prediction in enumerate(predictions):
+            places.setdefault(prediction.model, []).append(place)
+        for model, chosen in places.items():
+            ids, time = self.write(model, [_body(predictions[place]) for place in chosen])
+            for place, id in zip(chosen, ids, strict=True):
+                done[place] = replace(predictions[place], id=id, time=time)
+        return tuple(done[place] for place in range(len(predictions)))
+
+    def write(self, model: str, bodies: Sequence[bytes]) -> tuple[list[str], str]:
+        """Write rows of one model, in order, and return their ids and their time.
+
+        Each body is a JSON object that begins with ``{"`` and has neither id nor time. All of them are written at
+        once, or none: then WorkspaceUnusable is raised, or they are counted as lost and their ids are "".
+        """
+        with self._lock:
+            time = self._clock.text()
+            if not bodies:
+                return [], time
+            try:
+                if os.getpid() != self._process:
+                    self._forked()
+                segment = self._segments.get(model) or self._begin(model)
+                data, ids = _rows(segment, time, bodies)
+                if not self._room.has(len(data)):
+                    if not self._count:
+                        raise self._room.refused()
+                    return self._lose(model, len(bodies), time)
+                self._put(segment, data)
+            except WorkspaceUnusable:
+                raise
+            except OSError as error:
+                if self._count and error.errno in FULL:
+                    return self._lose(model, len(bodies), time)
+                raise unwritable(self._folder / model, error) from error
+            return ids, time
+
+    def close(self) -> None:
+        """Close the segments. A later append begins new ones.
+
+        Unless ``fsync`` is "never", all rows are on the disk then. Raises WorkspaceUnusable where they are not.
+        """
+        with self._lock:
+            self._stop.set()
+            thread, self._thread = self._thread, None
+            for model in list(self._segments):
+                self._leave(model)
+        if thread is not None:
+            thread.join()
+        self._tend(tell=True)
+        with self._lock:
+            failed, self._failed = self._failed, {}
+        for model, error in failed.items():
+            raise unwritable(self._folder / model, error) from error
+
+    def __enter__(self) -> PredictionLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _begin(self, model: str) -> Segment:
+        model_folder(self._folder, model)
+        if self._thread is None:
+            self._stop = threading.Event()
+            watch = (weakref.ref(self), self._stop, self._every)
+            self._thread = threading.Thread(target=_watch, args=watch, name="fullcircle-log", daemon=True)
+            self._thread.start()
+        if model in self._failed:
+            error = self._failed.pop(model)
+            raise unwritable(self._folder / model, error) from error
+        segment = Segment(self._folder, model)
+        self._segments[model] = segment
+        return segment
+
+    def _put(self, segment: Segment, data: bytes) -> None:
+        try:
+            segment.add(data, sync=self._fsync == "always")
+        except OSError as error:
+            if error.errno not in FULL or not segment.sound:
+                self._leave(segment.model)
+            raise
+        if segment.size >= self._bytes:
+            self._leave(segment.model)
+
+    def _lose(self, model: str, rows: int, time: str) -> tuple[list[str], str]:
+        self._losses.add(model, rows, time)
+        return [""] * rows, time
+
+    def _leave(self, model: str) -> None:
+        """Nothing more goes to the segment. The thread puts it on the disk and closes it."""
+        self._left.append(self._segments.pop(model))
+
+    def _forked(self) -> None:
+        # A forked child shares the parent's files, and must not write to them; threads it has none.
+        for segment in (*self._segments.values(), *self._left):
+            os.close(segment.descriptor)
+        self._segments, self._left, self._thread = {}, [], None
+        self._losses = Losses(self._folder)
+        self._process = os.getpid()
+
+    def _tend(self, *, tell: bool = False) -> None:
+        """Put on the disk what waits for it, and close what is old or was left. Answers do not wait for it."""
+        with self._lock:
+            for model, segment in list(self._segments.items()):
+                if segment.size and segment.age >= self._seconds:
+                    self._leave(model)
+            left, self._left = self._left, []
+            waiting = [] if self._fsync == "never" else [one for one in self._segments.values() if one.dirty]
+            copies = [(one, os.dup(one.descriptor)) for one in waiting]
+            for one in waiting:
+                one.dirty = False
+        for segment, copy in copies:
+            try:
+                self._synced(segment, copy)
+            finally:
+                os.close(copy)
+        for segment in left:
+            if segment.dirty and self._fsync != "never":
+                self._synced(segment, segment.descriptor)
+            segment.close()
+        if tell:
+            self._losses.tell()
+
+    def _synced(self, segment: Segment, descriptor: int) -> None:
+        """After a failed sync nobody knows what is on the disk: the segment is left, and the next writer is told."""
+        try:
+            segment.sync(descriptor)
+        except OSError as error:
+            _logger.error("predictions in %s may not survive the machine: %s", segment.path, error)
+            with self._lock:
+                self._failed[segment.model] = error
+                if self._segments.get(segment.model) is segment:
+                    self._leave(segment.model)
+                    segment.dirty = False  # never tried again: a second sync would say that all is well
+
+
+def _watch(log: weakref.ref[PredictionLog], stop: threading.Event, every: float) -> None:
+    rounds = 0
+    while not stop.wait(every):
+        found = log()
+        if found is None:
+            return
+        rounds += 1
+        found._tend(tell=rounds % _LOST_EVERY == 0)
+        del found
+
+
+def _rows(segment: Segment, time: str, bodies: Sequence[bytes]) -> tuple[bytes, list[str]]:
+    """The lines of these rows, and their ids. This is done for every answer, so it is short rather than pretty."""
+    head, middle = segment.head, f'","time":"{time}",'.encode()
+    begin, start = f"{segment.name}-", segment.size
+    ids, lines = [], []
+    for body in bodies:
+        line = b"%b%d%b%b\n" % (head, start, middle, body[1:])
+        lines.append(line)
+        ids.append(f"{begin}{start}")
+        start += len(line)
+    return b"".join(lines), ids
+
+
+_FIELDS = tuple(name for name in Prediction.__dataclass_fields__ if name not in ("id", "time"))
+
+
+def _body(prediction: Prediction) -> bytes:
+    return msgspec.json.encode({name: getattr(prediction, name) for name in _FIELDS}, enc_hook=plain)
