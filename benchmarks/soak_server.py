@@ -1,6 +1,6 @@
 """``python -m benchmarks.soak_server [PART ...]``: the promises of the server in full counts, over real sockets.
 
-Parts: sockets, swaps, sigterm, kill, growth; all of them without a name. ``SCALE=0.01`` makes the counts smaller.
+Parts: sockets, swaps, sigterm, kill, growth, schema, drawn; all of them without a name. ``SCALE=0.01`` makes the counts smaller.
 Each part starts servers of its own on a free port of loopback, and ends them. What was counted is written to
 ``benchmarks/results/soak_server.json``, part by part, and only where nothing failed.
 """
@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks import soak_fuzz
 from benchmarks.rows import ROOT
 
 SCALE = float(os.environ.get("SCALE", "1"))
@@ -336,12 +337,28 @@ def _resident(pid: int) -> float:
     return round(next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024, 1)
 
 
+def schema(folder: Path) -> dict[str, Any]:
+    """schemathesis over every operation that the server describes."""
+    server = Server(folder)
+    try:
+        return soak_fuzz.schema(f"http://127.0.0.1:{server.port}", folder, SCALE)
+    finally:
+        server.stop()
+
+
+def drawn(folder: Path) -> dict[str, Any]:
+    """Drawn requests over every route, in process."""
+    return soak_fuzz.drawn(folder, SCALE)
+
+
 PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "sockets": sockets,
     "swaps": swaps,
     "sigterm": sigterm,
     "kill": kill,
     "growth": growth,
+    "schema": schema,
+    "drawn": drawn,
 }
 
 

@@ -143,18 +143,23 @@ class App:
         if in_arrow:
             return await self._bulk(model, body, scope)
         if len(body) <= self._limits.inline_bytes:
-            return await self._engine(loaded).answer(Ask(body, loaded.decoder.rows(body) if loaded.quick else None))
+            return await self._asked(loaded, Ask(body, loaded.decoder.rows(body) if loaded.quick else None), scope)
         rows = await self._rows(loaded, body)
         latest = _served(self._view(), model)
         if latest is not loaded:  # replaced meanwhile: the request is answered by one version, the one of now
             loaded, rows = latest, None
-        return await self._engine(loaded).answer(Ask(body, rows))
+        return await self._asked(loaded, Ask(body, rows), scope)
+
+    async def _asked(self, loaded: Loaded, ask: Ask, scope: Scope) -> Answer:
+        found = await self._engine(loaded).answer(ask)
+        scope["rows"] = ask.count  # for the log of requests
+        return found
 
     async def _bulk(self, model: str, body: bytes, scope: Scope) -> Answer:
         """Answer an Arrow stream: as JSON, or as a stream where that is accepted."""
         columns = await self._side.run(partial(arrow.typed, body, self._limits.rows))
         loaded = _served(self._view(), model)
-        found = await self._engine(loaded).answer(Ask(b"", *_taken(loaded, columns)))
+        found = await self._asked(loaded, Ask(b"", *_taken(loaded, columns)), scope)
         wanted = any(name == b"accept" and arrow.KIND in value.lower() for name, value in scope["headers"])
         return await self._side.run(partial(arrow.answered, found)) if wanted else found
 

@@ -39,13 +39,15 @@ class Ask:
     hand that did not come as JSON.
     """
 
-    __slots__ = ("arrived", "body", "future", "plain", "rows")
+    __slots__ = ("arrived", "body", "count", "future", "plain", "rows")
 
     def __init__(self, body: bytes, rows: list[Any] | None = None, plain: list[dict[str, Any]] | None = None) -> None:
         self.body = body
         self.arrived = time.perf_counter()
         self.rows = rows
         self.plain = plain
+        self.count = len(rows or plain or ())
+        """How many rows it has, once they were looked at."""
         self.future: Any = None
 
     def by_hand(self, limit: int) -> list[dict[str, Any]]:
@@ -54,7 +56,9 @@ class Ask:
             return self.plain
         if not self.body:
             return [msgspec.to_builtins(row) for row in self.rows or ()]
-        return rows_of(decode(self.body), limit)
+        found = rows_of(decode(self.body), limit)
+        self.count = len(found)
+        return found
 
 
 def overloaded(waiting: int) -> ServerBusy:
