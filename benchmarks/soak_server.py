@@ -1,6 +1,7 @@
 """``python -m benchmarks.soak_server [PART ...]``: the promises of the server in full counts, over real sockets.
 
-Parts: sockets, swaps, sigterm, kill, growth, schema, drawn; all of them without a name. ``SCALE=0.01`` makes the counts smaller.
+Parts: sockets, swaps, sigterm, kill, growth, schema, drawn; all of them without a name. ``SCALE=0.01`` makes the
+counts smaller.
 Each part starts servers of its own on a free port of loopback, and ends them. What was counted is written to
 ``benchmarks/results/soak_server.json``, part by part, and only where nothing failed.
 """
@@ -343,7 +344,7 @@ def schema(folder: Path) -> dict[str, Any]:
     try:
         return soak_fuzz.schema(f"http://127.0.0.1:{server.port}", folder, SCALE)
     finally:
-        server.stop()
+        server.end()
 
 
 def drawn(folder: Path) -> dict[str, Any]:

@@ -167,7 +167,8 @@ def build(session: Session, draft: drafts.Draft, report: Report) -> bundles.Bund
         ),
         wheel=wheel,
         view=view,
-        certificate=chosen.certificate,
+        # Timings differ each time and would give the same bundle another digest: they are told, and not kept in it.
+        certificate=replace(chosen.certificate, seconds=(0.0, 0.0), native_seconds=(0.0, 0.0)),
         compiled=chosen.data,
     )
 
