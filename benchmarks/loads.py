@@ -170,6 +170,8 @@ class Connections:
         self._parts: dict[int, bytes] = {}
         self._due: dict[int, int] = {}
         self.free: list[int] = []
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, count + 64)), hard))
         for _ in range(count):
             self.free.append(self._connect())
 

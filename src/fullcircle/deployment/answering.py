@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -86,14 +87,14 @@ class Answerer:
     def _logged(self, matrix: Any, block: Block, columns: Columns, ok: Any) -> Sequence[str]:
         assert self._recorder is not None  # noqa: S101 - for the type checker
         values = self._labels(block)
-        chances = None if block.chances is None else block.chances.tolist()
         contexts: list[Any] = []
         if self._contract.context:
             found = columns.contexts(self._contract)
             contexts = [found[place] for place in ok.nonzero()[0]]
         if self._body is not None:
-            return self._recorder.write(self._body(matrix, values, chances, contexts))
+            return self._recorder.write(self._body(matrix, values, block.chances, contexts))
         names = tuple(map(str, self._contract.classes))
+        chances = None if block.chances is None else block.chances.tolist()
         predictions = [
             Prediction(
                 value=value,
@@ -136,8 +137,7 @@ class Answerer:
                 chances[ok] = block.chances[:, place]
             chances[others] = [np.nan if one.probabilities is None else one.probabilities[label] for one in judged]
             found[probability(label)] = pa.array(chances, from_pandas=True)
-        names, counts = np.unique(statuses.astype(str), return_counts=True)
-        verdicts = dict(zip(names.tolist(), counts.tolist(), strict=True))
+        verdicts = Counter(statuses.tolist())
         return Answered(columns=found, rejected=statuses == "rejected", verdicts=verdicts)
 
     def _values(self, ok: Any, block: Block | None, judged: Sequence[Prediction]) -> Any:
@@ -214,7 +214,7 @@ def _body(scorer: Scorer, recorder: Recorder) -> Any:
         columns = scorer.encoder.columns(matrix)
         parts: list[Any] = [values, map(inputs, *(columns[place] for place in chosen))]
         if chances is not None:
-            parts.append([shares(*row) for row in chances])
+            parts.append(map(shares, *chances.T.tolist()))
         if contract.context:
             parts.append(contexts)
         # A list: of an iterator, msgspec (0.22) never lets go of what it gave.

@@ -92,11 +92,13 @@ class Maker:
     def _write(self, number: int, kind: str, columns: Mapping[str, Any], rows: Any, chosen: Any) -> tuple[str, str]:
         import pyarrow as pa
 
-        mask = pa.array(chosen)
-        kept = {
-            name: list(itertools.compress(column, chosen)) if isinstance(column, list) else column.filter(mask)
-            for name, column in columns.items()
-        }
+        kept = columns
+        if not chosen.all():
+            mask = pa.array(chosen)
+            kept = {
+                name: list(itertools.compress(column, chosen)) if isinstance(column, list) else column.filter(mask)
+                for name, column in columns.items()
+            }
         data = parts.content(self._job.suffix, kept, None if rows is None else list(itertools.compress(rows, chosen)))
         # A name of its own: what a killed run still writes never meets what the next one writes.
         name = f"{number:06d}-{secrets.token_hex(6)}.{kind}"

@@ -20,7 +20,7 @@ class Prediction:
     definition, at which nanosecond, the values as they were served, the states of those that were not present, and
     what the caller passed or functions took of the request. ``latency`` are the seconds from the request's arrival to
     the log. ``answered_by`` tells who gave the answer of a fallback: "previous" (the champion before) or "prior".
-    ``erased`` is "" but for a row whose values were erased from the log: then it is the mark of the fact that says so.
+    ``erased`` is "" but for a row whose values were erased from the log: then the mark of the fact that says so.
     """
 
     value: Value
