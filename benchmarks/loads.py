@@ -109,10 +109,16 @@ def open_load(
     deadline: float,
     calm: float,
     connections: int,
+    patience: float | None = None,
 ) -> Open:
-    """Ask at constant rates, one phase of (requests a second, seconds) after another without a pause."""
+    """Ask at constant rates, one phase of (requests a second, seconds) after another without a pause.
+
+    A request that finds all connections taken waits ``patience`` seconds for one, by default as long as its deadline;
+    then it is given up, and counts as due and not as answered.
+    """
     found = _apart(
-        "open", port, path, body, phases=phases, deadline=deadline, calm=calm, connections=connections
+        "open", port, path, body, phases=phases, deadline=deadline, calm=calm, connections=connections,
+        patience=deadline if patience is None else patience,
     )  # fmt: skip
     return Open(phases=tuple(Phase(**one) for one in found["phases"]), behind=found["behind"], busy=found["busy"])
 
@@ -258,12 +264,18 @@ def _closed(port: int, request: str, connections: int, seconds: float) -> dict[s
 
 
 def _open(
-    port: int, request: str, phases: Sequence[tuple[float, float]], deadline: float, calm: float, connections: int
+    port: int,
+    request: str,
+    phases: Sequence[tuple[float, float]],
+    deadline: float,
+    calm: float,
+    connections: int,
+    patience: float,
 ) -> dict[str, Any]:
     to = Connections(port, connections, request.encode())
     due = list(_moments(phases))
     used, begun = _cpu(), time.perf_counter() + 0.05
-    statuses, taken, noticed = _asked(to, [begun + moment for moment in due], deadline)
+    statuses, taken, noticed = _asked(to, [begun + moment for moment in due], deadline, patience)
     spent = (_cpu() - used) / (time.perf_counter() - begun)
     told, start, first = [], 0.0, 0
     for rate, seconds in phases:
@@ -281,7 +293,9 @@ def _moments(phases: Sequence[tuple[float, float]]) -> Iterator[float]:
         start += seconds
 
 
-def _asked(to: Connections, due: Sequence[float], deadline: float) -> tuple[list[int], list[float], list[float]]:
+def _asked(
+    to: Connections, due: Sequence[float], deadline: float, patience: float
+) -> tuple[list[int], list[float], list[float]]:
     """For each request its status, the seconds since it was due, and how late it was noticed that it is due."""
     count, number = len(due), 0
     statuses, taken, noticed = [UNSENT] * count, [math.inf] * count, [0.0] * count
@@ -294,14 +308,14 @@ def _asked(to: Connections, due: Sequence[float], deadline: float) -> tuple[list
             noticed[number] = now - due[number]
             waiting.append(number)
             number += 1
-        while waiting and now - due[waiting[0]] > deadline:
+        while waiting and now - due[waiting[0]] > patience:
             waiting.popleft()  # whoever asked has gone
         while waiting and to.free:
             to.send(waiting.popleft())
         if number == count and not waiting and (not to.flying or now > until):
             return statuses, taken, noticed
-        patience = 0.0 if waiting and to.free else max(0.0, due[number] - clock()) if number < count else 0.05
-        for answered, status in to.answers(min(patience, 0.05)):
+        pause = 0.0 if waiting and to.free else max(0.0, due[number] - clock()) if number < count else 0.05
+        for answered, status in to.answers(min(pause, 0.05)):
             statuses[answered] = status
             taken[answered] = clock() - due[answered]
 

@@ -49,7 +49,8 @@ ROUNDS = 3
 CONNECTIONS = (1, 8, 64)
 OVERLOAD = 10.0  # seconds
 FULL = 256  # connections of the closed load that tells the capacity
-OPEN = 1900  # connections of an open load: callers do not know of each other, and a worker takes 2048
+OPEN = 1900  # connections of an open load, of the 2048 that a worker takes
+POOL = 0.1  # seconds that a caller waits for one of them
 DEADLINE = 2.0  # seconds after which an answer is of no use: twice as long as a server lets anybody wait
 CALM = 0.1  # seconds in which a server that has recovered answers
 STARTS = 5  # of which the first is not counted
@@ -279,7 +280,7 @@ def _fast_at_two(folder: Path, site: Site) -> list[Row]:
 def _open(asked: Asked, phases: Sequence[tuple[float, float]]) -> loads.Open:
     with on_core(LOAD_CORE):
         return loads.open_load(
-            asked.port, asked.path, asked.body, phases, deadline=DEADLINE, calm=CALM, connections=OPEN
+            asked.port, asked.path, asked.body, phases, deadline=DEADLINE, calm=CALM, connections=OPEN, patience=POOL
         )
 
 

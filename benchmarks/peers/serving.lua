@@ -12,5 +12,5 @@ function done(summary, latency)
   io.write(string.format(
     '{"answered": %d, "seconds": %f, "p50": %f, "p99": %f, "refused": %d, "broken": %d}\n',
     summary.requests, summary.duration / 1e6, latency:percentile(50) / 1e6, latency:percentile(99) / 1e6,
-    errors.status, errors.connect + errors.read + errors.write + errors.timeout))
+    errors.status, errors.connect + errors.read + errors.write))
 end
