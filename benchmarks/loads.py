@@ -175,7 +175,7 @@ class Connections:
         self._sockets: dict[int, socket.socket] = {}
         self._parts: dict[int, bytes] = {}
         self._due: dict[int, int] = {}
-        self.free: list[int] = []
+        self.free: deque[int] = deque()  # the one that rested longest comes first: none is closed for being idle
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, count + 64)), hard))
         for _ in range(count):
@@ -188,7 +188,7 @@ class Connections:
 
     def send(self, number: int) -> None:
         """Send request ``number`` on a connection that is free."""
-        place = self.free.pop()
+        place = self.free.popleft()
         self._due[place] = number
         try:
             sent = self._sockets[place].send(self._request)
