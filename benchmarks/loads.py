@@ -48,8 +48,9 @@ class Closed:
 class Phase:
     """A part of an open load: what became of the requests that were due in it.
 
-    ``good`` were answered 200 within the deadline, ``goodput`` is their number a second, ``slowest`` the number of
-    the worst whole second. ``statuses`` counts answers by status, ``unsent`` and ``broken`` beside them.
+    ``good`` were answered 200 within the deadline, ``goodput`` is the number of those that were answered before the
+    phase's end, a second, ``slowest`` that of the worst whole second by when they were due. ``statuses`` counts answers
+    by status, ``unsent`` and ``broken`` beside them.
     ``restless`` is how long after the beginning the last request was due that was not answered 200 within ``calm``
     seconds.
     """
@@ -329,6 +330,7 @@ def _phase(
     calm: float,
 ) -> dict[str, Any]:
     well = [status == 200 and spent <= deadline for status, spent in zip(statuses, taken, strict=True)]
+    meanwhile = [good and at + spent <= seconds for at, spent, good in zip(due, taken, well, strict=True)]
     each = Counter(int(at) for at, good in zip(due, well, strict=True) if good)
     restless = [at for at, status, spent in zip(due, statuses, taken, strict=True) if status != 200 or spent > calm]
     answered = [spent for status, spent in zip(statuses, taken, strict=True) if status == 200]
@@ -336,7 +338,7 @@ def _phase(
         "seconds": seconds,
         "due": len(due),
         "good": sum(well),
-        "goodput": sum(well) / seconds,
+        "goodput": sum(meanwhile) / seconds,
         "slowest": min((each[second] for second in range(int(seconds))), default=0),
         "statuses": {_NAMES.get(status, str(status)): count for status, count in sorted(Counter(statuses).items())},
         "p50": _at(answered, 0.5),

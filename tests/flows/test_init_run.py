@@ -125,6 +125,7 @@ def test_patients_get_a_number(folder: Path) -> None:
     assert report.passed
     mae = report.measure("mae")
     assert mae is not None
+    assert mae.value is not None
     assert 30.0 < mae.value < 60.0
 
 
@@ -168,4 +169,5 @@ def test_tumours_are_told_apart(folder: Path) -> None:
     assert report.passed
     auc = report.measure("roc_auc")
     assert auc is not None
+    assert auc.value is not None
     assert auc.value > 0.95

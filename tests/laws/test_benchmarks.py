@@ -203,7 +203,7 @@ def test_an_open_load_gives_up_what_is_too_late(answering: int) -> None:
     found = open_load(answering, "/", b"{}", [(100.0, 0.5)], deadline=0.1, calm=0.2, connections=1).phases[0]
     assert found.statuses["unsent"] > 10
     assert found.good < found.statuses["200"] < found.due == 50
-    assert found.goodput == found.good / 0.5
+    assert 0 < found.goodput <= found.good / 0.5
 
 
 def test_a_refusal_is_no_goodput(answering: int) -> None:
