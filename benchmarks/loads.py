@@ -49,8 +49,8 @@ class Phase:
     """A part of an open load: what became of the requests that were due in it.
 
     ``good`` were answered 200 within the deadline, ``goodput`` is the number of those that were answered before the
-    phase's end, a second, ``slowest`` that of the worst whole second by when they were due. ``statuses`` counts answers
-    by status, ``unsent`` and ``broken`` beside them.
+    phase's end, a second, ``slowest`` that of the worst whole second by when they were due. ``statuses`` counts
+    answers by status, ``unsent`` and ``broken`` beside them.
     ``restless`` is how long after the beginning the last request was due that was not answered 200 within ``calm``
     seconds.
     """

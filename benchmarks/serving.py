@@ -8,8 +8,10 @@ answer in turn, round after round, so that what slows one slows the others; a fi
 from __future__ import annotations
 
 import os
+import signal
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -62,6 +64,7 @@ MANY, FEWER = 1_000_000, 250_000  # rows of a table
 def rows() -> list[Row]:
     """All measurements, in a temporary folder."""
     found: list[Row] = []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are ended too
     with tempfile.TemporaryDirectory(prefix="fullcircle-serving-") as name:
         folder = Path(name)
         sites, peers = _prepared(folder)

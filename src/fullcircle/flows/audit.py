@@ -61,12 +61,22 @@ def _wrong(folder: Path, fact: Fact) -> str:
         return "is gone"
     found = compaction.digest_of(file)
     if found == digest:
-        return ""
+        return _wrong_index(home, name) if file == done else ""
     if found != fact.body.get("source") or not _waits(home, name, str(digest), file):
         return "was altered: its file has another digest"
     if fact.kind == log.ERASED:
         return "holds rows that were to be erased: a crash came between; finish it with fullcircle log --settle"
     return ""
+
+
+def _wrong_index(home: Path, name: str) -> str:
+    """What is wrong with the index of a compacted segment that is as its fact says; "" where nothing is."""
+    index = home / f"{name}{segments.INDEX}"
+    if not index.exists():
+        return f"has no index: fullcircle log --settle makes {index.name} again"
+    if index.read_bytes() == compaction.index_for(home, name):
+        return ""
+    return f"has an index that was altered: take {index.name} away, and fullcircle log --settle makes it again"
 
 
 def _waits(home: Path, name: str, digest: str, file: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -83,6 +84,13 @@ def _check(ids: Sequence[str], where: tuple[str, str] | None, reason: str) -> No
             allowed="--id ID (repeatable), or --where COLUMN=VALUE",
             next_step="give one of them",
         )
+    if where is not None and not all(map(is_text, where)):
+        raise SettingInvalid(
+            "--where is no valid text",
+            received=ascii("=".join(where))[:80],
+            allowed="COLUMN=VALUE in UTF-8",
+            next_step="write the value as the log has it",
+        )
     if not reason.strip() or len(reason) > LONGEST or not is_text(reason):
         raise SettingInvalid(
             "--reason is empty, too long for the ledger, or no valid text",
@@ -126,12 +134,9 @@ class _Match:
     def __init__(self, column: str, value: str, key: bytes) -> None:
         self._column = column
         readings = [value]
-        try:
-            number = msgspec.json.decode(value.encode())
-        except msgspec.DecodeError:
-            number = value
-        if isinstance(number, int | float):
-            readings.append(text_of(number))
+        for kind in (int, float):  # a large whole number is written in another way where the column is of floats
+            with suppress(msgspec.DecodeError):
+                readings.append(text_of(msgspec.json.decode(value.encode(), type=kind)))
         self._texts = {*readings, *(str(hashed(key, column, one)) for one in readings)}
 
     def __call__(self, row: Prediction) -> bool:
@@ -151,9 +156,11 @@ def _erased(
     home = model_folder(session.workspace.predictions, model)
     rows = outcomes = changed = 0
     waiting: list[str] = []
+    known = log.facts_of(session)
     for name in segments.names(home):
         chosen, lines = targets.get(name, []), home / f"{name}{segments.LINES}"
-        if not segments.closed(lines):
+        # A fact that it is closed counts: an old server's segment does not show it by itself.
+        if not segments.closed(lines, old=(model, name) in known):
             waiting += chosen
         elif chosen or _torn(home, name):  # a torn line may hold a part of anybody's row
             outcomes += _rewritten(session, model, name, frozenset(chosen), reason)

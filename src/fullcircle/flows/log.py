@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import threading
@@ -18,11 +19,12 @@ from fullcircle.tables import compacted, compaction, segments
 from fullcircle.tables.lines import model_folder
 from fullcircle.tables.outcomes import erase_outcomes
 from fullcircle.tables.predictions import SegmentRows
-from fullcircle.tables.private import read_key
+from fullcircle.tables.private import KEY_BYTES, read_key
 from fullcircle.types.contract import Contract
 from fullcircle.types.facts import Fact
 
 SMALLEST = 32768  # bytes: a smaller closed segment stays as it is, for Parquet would be larger
+SECONDS = 10.0  # for settling before another flow; a segment of 64 MiB takes some seconds
 KEY = "log.key"
 ERASED = "predictions.erased"
 
@@ -42,21 +44,24 @@ def settle(*, settings: Settings | None = None) -> Settled:
         return settle_in(session)
 
 
-def settle_in(session: Session, *, old: bool = False, patience: float = 0.0) -> Settled:
+def settle_in(session: Session, *, old: bool = False, patience: float = 0.0, seconds: float = math.inf) -> Settled:
     """The same within an open session; ``patience`` is how many seconds to wait for another process.
 
-    A segment that cannot be settled keeps none of the others from it; then the first error is raised at the end.
+    After ``seconds`` no further segment is begun: what is left is for the next time. A segment that cannot be settled
+    keeps none of the others from it; then the first error is raised at the end.
     """
     folder = session.workspace.predictions
     if not (session.workspace.writable and folder.is_dir()):
         return Settled()
-    done, failed = Settled(), None
+    done, failed, until = Settled(), None, time.monotonic() + seconds
     try:
         with segments.settling(folder, patience=patience):
             known = facts_of(session)
             for model in segments.models(folder):
                 segments.sweep(folder / model)
                 for name in segments.names(folder / model):
+                    if time.monotonic() >= until:
+                        break
                     try:
                         finish(folder / model, name, known.get((model, name)))
                         done = _settled(session, model, name, known, done, old=old)
@@ -71,9 +76,9 @@ def settle_in(session: Session, *, old: bool = False, patience: float = 0.0) -> 
 
 
 def settle_or_note(session: Session) -> None:
-    """Settle for the sake of another flow, which goes on where that fails: the next time it is tried again."""
+    """Settle within some seconds before another flow, which goes on where that fails: the next one tries again."""
     try:
-        settle_in(session)
+        settle_in(session, seconds=SECONDS)
     except (FullcircleError, OSError) as error:
         session.progress.note(f"the prediction log cannot be settled at the moment: {error}")
 
@@ -134,6 +139,10 @@ def finish(home: Path, name: str, fact: Fact | None) -> None:
     elif done.exists() and lines.exists() and fact is not None and compaction.digest_of(done) == fact.body["digest"]:
         compaction.publish(home, name)
     compaction.discard(home, name)
+    index = home / f"{name}{segments.INDEX}"
+    gone = done.exists() and not (lines.exists() or index.exists())
+    if gone and fact is not None and compaction.digest_of(done) == fact.body["digest"]:
+        compaction.remake_index(home, name)
 
 
 def put_in_place(home: Path, name: str, kind: str) -> int:
@@ -191,9 +200,12 @@ def key_of(session: Session, *, make: bool = True) -> bytes:
     return read_key(path)
 
 
-def key_file(session: Session, *contracts: Contract) -> Path | None:
-    """The file of the key for a server, made on first use; None where no contract asks for hashes."""
-    if not any(column.hashed for contract in contracts for column in contract.columns):
+def key_file(session: Session, contract: Contract | None = None) -> Path | None:
+    """The file of the key for a server, made on first use; None where ``contract`` is given and asks for no hashes.
+
+    A server of this version takes it without need: the next champion may hash. One of an older bundle knows no key.
+    """
+    if contract is not None and not any(column.hashed for column in contract.columns):
         return None
     key_of(session)
     return session.workspace.root / KEY
@@ -205,11 +217,12 @@ def _make_key(path: Path) -> None:
     handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_hex(32) + "\n")
+            file.write(secrets.token_hex(KEY_BYTES) + "\n")
             file.flush()
             os.fsync(file.fileno())
         with suppress(FileExistsError):
             os.link(partial, path)
+        segments.sync_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from fullcircle.flows.log import Settled, settle_in
+from fullcircle.flows.log import Settled, facts_of, settle_in
 from fullcircle.flows.session import opened
 from fullcircle.settings import Settings
 from fullcircle.tables import compacted, segments
 from fullcircle.tables.lines import model_folder
 from fullcircle.tables.predictions import SegmentRows, read_lost, torn_lines
-from fullcircle.tables.room import folder_bytes
+from fullcircle.tables.room import file_sizes, folder_bytes
 
 PATIENCE = 60.0  # seconds to wait for another process that settles
 
@@ -50,17 +51,17 @@ def show(*, settle: bool = False, old: bool = False, settings: Settings | None =
     """
     with opened(settings, create=False) as session:
         done = settle_in(session, old=old, patience=PATIENCE) if settle else None
-        folder = session.workspace.predictions
+        folder, known = session.workspace.predictions, facts_of(session)
         return LogState(
             folder=str(folder),
             bytes=folder_bytes(folder) if folder.is_dir() else 0,
             most_bytes=session.settings.log_bytes,
-            models=tuple(_of(folder, model) for model in segments.models(folder)),
+            models=tuple(_of(folder, model, known) for model in segments.models(folder)),
             settled=done,
         )
 
 
-def _of(folder: Path, model: str) -> LogOf:
+def _of(folder: Path, model: str, known: Collection[tuple[str, str]]) -> LogOf:
     home = model_folder(folder, model)
     rows, still, packed = 0, 0, 0
     times: list[str] = []
@@ -68,7 +69,7 @@ def _of(folder: Path, model: str) -> LogOf:
     for name in names:
         lines = home / f"{name}{segments.LINES}"
         if lines.exists():
-            still += not segments.closed(lines)
+            still += not segments.closed(lines, old=(model, name) in known)
             for row in SegmentRows(home, name):
                 rows += 1
                 times = [min(times[0], row.time), max(times[1], row.time)] if times else [row.time, row.time]
@@ -84,7 +85,7 @@ def _of(folder: Path, model: str) -> LogOf:
         open=still,
         compacted=packed,
         rows=rows,
-        bytes=sum(path.stat().st_size for path in home.iterdir()),
+        bytes=sum(file_sizes(home)),
         lost=read_lost(folder, model),
         torn=torn_lines(folder, model),
         oldest=times[0] if times else "",

@@ -48,6 +48,7 @@ def score(
         model = model_name(session, project)
         number = versions.champion(session, model) if version is None else version
         session.progress.step("score", f"{model} version {number}")
+        log.settle_or_note(session)
         source = _source(session, table, query, database)
         answering = scoring.Model(
             contract=versions.bundle(session, model, number).contract,

@@ -43,10 +43,8 @@ def serve(*, settings: Settings | None = None, progress: Progress | None = None)
             raise VersionNotFound(
                 "there is no champion to serve yet", next_step="run a project first: fullcircle run PROJECT"
             )
-        contracts = []
         for model, champion in session.workspace.ledger.state().champions.items():
             bundle = versions.bundle(session, model, champion)  # what is damaged is refused before anything is served
-            contracts.append(bundle.contract)
             if bundle.view is not None:
                 views.publish(session, bundle.view)
         host, port = session.settings["host"], session.settings.port
@@ -57,7 +55,7 @@ def serve(*, settings: Settings | None = None, progress: Progress | None = None)
                 next_step="choose another port with --port, or --port 0 for any free one",
             )
         with _terminated_is_interrupted():
-            code = _followed(session, _arguments(session, log.key_file(session, *contracts)))
+            code = _followed(session, _arguments(session, log.key_file(session)))
         if code not in (0, -2, -15):
             raise ServerFailed(
                 f"the server ended with exit code {code}",

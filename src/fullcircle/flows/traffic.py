@@ -98,6 +98,12 @@ def _labels(frame: Any, label: str) -> list[Any]:
 def _logged(session: Session, model: str, ids: list[str]) -> tuple[Prediction, ...]:
     wanted = set(ids)
     found = {p.id: p for p in log.read(session.workspace.predictions, model) if p.id in wanted}
+    if wanted - found.keys():
+        raise StateConflict(
+            "some of the rows that were played are not in the prediction log",
+            received=f"{sum(identity not in found for identity in ids)} of {len(ids)}",
+            next_step="see fullcircle log: with log_full=count a full log loses rows; somebody may have erased them",
+        )
     return tuple(found[identity] for identity in ids)
 
 

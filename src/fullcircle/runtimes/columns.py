@@ -161,8 +161,27 @@ def _taken(array: Any, places: Sequence[int] | None) -> list[Any]:
     import pyarrow as pa
 
     found = array if places is None else array.take(pa.array(places, pa.int64()))
-    values: list[Any] = found.to_pylist()
-    return values
+    return _listed(found)
+
+
+def _listed(array: Any) -> list[Any]:
+    """The values of an array; a text that says so for one that Python has no value for: a time of the year 50000."""
+    import pyarrow as pa
+
+    try:
+        values: list[Any] = array.to_pylist()
+        return values
+    except (ValueError, OverflowError, LookupError, ArithmeticError, pa.ArrowException):
+        return [_legible(one) for one in array]
+
+
+def _legible(cell: Any) -> Any:
+    import pyarrow as pa
+
+    try:
+        return cell.as_py()
+    except (ValueError, OverflowError, LookupError, ArithmeticError, pa.ArrowException):
+        return f"a value that is no {cell.type}"
 
 
 def _plain(value: Any, kind: str) -> Any:
@@ -189,7 +208,7 @@ def _contexts(
     contract: Contract, columns: Mapping[str, Any], rows: int, read_cell: Any
 ) -> list[dict[str, Value] | None]:
     names = [name for name in contract.context if name in columns]
-    lists = [[read_cell(value) for value in columns[name].to_pylist()] for name in names]
+    lists = [[read_cell(value) for value in _listed(columns[name])] for name in names]
     return [context_of(contract, row) for row in _rows(names, lists, rows)]
 
 
@@ -288,7 +307,7 @@ def _categories(array: Any, code: Any) -> Cells:
     import pyarrow as pa
 
     encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
-    codes = np.array([*(code(value) for value in encoded.dictionary.to_pylist()), math.nan], dtype=np.float64)
+    codes = np.array([*(code(value) for value in _listed(encoded.dictionary)), math.nan], dtype=np.float64)
     places = encoded.indices.cast(pa.int64()).fill_null(len(codes) - 1)
     found: Cells = codes[places.to_numpy(zero_copy_only=False)]
     return found

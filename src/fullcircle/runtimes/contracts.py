@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.errors import DataUnfit
-from fullcircle.runtimes.values import Misfit, category_name, loggable, may_be_missing, plain, quoted, read
+from fullcircle.runtimes.values import Misfit, category_name, lacking, loggable, may_be_missing, plain, quoted, read
 from fullcircle.types.contract import Column, Contract, Policy, Problem, Status, Value, Verdict
 
 if TYPE_CHECKING:
@@ -124,12 +123,7 @@ def _array(column: Column, values: list[Value]) -> Any:
     if may_be_missing(column):
         return np.array(values, dtype=np.float64)
     if None in values:
-        raise DataUnfit(
-            f"the column {column.name!r} has a missing value and may not have one",
-            received="missing",
-            allowed=f"a value of kind {column.kind}",
-            next_step='leave the row out, or make the column nullable in "inputs" of the project file',
-        )
+        raise lacking(column)
     return np.array(values, dtype=np.int64 if column.kind == "integer" else np.bool_)
 
 

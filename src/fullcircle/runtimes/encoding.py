@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.runtimes.values import EXACT, may_be_missing
+from fullcircle.runtimes.values import EXACT, lacking, may_be_missing
 from fullcircle.types.contract import Column, Contract, Value
 
 if TYPE_CHECKING:
@@ -101,7 +101,10 @@ class Encoder:
         ]
 
     def frame(self, matrix: Matrix) -> pd.DataFrame:
-        """The frame that ``contracts.to_frame`` makes of the same rows. Integers have to be exact in a float."""
+        """The frame that ``contracts.to_frame`` makes of the same rows. Integers have to be exact in a float.
+
+        Raises DataUnfit for a missing integer or boolean where none may come, as ``to_frame`` does.
+        """
         import pandas as pd
 
         arrays = {column.name: _array(column, matrix[:, place]) for place, column in enumerate(self.contract.columns)}
@@ -110,16 +113,14 @@ class Encoder:
 
 
 def _bounds(column: Column) -> tuple[float, float]:
-    """What a cell may hold without a further look. Beyond 2**53 a float no longer tells which integer was sent."""
+    """What a cell may hold without a further look. From 2**53 on a float does not tell which integer was sent."""
     if column.kind == "category":
         return 0.0, float(len(column.categories) - 1)
     if column.kind == "boolean":
         return 0.0, 1.0
     low, high = column.low, column.high
-    return (
-        float(-EXACT) if low is None else max(low, float(-EXACT)),
-        float(EXACT) if high is None else min(high, float(EXACT)),
-    )
+    most = float(EXACT - 1)
+    return -most if low is None else max(low, -most), most if high is None else min(high, most)
 
 
 def _plain(column: Column, values: list[float]) -> list[Value]:
@@ -141,4 +142,6 @@ def _array(column: Column, values: Matrix) -> Any:
         return pd.Categorical.from_codes(codes, categories=pd.Index(column.categories, dtype=object))
     if column.kind == "number" or may_be_missing(column):
         return values.copy()
+    if not np.isfinite(values).all():
+        raise lacking(column)
     return values.astype(np.int64 if column.kind == "integer" else np.bool_)

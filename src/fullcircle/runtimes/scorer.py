@@ -116,6 +116,8 @@ class Scorer:
 
     def block(self, matrix: Matrix) -> Block:
         """Ask the model for judged rows: a matrix of ``Encoder``, shape (n, columns). Never raises for a row."""
+        if not len(matrix):  # scikit-learn raises for no row at all
+            return self._isolated(self.form.ask, 0)
         try:
             answers, chances = self.form.ask(matrix)
         except Exception:  # noqa: BLE001, S110 - the model is foreign code; what it raised is told below, row by row
@@ -247,10 +249,10 @@ class Scorer:
 
     def _asked(self, rows: list[dict[str, Value]]) -> Block:
         """An answer for each row that ``examine`` let through, or why there is none."""
-        if self.encoder.encodable and not (isinstance(self.form, FrameForm) and self._huge(rows)):
+        if self.encoder.encodable and not (self.form.name in ("frame", "array") and self._huge(rows)):
             return self.block(self.encoder.matrix(rows))
         form = self.form
-        if not isinstance(form, FrameForm):  # a form of a matrix was never certified for text and times
+        if not isinstance(form, FrameForm):  # never certified for text, times and what no float holds
             form = FrameForm(self.contract, self.model)
         return self._isolated(lambda part: form.ask_frame(to_frame(self.contract, rows[part])), len(rows))
 

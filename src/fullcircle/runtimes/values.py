@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Literal
 
+from fullcircle.errors import DataUnfit
 from fullcircle.types.contract import Column, Value
 
 EXACT = 2**53
@@ -38,6 +39,16 @@ MISSING = Misfit("missing", "the value is missing")
 def may_be_missing(column: Column) -> bool:
     """Whether the model can get a missing value in this column: it is nullable, or a policy passes one on."""
     return column.nullable or column.missing == "flag" or column.wrong_type == "flag"
+
+
+def lacking(column: Column) -> DataUnfit:
+    """What to raise where the model's frame can hold no missing value in this column, and one is there."""
+    return DataUnfit(
+        f"the column {column.name!r} has a missing value and may not have one",
+        received="missing",
+        allowed=f"a value of kind {column.kind}",
+        next_step='leave the row out, or make the column nullable in "inputs" of the project file',
+    )
 
 
 def read(column: Column, value: object) -> tuple[Value, Misfit | None]:

@@ -21,11 +21,18 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
 
-from fullcircle.errors import FullcircleError, ModelNotServed, RequestInvalid, ServerBusy
+from fullcircle.errors import (
+    FullcircleError,
+    ModelNotServed,
+    OnlineStoreUnavailable,
+    RequestInvalid,
+    ServerBusy,
+    ViewNotPublished,
+)
 from fullcircle.runtimes.columns import Typed
 from fullcircle.server import arrow, explain
-from fullcircle.server.desk import Desk
-from fullcircle.server.engine import Ask, Engine
+from fullcircle.server.desk import Desk, not_looked_up
+from fullcircle.server.engine import Ask, Coming, Engine
 from fullcircle.server.follower import Loaded, View
 from fullcircle.server.http import (
     Answer,
@@ -87,12 +94,17 @@ class App:
         self._side = Lane("side", self._limits.waiting)
         self._slow = Lane("explain", self._limits.explaining)
         self._engines: dict[str, tuple[Loaded, Engine]] = {}
+        self._followed: View | None = None
+        self.coming: Coming | None = None
+        """What counts the requests that were handed over and are not begun; None where nobody counts them."""
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             raise RuntimeError(f"the application speaks HTTP, not {scope['type']}")
+        if self.coming is not None:
+            self.coming.count -= 1
         meter = self.meter
         meter.in_flight += 1
         try:
@@ -112,13 +124,28 @@ class App:
             engine.close()
         return idle
 
+    def follow(self) -> None:
+        """Close the engines of versions that answer no more, and begin with new ones, before anybody asks them.
+
+        Called by the event loop, again and again: a version that nobody asked would keep its process otherwise.
+        """
+        view = self._view()
+        if view is self._followed:
+            return
+        self._followed = view
+        for loaded in view.loaded.values():
+            self._engine(loaded)
+        for name in self._engines.keys() - view.loaded.keys():
+            self._engines.pop(name)[1].close()
+            self.meter.removed(name)
+
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         path: str = scope["path"]
         begun = time.perf_counter()
         try:
-            check_host(scope["headers"], self._hosts)
             if path.startswith(_PREDICT) and scope["method"] == "POST":
-                return await self._predict(path.removeprefix(_PREDICT), scope, receive)
+                return await self._predict(path[len(_PREDICT) :], scope, receive)
+            check_host(scope["headers"], self._hosts)
             found = await self._route(path, scope, receive)
             self.meter.observed(route_of(path), found.status, time.perf_counter() - begun)
             return found
@@ -136,19 +163,23 @@ class App:
             return refusal(ServerBusy(f"the request could not be answered (defect {number})", next_step="try again"))
 
     async def _predict(self, model: str, scope: Scope, receive: Receive) -> Answer:
+        check_host(scope["headers"], self._hosts)
         _served(self._view(), model)
         in_arrow = check_headers(scope["headers"], self._limits, arrow.KIND)
         body = await self._reader.body(receive)
         loaded = _served(self._view(), model)
-        if in_arrow:
-            return await self._bulk(model, body, scope)
-        if len(body) <= self._limits.inline_bytes:
+        if len(body) <= self._limits.inline_bytes and not in_arrow:
             return await self._asked(loaded, Ask(body, loaded.decoder.rows(body) if loaded.quick else None), scope)
-        rows = await self._rows(loaded, body)
-        latest = _served(self._view(), model)
+        with self._reader.held(body):
+            return await (self._bulk(model, body, scope) if in_arrow else self._large(loaded, body, scope))
+
+    async def _large(self, loaded: Loaded, body: bytes, scope: Scope) -> Answer:
+        """Answer a body that takes too long to be decoded on the event loop."""
+        rows, plain = await self._side.run(partial(_decoded, loaded, body, self._limits.rows))
+        latest = _served(self._view(), loaded.model)
         if latest is not loaded:  # replaced meanwhile: the request is answered by one version, the one of now
             loaded, rows = latest, None
-        return await self._asked(loaded, Ask(body, rows), scope)
+        return await self._asked(loaded, Ask(body, rows, plain), scope)
 
     async def _asked(self, loaded: Loaded, ask: Ask, scope: Scope) -> Answer:
         found = await self._engine(loaded).answer(ask)
@@ -159,20 +190,21 @@ class App:
         """Answer an Arrow stream: as JSON, or as a stream where that is accepted."""
         columns = await self._side.run(partial(arrow.typed, body, self._limits.rows))
         loaded = _served(self._view(), model)
-        found = await self._asked(loaded, Ask(b"", *_taken(loaded, columns)), scope)
+        taken = await self._side.run(partial(_taken, loaded, columns))
+        latest = _served(self._view(), model)
+        if latest is not loaded:
+            loaded, taken = latest, _taken(latest, columns)
+        found = await self._asked(loaded, Ask(b"", *taken), scope)
         wanted = any(name == b"accept" and arrow.KIND in value.lower() for name, value in scope["headers"])
-        return await self._side.run(partial(arrow.answered, found)) if wanted else found
-
-    async def _rows(self, loaded: Loaded, body: bytes) -> list[Any] | None:
-        """The rows of a large body, where nothing in it needs a second look."""
-        return await self._side.run(partial(loaded.decoder.rows, body)) if loaded.quick else None
+        refused = found.status >= 400  # in the one shape
+        return await self._side.run(partial(arrow.answered, found)) if wanted and not refused else found
 
     def _engine(self, loaded: Loaded) -> Engine:
         """The engine of a version: its opener's, or else one on the event loop."""
         known = self._engines.get(loaded.model)
         if known is not None and known[0] is loaded:
             return known[1]
-        engine = loaded.engine or Inline(loaded, self._desk, self._limits, self.meter)
+        engine = loaded.engine or Inline(loaded, self._desk, self._limits, self.meter, self.coming)
         if known is None or known[0].version != loaded.version:
             self.meter.swapped(loaded.model, loaded.version)
         if known is not None:
@@ -210,7 +242,8 @@ class App:
         body = await self._reader.body(receive)
         if len(body) <= self._limits.inline_bytes:
             return decode(body)
-        return await self._side.run(partial(decode, body))
+        with self._reader.held(body):
+            return await self._side.run(partial(decode, body))
 
     async def _outcomes(self, document: Any) -> Answer:
         model, pairs = outcomes_of(document, self._limits.outcomes)
@@ -219,7 +252,11 @@ class App:
     async def _explain(self, model: str, document: Any) -> Answer:
         rows = rows_of(document, explain.ROWS)
         loaded = _served(self._view(), model)
-        found = await self._slow.run(partial(explain.document, loaded, rows))
+        try:
+            found = await self._slow.run(partial(explain.document, loaded, rows))
+        except (OnlineStoreUnavailable, ViewNotPublished) as error:
+            _logger.error("features cannot be looked up: %s", error)
+            raise not_looked_up() from error
         return answer(found, found.status)
 
     async def _ready(self, view: View) -> Answer:
@@ -251,10 +288,17 @@ async def _models(view: View) -> Answer:
                 "version": loaded.version if loaded else None,
                 "bundle": loaded.bundle if loaded else None,
                 "form": loaded.scorer.form.name if loaded else None,
+                "engine": None if loaded is None else "process" if loaded.engine else "inline",
                 "problem": trouble,
             }
         )
     return answer({"models": found, "file": view.file})
+
+
+def _decoded(loaded: Loaded, body: bytes, limit: int) -> tuple[list[Any] | None, list[dict[str, Any]] | None]:
+    """Rows as structs, where none needs a second look; else as they are judged by hand."""
+    rows = loaded.decoder.rows(body) if loaded.quick else None
+    return rows, rows_of(decode(body), limit) if rows is None else None
 
 
 def _taken(loaded: Loaded, columns: Typed) -> tuple[list[Any] | None, list[dict[str, Any]] | None]:

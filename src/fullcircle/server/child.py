@@ -25,6 +25,7 @@ from fullcircle.server.engine import CLOSED, Ask, overloaded
 from fullcircle.server.frames import Mode, Question, Reply, packed, read
 from fullcircle.server.http import Answer, Limits
 from fullcircle.server.inline import finished
+from fullcircle.server.lane import aside
 from fullcircle.server.spawning import Spawned
 from fullcircle.types.prediction import Prediction
 
@@ -64,6 +65,8 @@ class Child:
     """See the module's text. ``spawn`` starts a process and waits until it is ready; ``first`` is one that is.
 
     ``per_row`` are the seconds for a row as measured when the version was loaded, ``deadline`` those for a call.
+    ``closed`` is called once, when nothing is asked any more, and gets the process if it may be used for another
+    version; by default it is ended.
     """
 
     def __init__(
@@ -77,10 +80,12 @@ class Child:
         *,
         per_row: float,
         deadline: float = DEADLINE,
+        closed: Callable[[Spawned | None], None] | None = None,
     ) -> None:
         self._loaded, self._desk, self._limits, self._meter = loaded, desk, limits, meter
         self._spawn = spawn
         self._deadline = deadline
+        self._on_close = closed
         self._process: Spawned | None = first
         self._starting: asyncio.Future[Spawned] | None = None
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -99,9 +104,13 @@ class Child:
 
     def close(self) -> None:
         """See Engine."""
+        if self._closed:
+            return
         self._closed = True
+        if self._failures >= FAILURES:
+            self._meter.breaker(self._loaded.model, is_open=False)
         if self._task is None:
-            self._end()
+            self._finish()
 
     async def answer(self, ask: Ask) -> Answer:
         """See Engine."""
@@ -148,7 +157,7 @@ class Child:
         finally:
             self._task = None
             if self._closed:
-                self._end()
+                self._finish()
 
     def _next(self) -> list[_Job]:
         """The requests of the next call: one that has to be asked alone, or all that fit together."""
@@ -204,7 +213,7 @@ class Child:
         if rows == 1:
             self._call += share * (seconds - self._call)
         else:
-            more = max(0.0, seconds - self._call) / rows
+            more = max(0.0, seconds - self._call) / max(rows, 1)
             self._row += share * (more - self._row)
             self._call = min(self._call, seconds)
 
@@ -268,7 +277,7 @@ class Child:
         if self._streams is not None:
             return self._streams
         if self._process is None:
-            self._starting = self._starting or asyncio.ensure_future(asyncio.to_thread(self._spawn))
+            self._starting = self._starting or asyncio.wrap_future(aside(self._spawn, "spawn"))
             done, _ = await asyncio.wait({self._starting}, timeout=STARTING)
             if not done:
                 return None
@@ -281,6 +290,18 @@ class Child:
         reader, writer = await asyncio.open_connection(sock=self._process.connection, limit=2**22)
         self._streams = (reader, writer)
         return self._streams
+
+    def _finish(self) -> None:
+        """Let go of the process: nobody waits for it."""
+        process = self._process
+        kept = None if process is None or self._on_close is None else process.released()
+        if process is not None and kept is not None:
+            self._process = None
+            if self._streams is None:  # else the loop closes it
+                process.connection.close()
+        self._end()
+        if self._on_close is not None:
+            self._on_close(kept)
 
     def _end(self) -> None:
         """End the process, whatever it does."""

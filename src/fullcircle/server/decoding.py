@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
 from fullcircle.runtimes.encoding import LOOK, Encoder
-from fullcircle.runtimes.values import loggable
+from fullcircle.runtimes.values import EXACT, loggable
 from fullcircle.server.strict import colons
 from fullcircle.tables.predictions import kept_back
 from fullcircle.tables.private import public
@@ -25,7 +25,10 @@ from fullcircle.types.contract import Column, Contract
 if TYPE_CHECKING:
     from fullcircle.runtimes.encoding import Matrix
 
-_TYPES: dict[str, Any] = {"number": float, "integer": int, "boolean": bool, "category": str}
+# From here on a float may stand for another whole number than was sent.
+_INTEGER = Annotated[int, msgspec.Meta(gt=-EXACT, lt=EXACT)]
+_NUMBER = Annotated[float, msgspec.Meta(gt=float(-EXACT), lt=float(EXACT))]
+_TYPES: dict[str, Any] = {"number": _NUMBER, "integer": _INTEGER, "boolean": bool, "category": str}
 _SCALAR = str | int | float | bool | None
 _encode = msgspec.json.encode
 _STRANGE = re.compile(r'["\\\x00-\x1f\ud800-\udfff]')  # what a struct's field cannot be called

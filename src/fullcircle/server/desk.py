@@ -23,6 +23,7 @@ from fullcircle.types.prediction import Outcome, Prediction
 
 if TYPE_CHECKING:
     from fullcircle.runtimes.scorer import Block
+    from fullcircle.server.meter import Meter
 
 _logger = logging.getLogger(__name__)
 
@@ -36,10 +37,14 @@ class Written:
 
 
 class Desk:
-    """Predicts, logs and takes outcomes. ``outcomes`` may run in another thread than the rest."""
+    """Predicts, logs and takes outcomes. ``outcomes`` may run in another thread than the rest.
 
-    def __init__(self, folder: Path, **log: Any) -> None:
+    ``meter`` counts the rows that were answered and could not be logged, where that is allowed.
+    """
+
+    def __init__(self, folder: Path, meter: Meter | None = None, **log: Any) -> None:
         self._folder = folder
+        self._meter = meter
         self._log = PredictionLog(folder, **log)
 
     def quick(self, loaded: Loaded, rows: Sequence[Any], block: Block, arrived: Sequence[float]) -> list[bytes]:
@@ -60,6 +65,8 @@ class Desk:
             ids, _ = self._log.write(loaded.model, bodies)
         except WorkspaceUnusable as error:
             raise _unrecorded(error) from error
+        if ids and not ids[0]:
+            self._lose(loaded, len(ids))
         write = renderer.row
         return [write(number, value, share) for number, value, share in zip(ids, values, shares, strict=True)]
 
@@ -87,6 +94,8 @@ class Desk:
             done = self._log.append([replace(one, latency=latency) for one in found])
         except WorkspaceUnusable as error:
             raise _unrecorded(error) from error
+        if done and not done[0].id:
+            self._lose(loaded, len(done))
         others = {place: one.verdict.status for place, one in enumerate(done) if one.verdict.status != "ok"}
         return Written([loaded.renderer.other(one) for one in done], others)
 
@@ -109,6 +118,11 @@ class Desk:
             raise _unrecorded(error) from error
         status, body = labels(loaded.model, found)
         return answer(body, status)
+
+    def _lose(self, loaded: Loaded, rows: int) -> None:
+        # Of the rows of one model that go to the log together all are written or none.
+        if self._meter is not None:
+            self._meter.lost(loaded.model, loaded.version, rows)
 
     def close(self) -> None:
         """Close the log."""

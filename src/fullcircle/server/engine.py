@@ -32,6 +32,15 @@ class Engine(Protocol):
         ...
 
 
+class Coming:
+    """Requests whose headers have come and that the application has not begun: they will ask in a moment."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class Ask:
     """One prediction request: its JSON (empty where it came in another form), and when it arrived.
 
@@ -54,8 +63,8 @@ class Ask:
         """The rows as they are judged by hand. Raises RequestInvalid for a body of another form."""
         if self.plain is not None:
             return self.plain
-        if not self.body:
-            return [msgspec.to_builtins(row) for row in self.rows or ()]
+        if not self.body and self.rows is not None:
+            return [msgspec.to_builtins(row) for row in self.rows]
         found = rows_of(decode(self.body), limit)
         self.count = len(found)
         return found

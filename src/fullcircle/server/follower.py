@@ -11,8 +11,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ import msgspec
 from fullcircle.errors import BundleInvalid, FullcircleError
 from fullcircle.runtimes.scorer import Scorer
 from fullcircle.server.decoding import Decoder, decodable
+from fullcircle.server.lane import aside
 from fullcircle.server.rendering import Renderer
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 EVERY = 0.2  # seconds between two looks at the file
 RETRY = 5.0  # seconds until a bundle that failed is tried again: its file may still arrive
+PATIENCE = 60.0  # seconds until a version that is still being loaded no longer keeps the others waiting
 _logger = logging.getLogger(__name__)
 
 
@@ -123,7 +126,8 @@ class Follower:
 
     ``load`` turns (path of the bundle, model name, entry) into a scorer, and raises where that may not answer.
     ``before`` gives the scorer of the champion before, once the version answers; ``start`` the engine of a version.
-    ``every`` and ``retry`` are seconds.
+    ``every``, ``retry`` and ``patience`` are seconds. Each is loaded by a thread of its own, one after another: what
+    hangs cannot be ended, but after ``patience`` the follower goes on without it.
     """
 
     def __init__(
@@ -136,6 +140,7 @@ class Follower:
         start: Start | None = None,
         every: float = EVERY,
         retry: float = RETRY,
+        patience: float = PATIENCE,
     ) -> None:
         self.view = View()
         self._served = served
@@ -144,8 +149,10 @@ class Follower:
         self._before = before
         self._start_engine = start
         self._every = every
-        self._patience = retry
+        self._wait, self._patience = retry, patience
         self._retry: dict[str, float] = {}
+        self._seen: object = None
+        self._loading: dict[str, tuple[Entry, Future[Loaded]]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="fullcircle-follower", daemon=True)
 
@@ -185,6 +192,8 @@ class Follower:
             wanted=wanted,
             file="",
         )
+        for name in self._loading.keys() - wanted:
+            self._abandon(name)
         for name, entry in entries.items():
             if self._stop.is_set():
                 return
@@ -204,15 +213,43 @@ class Follower:
         except Exception as error:
             if not known:
                 _logger.exception("version %d of %s could not be loaded", entry.version, name)
-            self._retry[name] = time.monotonic() + self._patience
+            self._retry[name] = time.monotonic() + self._wait
             self._replace(name, loaded, _trouble(entry, error))
             return
         _logger.info("version %d of %s answers", entry.version, name)
         self._replace(name, fresh, None)
         if self._before is not None and fresh.engine is None:
-            fresh.scorer.fallback = self._before(self._served.parent, name, entry)
+            wait((aside(partial(self._stand_in, self._before, fresh, entry), "before"),), self._patience)
+
+    def _stand_in(self, before: Before, fresh: Loaded, entry: Entry) -> None:
+        try:
+            fresh.scorer.fallback = before(self._served.parent, fresh.model, entry)
+        except Exception:
+            _logger.exception("the champion before version %d of %s cannot stand in", fresh.version, fresh.model)
 
     def _opened(self, name: str, entry: Entry) -> Loaded:
+        """The version, once it is loaded. Raises BundleInvalid where that takes too long; it goes on then."""
+        known, loading = self._loading.get(name, (None, None))
+        patience = 0.0  # at the second look and later
+        if loading is None or known != entry:
+            self._abandon(name)
+            patience = self._patience
+            loading = aside(partial(self._open, name, entry), "loading")
+            self._loading[name] = (entry, loading)
+        if not wait((loading,), patience).done:
+            raise BundleInvalid(
+                f"the version is still being loaded after {self._patience:g} seconds",
+                next_step="wait; or deploy another version",
+            )
+        del self._loading[name]
+        return loading.result()
+
+    def _abandon(self, name: str) -> None:
+        """Whatever is still being loaded for the model is not wanted any more."""
+        if name in self._loading:
+            self._loading.pop(name)[1].add_done_callback(_let_go)
+
+    def _open(self, name: str, entry: Entry) -> Loaded:
         scorer = self._load(self._served.parent / entry.path, name, entry)
         fresh = Loaded(model=name, version=entry.version, bundle=entry.bundle, scorer=scorer)
         engine = None if self._start_engine is None else self._start_engine(fresh, entry)
@@ -228,18 +265,23 @@ class Follower:
         )
 
     def _follow(self) -> None:
-        seen: object = None
         while not self._stop.is_set():
-            mark = self._mark()
-            if mark != seen:
-                # Somebody wrote the file again: what failed before is worth another try at once.
-                seen = mark
-                self._retry.clear()
-                self.view = replace(self.view, troubles={})
-                self.look()
-            elif self.view.troubles or self.view.file:
-                self.look()
+            try:
+                self._once()
+            except Exception:
+                _logger.exception("a defect while following served.json")
             self._stop.wait(self._every)
+
+    def _once(self) -> None:
+        mark = self._mark()
+        if mark != self._seen:
+            self._seen = mark
+            # Somebody wrote the file again: what failed before is worth another try at once.
+            self._retry.clear()
+            self.view = replace(self.view, troubles={})
+            self.look()
+        elif self.view.troubles or self.view.file:
+            self.look()
 
     def _mark(self) -> object:
         try:
@@ -247,6 +289,12 @@ class Follower:
         except OSError:
             return None
         return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _let_go(loading: Future[Loaded]) -> None:
+    """Nobody wants this version any more: what it was given is closed."""
+    if loading.exception() is None and (engine := loading.result().engine) is not None:
+        engine.close()
 
 
 def _trouble(entry: Entry, error: Exception) -> Trouble:

@@ -13,13 +13,16 @@ import msgspec
 from fullcircle.tables.lines import plain
 from fullcircle.types.prediction import Prediction
 
-Mode = Literal["model", "before"]
-MOST = 512 * 2**20
+Mode = Literal["model", "before", "release"]
+MOST = 512 * 2**20  # bytes of a message: what says more is no message
 _LENGTH = struct.Struct("=I")
 
 
 class Question(msgspec.Struct):
-    """Rows to be answered: by the model, or by who comes after it (``why`` it is not asked)."""
+    """Rows to be answered: by the model, or by who comes after it (``why`` it is not asked).
+
+    "release" has no answer: the process lets go of its version, and is told another one.
+    """
 
     mode: Mode
     rows: Sequence[Any]
@@ -35,9 +38,10 @@ class Reply(msgspec.Struct):
 
 
 class Ready(msgspec.Struct):
-    """The first message: the model is loaded, or why it is not."""
+    """The first message back: the model is loaded, which took these modules; or why it is not."""
 
     problem: str = ""
+    modules: list[str] = []
 
 
 def packed(message: Any) -> bytes:
@@ -47,11 +51,12 @@ def packed(message: Any) -> bytes:
 
 
 def receive(connection: socket.socket) -> bytes | None:
-    """The next message of a blocking socket; None where the other side has closed it."""
+    """The next message of a blocking socket; None where the other side has closed it, or sends what is none."""
     head = _exactly(connection, _LENGTH.size)
     if head is None:
         return None
-    return _exactly(connection, _LENGTH.unpack(head)[0])
+    (size,) = _LENGTH.unpack(head)
+    return None if size > MOST else _exactly(connection, size)
 
 
 def _exactly(connection: socket.socket, size: int) -> bytes | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -226,6 +227,16 @@ class Reader:
         finally:
             self._held -= size
         return b"".join(parts)
+
+    @contextmanager
+    def held(self, body: bytes) -> Iterator[None]:
+        """Count a body that was read and waits to be decoded. Raises ServerBusy where there are too many."""
+        self._held += len(body)
+        try:
+            self._check(len(body))
+            yield
+        finally:
+            self._held -= len(body)
 
     def _check(self, size: int) -> None:
         if size > self._limits.body_bytes:

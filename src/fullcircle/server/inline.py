@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.server.desk import Desk, Written
-from fullcircle.server.engine import Ask, overloaded
+from fullcircle.server.engine import Ask, Coming, overloaded
 from fullcircle.server.http import Answer, Limits
 from fullcircle.server.requests import check_count
 
@@ -22,18 +22,27 @@ if TYPE_CHECKING:
     from fullcircle.server.meter import Meter
 
 BATCH = 512  # rows in one call of the model: above, the loop would be kept from its other callers
+COSTLY = 0.0003  # seconds of a call of the model above which a fuller batch is worth some rounds of the loop
+ROUNDS = 12  # of the loop, at most, that a batch is gathered in
 BY_HAND = 32  # rows judged by hand in one piece
 
 
 class Inline:
     """See the module's text. ``meter`` counts what was answered."""
 
-    def __init__(self, loaded: Loaded, desk: Desk, limits: Limits, meter: Meter) -> None:
+    def __init__(
+        self, loaded: Loaded, desk: Desk, limits: Limits, meter: Meter, coming: Coming | None = None
+    ) -> None:
         self._loaded = loaded
         self._desk = desk
         self._limits = limits
         self._meter = meter
+        self._coming = coming
         self._waiting: list[Ask] = []
+        self._scheduled = False
+        self._seen = self._rounds = 0  # of the batch that is being gathered
+        self._last = 1  # requests of the batch before
+        self._cost = 0.0  # seconds of a call of the model, smoothed
         self._taken = 0
 
     @property
@@ -53,9 +62,9 @@ class Inline:
             if ask.rows is not None and len(ask.rows) <= min(BATCH, self._limits.rows):
                 loop = asyncio.get_running_loop()
                 ask.future = loop.create_future()
-                if not self._waiting:
-                    loop.call_soon(self._flush)
                 self._waiting.append(ask)
+                self._meter.queue += 1
+                self._gather(loop)
                 found: Answer | None = await ask.future
                 if found is not None:
                     return found
@@ -63,8 +72,36 @@ class Inline:
         finally:
             self._taken -= 1
 
+    def _gather(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Flush now where nobody else is about to ask, else after those."""
+        if self._scheduled:
+            return
+        alone = self._coming is not None and self._coming.count == 0
+        if alone and (self._last == 1 or self._cost < COSTLY):
+            self._flush()
+        else:
+            self._scheduled = True
+            loop.call_soon(self._later)
+
+    def _later(self) -> None:
+        """Flush, once no request is about to ask any more.
+
+        Where a call of the model costs much beside a row, who comes in the next rounds of the loop is taken along,
+        as long as somebody does: those that were just answered ask again. No time is waited.
+        """
+        self._rounds += 1
+        coming = self._coming is not None and self._coming.count > 0
+        growing = self._last > 1 and self._cost >= COSTLY and len(self._waiting) > self._seen
+        if self._rounds < ROUNDS and (coming or growing):
+            self._seen = len(self._waiting)
+            asyncio.get_running_loop().call_soon(self._later)
+            return
+        self._scheduled = False
+        self._flush()
+
     def _flush(self) -> None:
         """Answer what waits, as many requests as fit into a batch."""
+        before = len(self._waiting)
         waiting = [ask for ask in self._waiting if not ask.future.done()]  # a caller may have hung up
         batch: list[Ask] = []
         count = 0
@@ -74,10 +111,14 @@ class Inline:
                 break
             batch.append(ask)
         self._waiting = waiting[len(batch) :]
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._flush)
+        self._meter.queue -= before - len(self._waiting)
+        self._seen = self._rounds = 0
+        if self._waiting and not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._later)
         if not batch:
             return
+        self._last = len(batch)
         try:
             self._answer(batch)
         except Exception as error:  # noqa: BLE001 - it is each caller's, and told to each
@@ -94,7 +135,9 @@ class Inline:
             batch, rows, matrix = self._sorted_out(batch, matrix, loaded.scorer.encoder.clean(matrix))
             if not batch:
                 return
+        begun = time.perf_counter()
         block = loaded.scorer.block(matrix)
+        self._cost += 0.1 * (time.perf_counter() - begun - self._cost)
         if block.failed:
             for ask in batch:  # whose row it was is found out alone
                 ask.future.set_result(None)

@@ -1,10 +1,11 @@
-"""One thread that does one piece of work after another, with a bounded number of them waiting."""
+"""Work beside the event loop: one piece after another with a bounded number waiting, or one by itself."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from fullcircle.errors import ServerBusy
@@ -50,3 +51,20 @@ class Lane:
     def close(self) -> None:
         """Take no more work, drop what waits."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def aside(work: Callable[[], T], name: str) -> Future[T]:
+    """The result of ``work``, done by a thread of its own that keeps no process from ending, even if it hangs."""
+    found: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001 - told to who asks for the result
+            # What would end a thread, such as SystemExit, must not end who asks.
+            found.set_exception(error if isinstance(error, Exception) else RuntimeError(type(error).__name__))
+        else:
+            found.set_result(result)
+
+    threading.Thread(target=run, name=f"fullcircle-{name}", daemon=True).start()
+    return found

@@ -23,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from fullcircle.errors import FullcircleError
 from fullcircle.server import refusals
+from fullcircle.server.engine import Coming
 
 WATCHED = frozenset({b"content-length", b"transfer-encoding", b"expect"})
 HEALTH = b"/health/"
@@ -68,12 +69,13 @@ class Bounds:
 class Pulse:
     """What all connections of a worker share: the time of the last sweep, and whether the worker drains.
 
-    ``refused`` is called with the status of each request that did not reach the application.
+    ``coming`` counts requests that were handed to the application and that it has not begun. ``refused`` is called with the status of each request that did not reach the application.
     """
 
     def __init__(self, refused: Callable[[int], None] | None = None) -> None:
         self.now = time.monotonic()
         self.draining = False
+        self.coming = Coming()
         self.refused = refused or (lambda status: None)
 
 
@@ -314,6 +316,7 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        self._pulse.coming.count += 1
         task = self.loop.create_task(cycle.run_asgi(app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)

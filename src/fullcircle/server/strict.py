@@ -7,6 +7,9 @@ win) and bound the depth; both are done here.
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -21,7 +24,8 @@ _decoder = msgspec.json.Decoder()
 def decode(body: bytes, *, depth: int = MAX_DEPTH) -> Any:
     """The document in ``body``, nested at most ``depth`` deep. Raises RequestInvalid, which quotes no value."""
     try:
-        document = _decoder.decode(body)
+        with _uncollected():
+            document = _decoder.decode(body)
     except RecursionError as error:
         raise _too_deep(depth) from error
     except UnicodeDecodeError as error:
@@ -32,6 +36,18 @@ def decode(body: bytes, *, depth: int = MAX_DEPTH) -> Any:
     if members != body.count(b":") and members != colons(body):
         raise RequestInvalid("a key occurs twice in one object of the body", next_step=_NEXT)
     return document
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No collection of garbage meanwhile: of a million empty lists it would make a second instead of a tenth."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _members(value: Any, left: int, depth: int) -> int:

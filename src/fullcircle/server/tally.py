@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from fullcircle.server.meter import Meter, Snapshot, merged
 
 EVERY = 1.0  # seconds between two looks at whether something has to be written
 LATEST = 15.0  # seconds after which the file is written though nothing was counted: memory and files change too
+ABANDONED = 600.0  # seconds without a write after which nobody is there
 PATIENCE = 2.0  # seconds to wait for another worker that is adding up
 _REMEMBERED = 4096  # ended workers of which is known that they were added
 _DEAD, _LOCK = "dead.json", "lock"
@@ -87,6 +89,8 @@ class Tally:
             return merged([own, *self._others(self._folder)])
 
     def _keep(self) -> None:
+        if self._folder is not None:
+            sweep(self._folder.parent)
         while not self._stop.wait(self._every):
             self._write(self._meter.snapshot())
 
@@ -148,6 +152,28 @@ class Tally:
         if why != self._failing:
             self._failing = why
             _logger.error("the metrics of the workers cannot be added up: %s", why)
+
+
+def home(metrics: Path, supervisor: int) -> Path:
+    """The folder under ``metrics`` of the server whose supervisor has this process id."""
+    return metrics / _name(supervisor)
+
+
+def sweep(metrics: Path) -> None:
+    """Remove what servers left that are no more. Nobody shows it again: counters begin anew with each server.
+
+    A server of another container cannot be seen from here, but writes every few seconds.
+    """
+    for folder in metrics.glob("[0-9]*-*"):
+        pid = folder.name.partition("-")[0]
+        with suppress(OSError):  # another server removes it at this moment, or it is not ours
+            latest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+            if pid.isdecimal() and folder.name != _name(int(pid)) and time.time() - latest > ABANDONED:
+                shutil.rmtree(folder)
+
+
+def _name(pid: int) -> str:
+    return f"{pid}-{processes.born(pid)}".replace("/", "-")
 
 
 @contextmanager

@@ -20,8 +20,7 @@ from typing import Any
 
 import uvicorn
 
-from fullcircle.errors import FullcircleError, WorkspaceUnusable
-from fullcircle.ledger import processes
+from fullcircle.errors import FullcircleError
 from fullcircle.server import lines, listening, telemetry
 from fullcircle.server.access import Access
 from fullcircle.server.app import App
@@ -33,8 +32,9 @@ from fullcircle.server.meter import Meter
 from fullcircle.server.opening import Opener
 from fullcircle.server.protocol import Bounds, Connection, Pulse
 from fullcircle.server.publishing import Publishing
-from fullcircle.server.tally import Tally
+from fullcircle.server.tally import Tally, home
 from fullcircle.server.workers import GRACE_SECONDS, Place
+from fullcircle.tables.private import read_key
 
 _HANDSHAKES = 0.1  # seconds for connections that had just begun when the door was shut
 SETTLING = 4  # ticks of a tenth of a second
@@ -49,16 +49,16 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 def run(options: argparse.Namespace, place: Place) -> int:
     """Serve until the supervisor tells to stop, or is gone. Returns the exit code of the process."""
     lines.log(options.log_level, threaded=True)
+    meter = Meter()
     try:
-        desk = Desk(options.predictions, **_log(options))
+        desk = Desk(options.predictions, meter, **_log(options))
     except FullcircleError as error:
         _logger.error("%s", error)
         lines.tell({"error": error.as_dict()})
         return error.exit_code
     names = frozenset(name for name in options.models.split(",") if name)
-    opener, meter = Opener(options.code_cache, options.online), Meter()
-    parent = os.getppid()
-    tally = Tally(meter, options.code_cache / "metrics" / f"{parent}-{processes.born(parent)}".replace("/", "-"))
+    opener = Opener(options.code_cache, options.online)
+    tally = Tally(meter, home(options.code_cache / "metrics", os.getppid()))
     follower = Follower(
         options.served,
         opener,
@@ -153,6 +153,7 @@ class Server(uvicorn.Server):
         self._bounds = bounds
         self._delay, self._grace = delay, grace
         self._pulse = Pulse(refused)
+        app.coming = self._pulse.coming
         self._door: asyncio.Server | None = None
         self._told: float | None = None
         self._orphan = False
@@ -180,8 +181,9 @@ class Server(uvicorn.Server):
         ).start()
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: beat, sweep, mind the door. True when it is time to finish."""
+        """Ten times a second: beat, sweep, mind the door and the engines. True when it is time to finish."""
         self._gate.tick()
+        self._app.follow()
         self._beat()
         if counter % 10 == 0:
             self._sweep()
@@ -261,21 +263,11 @@ class Server(uvicorn.Server):
 
 def _log(options: argparse.Namespace) -> dict[str, Any]:
     """What the prediction log is told. Raises WorkspaceUnusable where its key cannot be read."""
-    key = b""
-    if options.log_key is not None:
-        try:
-            key = bytes.fromhex(options.log_key.read_text(encoding="ascii"))
-        except (OSError, ValueError) as error:
-            raise WorkspaceUnusable(
-                "the key of the prediction log cannot be read",
-                received=options.log_key,
-                next_step="make it readable for the server",
-            ) from error
     return {
         "fsync": options.log_fsync,
         "most_bytes": options.log_bytes,
         "when_full": options.log_full,
-        "key": key,
+        "key": b"" if options.log_key is None else read_key(options.log_key),
     }
 
 

@@ -62,7 +62,7 @@ class PredictionLog:
         self._room = Room(folder, most_bytes)
         self._losses = Losses(folder)
         self._clock = Clock()
-        self._lock = threading.Lock()
+        self._locks: dict[int, threading.Lock] = {}
         self._segments: dict[str, Segment] = {}
         self._left: list[Segment] = []
         self._failed: dict[str, OSError] = {}
@@ -74,6 +74,12 @@ class PredictionLog:
     def lost(self) -> dict[str, int]:
         """How many rows of each model this log answered and could not write."""
         return dict(self._losses.total)
+
+    @property
+    def _lock(self) -> threading.Lock:
+        """The lock of this process: one that a thread held while the process forked is never free in the child."""
+        process = os.getpid()
+        return self._locks.get(process) or self._locks.setdefault(process, threading.Lock())
 
     def append(self, predictions: Sequence[Prediction]) -> tuple[Prediction, ...]:
         """Write the predictions, in order, and return them with ``id`` and ``time`` filled in.
@@ -101,8 +107,7 @@ class PredictionLog:
             if not bodies:
                 return [], time
             try:
-                if os.getpid() != self._process:
-                    self._forked()
+                self._after_fork()
                 segment = self._segments.get(model) or self._begin(model)
                 data, ids = _rows(segment, time, bodies)
                 if not self._room.has(len(data)):
@@ -124,6 +129,7 @@ class PredictionLog:
         Unless ``fsync`` is "never", all rows are on the disk then. Raises WorkspaceUnusable where they are not.
         """
         with self._lock:
+            self._after_fork()
             self._stop.set()
             thread, self._thread = self._thread, None
             for model in list(self._segments):
@@ -161,8 +167,9 @@ class PredictionLog:
     def _put(self, segment: Segment, data: bytes) -> None:
         try:
             segment.add(data, sync=self._fsync == "always")
-        except OSError as error:
-            if error.errno not in FULL or not segment.sound:
+        except BaseException as error:
+            full = isinstance(error, OSError) and error.errno in FULL
+            if not (full and segment.sound):
                 self._leave(segment.model)
             raise
         if segment.size >= self._bytes:
@@ -176,12 +183,14 @@ class PredictionLog:
         """Nothing more goes to the segment. The thread puts it on the disk and closes it."""
         self._left.append(self._segments.pop(model))
 
-    def _forked(self) -> None:
-        # A forked child shares the parent's files, and must not write to them; threads it has none.
+    def _after_fork(self) -> None:
+        """A forked child shares the parent's files, and must not touch them; threads and losses it has none."""
+        if os.getpid() == self._process:
+            return
         for segment in (*self._segments.values(), *self._left):
             os.close(segment.descriptor)
         self._segments, self._left, self._thread = {}, [], None
-        self._losses = Losses(self._folder)
+        self._losses, self._stop = Losses(self._folder), threading.Event()
         self._process = os.getpid()
 
     def _tend(self, *, tell: bool = False) -> None:
@@ -190,22 +199,32 @@ class PredictionLog:
             for model, segment in list(self._segments.items()):
                 if segment.size and segment.age >= self._seconds:
                     self._leave(model)
-            left, self._left = self._left, []
             waiting = [] if self._fsync == "never" else [one for one in self._segments.values() if one.dirty]
-            copies = [(one, os.dup(one.descriptor)) for one in waiting]
-            for one in waiting:
-                one.dirty = False
-        for segment, copy in copies:
-            try:
-                self._synced(segment, copy)
-            finally:
-                os.close(copy)
-        for segment in left:
-            if segment.dirty and self._fsync != "never":
-                self._synced(segment, segment.descriptor)
-            segment.close()
+        for segment in waiting:
+            self._sync(segment)
+        while (left := self._next_left()) is not None:
+            if left.dirty and self._fsync != "never":
+                self._synced(left, left.descriptor)
+            left.close()
         if tell:
             self._losses.tell()
+
+    def _sync(self, segment: Segment) -> None:
+        """Put on the disk what waits for it in a segment that rows are still added to. Raises OSError."""
+        with self._lock:
+            if self._segments.get(segment.model) is not segment:
+                return  # it was left meanwhile: it is put there before it is closed
+            copy = os.dup(segment.descriptor)
+            segment.dirty = False
+        try:
+            self._synced(segment, copy)
+        finally:
+            os.close(copy)
+
+    def _next_left(self) -> Segment | None:
+        """One at a time, so that what goes wrong with one keeps none of the others open."""
+        with self._lock:
+            return self._left.pop(0) if self._left else None
 
     def _synced(self, segment: Segment, descriptor: int) -> None:
         """After a failed sync nobody knows what is on the disk: the segment is left, and the next writer is told."""
@@ -227,7 +246,10 @@ def _watch(log: weakref.ref[PredictionLog], stop: threading.Event, every: float)
         if found is None:
             return
         rounds += 1
-        found._tend(tell=rounds % _LOST_EVERY == 0)
+        try:
+            found._tend(tell=rounds % _LOST_EVERY == 0)
+        except OSError as error:  # such as no more open files: without this thread nothing would reach the disk
+            _logger.error("the prediction log cannot be put on the disk at the moment: %s", error)
         del found
 
 

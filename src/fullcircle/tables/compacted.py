@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fullcircle.errors import MissingExtra, WorkspaceUnusable
+from fullcircle.tables.segments import offsets_of
 from fullcircle.types.contract import Problem, Verdict
 from fullcircle.types.prediction import Prediction
 
@@ -59,12 +60,22 @@ def rows(path: Path) -> Iterator[Prediction]:
 
 def row(path: Path, prediction_id: str) -> Prediction | None:
     """The row of this id, or None. Raises WorkspaceUnusable."""
-    pq = _parquet()
+    pq = reader()
     try:
         found = pq.read_table(path, filters=[("id", "==", prediction_id)], partitioning=None)
     except (OSError, ValueError) as error:
         raise _damaged(path, str(error)) from error
     return next((each for batch in found.to_batches() for each in predictions(batch)), None)
+
+
+def places(path: Path, name: str) -> list[int]:
+    """Where the rows of a segment began that were not erased. Raises WorkspaceUnusable."""
+    try:
+        table = reader().read_table(path, columns=["id", "erased"], partitioning=None)
+    except (OSError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
+    rows = zip(table["id"].to_pylist(), table["erased"].to_pylist(), strict=True)
+    return offsets_of((id for id, erased in rows if not erased), name)
 
 
 def predictions(batch: pa.RecordBatch) -> Iterator[Prediction]:
@@ -109,7 +120,8 @@ def _mappings(columns: Mapping[str, Sequence[Any]], group: str) -> list[dict[str
     return found
 
 
-def _parquet() -> Any:
+def reader() -> Any:
+    """The module of pyarrow that reads Parquet. Raises MissingExtra."""
     try:
         import pyarrow.parquet
     except ImportError as error:
@@ -122,7 +134,7 @@ def _parquet() -> Any:
 
 
 def _open(path: Path) -> Any:
-    pq = _parquet()
+    pq = reader()
     try:
         return pq.ParquetFile(path)
     except (OSError, ValueError) as error:  # pyarrow's errors are kinds of ValueError

@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -19,8 +20,8 @@ from typing import Any
 
 import msgspec
 
-from fullcircle.tables.compacted import ABOUT, GROUPS, JSON, About
-from fullcircle.tables.segments import COMPACTED, ID, INDEX, LINES, NEW, index_of, sync_folder
+from fullcircle.tables.compacted import ABOUT, GROUPS, JSON, About, places, reader
+from fullcircle.tables.segments import COMPACTED, INDEX, LINES, NEW, index_of, offsets_of, sync_folder
 from fullcircle.types.prediction import Prediction
 
 MOST_NAMES = 1000  # a mapping of more names is kept as JSON
@@ -52,19 +53,46 @@ def prepare(home: Path, name: str, source: Iterable[Prediction], torn: Callable[
     """Write the rows of ``source`` to new files beside the segment. Raises OSError, or ValueError of pyarrow.
 
     ``torn`` is asked after reading how many lines were not rows. Holds the columns of one segment in memory, which is
-    a part of its size.
+    a part of its size. Where it fails nothing is left of it: a full disk has no room for half of a file. Raises
+    MissingExtra where pyarrow is not installed.
     """
+    reader()
+    try:
+        return _prepared(home, name, source, torn)
+    except BaseException:
+        with suppress(OSError):
+            discard(home, name)
+        raise
+
+
+def _prepared(home: Path, name: str, source: Iterable[Prediction], torn: Callable[[], int]) -> Prepared:
     made = _Columns(name)
     rows = iter(source)
     while chunk := list(islice(rows, ROW_GROUP)):
         made.add(chunk)
-    path, index = home / f"{name}{COMPACTED}{NEW}", home / f"{name}{INDEX}{NEW}"
+    path = home / f"{name}{COMPACTED}{NEW}"
     made.write(path, torn())
-    with index.open("wb") as file:
-        file.write(index_of(made.offsets))
+    _write_index(home / f"{name}{INDEX}{NEW}", index_of(made.offsets))
+    return Prepared(rows=made.rows, bytes=path.stat().st_size, digest=digest_of(path))
+
+
+def index_for(home: Path, name: str) -> bytes:
+    """What the index of a compacted segment has to be, read from its rows. Raises WorkspaceUnusable."""
+    return index_of(places(home / f"{name}{COMPACTED}", name))
+
+
+def remake_index(home: Path, name: str) -> None:
+    """Make the index of a compacted segment again, which is gone. Raises OSError."""
+    _write_index(home / f"{name}{INDEX}{NEW}", index_for(home, name))
+    os.replace(home / f"{name}{INDEX}{NEW}", home / f"{name}{INDEX}")
+    sync_folder(home)
+
+
+def _write_index(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    return Prepared(rows=made.rows, bytes=path.stat().st_size, digest=digest_of(path))
 
 
 def publish(home: Path, name: str) -> None:
@@ -135,10 +163,7 @@ class _Columns:
         first, _, oldest, newest = self._ends if self.rows else (chunk[0].id, "", min(times), "")
         self._ends = [first, chunk[-1].id, min(oldest, min(times)), max(newest, max(times))]
         self.rows += len(chunk)
-        for row in chunk:
-            match = ID.fullmatch(row.id)
-            if match and match[1] == self._name and not row.erased:
-                self.offsets.append(int(match[2]))
+        self.offsets += offsets_of([row.id for row in chunk if not row.erased], self._name)
 
     def _mapping(
         self, columns: dict[str, tuple[str, Any]], group: str, rows: Sequence[Mapping[str, Any] | None]

@@ -43,8 +43,10 @@ class Lines:
                     record = self._decoder.decode(line)
                 except (msgspec.DecodeError, UnicodeDecodeError):
                     self.torn += 1
-                    continue
-                yield record
+                else:
+                    yield record
+                if not line.endswith(b"\n"):
+                    return  # the end of now: what comes behind it meanwhile is the rest of this line
 
 
 def now() -> str:
@@ -84,9 +86,14 @@ def moment(text: str) -> str:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).strftime(_TIME)
 
 
+def is_model(name: str) -> bool:
+    """Whether a model can have this name."""
+    return _MODEL.fullmatch(name) is not None
+
+
 def model_folder(folder: Path, model: str) -> Path:
     """Where a model's files are. Raises RequestInvalid for a name that no project can have."""
-    if not _MODEL.fullmatch(model):
+    if not is_model(model):
         raise RequestInvalid(
             "a model cannot have this name",
             received=repr(model[:80]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,10 @@ OUTCOMES = "outcomes.jsonl"
 
 
 def append_outcomes(folder: Path, model: str, outcomes: Sequence[Outcome]) -> None:
-    """Write outcomes, in order; one without a time gets the present one. Raises WorkspaceUnusable."""
+    """Write outcomes, in order; one without a time gets the present one. Raises WorkspaceUnusable: then none counts.
+
+    They reach the operating system at once, and the disk when that likes.
+    """
     moment = now()
     filled = [outcome if outcome.time else replace(outcome, time=moment) for outcome in outcomes]
     data = b"".join(msgspec.json.encode(outcome, enc_hook=plain) + b"\n" for outcome in filled)
@@ -29,7 +33,12 @@ def append_outcomes(folder: Path, model: str, outcomes: Sequence[Outcome]) -> No
             size = file.seek(0, os.SEEK_END)
             if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
                 data = b"\n" + data  # a crash tore the last line: begin a new one
-            write(file.fileno(), data)
+            try:
+                write(file.fileno(), data)
+            except OSError:
+                with suppress(OSError):
+                    os.ftruncate(file.fileno(), size)  # all of them, or none
+                raise
     except OSError as error:
         raise unwritable(path, error) from error
 

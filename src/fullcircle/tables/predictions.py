@@ -9,6 +9,7 @@ fatal. Rows that were erased are skipped too.
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -52,11 +53,24 @@ class SegmentRows:
         """Read from the start. A segment that is gone has no rows."""
         self._torn = 0
         yield from self._lines
-        if self._lines.gone and self._compacted.exists():
-            found = compacted.about(self._compacted)
-            self._torn = found.torn
-            if not found.outside(*self._window):
-                yield from compacted.rows(self._compacted)
+        if self._packed() is not None:
+            yield from compacted.rows(self._compacted)
+
+    def begins(self) -> str | None:
+        """A time that no row is before; None where there is nothing to read."""
+        self._torn = 0
+        for row in self._lines:
+            return str(row.time)
+        found = self._packed()
+        return found.oldest if found else None
+
+    def _packed(self) -> compacted.About | None:
+        """What the compacted form says, where this is the one that counts and has rows to read."""
+        if not (self._lines.gone and self._compacted.exists()):
+            return None
+        found = compacted.about(self._compacted)
+        self._torn = found.torn
+        return found if found.rows and not found.outside(*self._window) else None
 
 
 class Predictions(Iterator[Prediction]):
@@ -77,8 +91,8 @@ class Predictions(Iterator[Prediction]):
     def _merge(self) -> Iterator[Prediction]:
         # Segments wait in order of their first time and are opened when their turn comes, so a thousand
         # finished ones do not mean a thousand open files.
-        begun = [(next(iter(segment), None), place) for place, segment in enumerate(self._segments)]
-        waiting = sorted(((first.time, place) for first, place in begun if first), reverse=True)
+        begun = [(segment.begins(), place) for place, segment in enumerate(self._segments)]
+        waiting = sorted(((first, place) for first, place in begun if first is not None), reverse=True)
         heap: list[tuple[str, int, Prediction, Iterator[Prediction]]] = []
         while waiting or heap:
             if waiting and (not heap or waiting[-1][0] <= heap[0][0]):
@@ -163,6 +177,8 @@ def _at(home: Path, name: str, offset: int) -> Prediction | None:
 
 def _line(path: Path, offset: int) -> Prediction | None:
     with path.open("rb") as file:
+        if offset >= os.fstat(file.fileno()).st_size:
+            return None  # not asked of the file system: it has a limit of its own, and an error for what is above
         file.seek(offset)
         line = file.readline()
     try:

@@ -11,6 +11,7 @@ import msgspec
 
 from fullcircle.errors import WorkspaceUnusable
 
+KEY_BYTES = 32
 DIGITS = 32  # hexadecimal digits that are kept of HMAC-SHA-256: 128 bits
 
 
@@ -39,7 +40,10 @@ def mark(key: bytes, *parts: str) -> str:
 def read_key(path: Path) -> bytes:
     """The key in a file that the workspace made. Raises WorkspaceUnusable where it is gone or no key."""
     try:
-        return bytes.fromhex(path.read_text(encoding="ascii"))
+        key = bytes.fromhex(path.read_text(encoding="ascii"))
+        if len(key) != KEY_BYTES:
+            raise ValueError(f"{len(key)} bytes")
+        return key
     except (OSError, ValueError) as error:
         raise WorkspaceUnusable(
             "the key of the prediction log is gone or damaged",

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from fullcircle.errors import WorkspaceUnusable
-from fullcircle.tables.lines import Lines, model_folder, write
+from fullcircle.tables.lines import Lines, is_model, model_folder, write
 
 LOST = "lost.jsonl"
 LEAST_FREE = 64 << 20  # bytes of the disk that the log leaves to others
 _EVERY = 1.0  # seconds between two looks
+_PER_FILE = 0.0005  # seconds more between them for each file: looking at one takes some 2 microseconds
 _BYTES = 8 << 20  # or after so many bytes
 
 
@@ -22,12 +24,13 @@ class Room:
     """How much more may be written to the folder, over all models and all processes.
 
     Looked at once a second, or after 8 MB: several processes may pass the bound by what they write in between.
+    Where it takes long, because there are many thousands of files, it is done less often.
     """
 
     def __init__(self, folder: Path, most_bytes: int | None) -> None:
         self._folder = folder
         self._most = most_bytes
-        self._looked = -_EVERY
+        self._next = 0.0
         self._left = 0
         self._since = 0
         self.used = 0
@@ -35,7 +38,7 @@ class Room:
 
     def has(self, size: int) -> bool:
         """Whether ``size`` more bytes fit; then they count as written. Raises OSError where the disk says nothing."""
-        if time.monotonic() - self._looked >= _EVERY or self._since >= _BYTES:
+        if time.monotonic() >= self._next or self._since >= _BYTES:
             self._look()
         if size > self._left:
             return False
@@ -60,27 +63,39 @@ class Room:
         )
 
     def _look(self) -> None:
-        self._looked, self._since = time.monotonic(), 0
+        self._since = files = 0
         found = os.statvfs(self._folder)
         self.free = found.f_bavail * found.f_frsize
         self._left = self.free - LEAST_FREE
         if self._most is not None:
-            self.used = folder_bytes(self._folder)
+            self.used, files = _measured(self._folder)
             self._left = min(self._left, self._most - self.used)
+        self._next = time.monotonic() + max(_EVERY, _PER_FILE * files)
 
 
 def folder_bytes(folder: Path) -> int:
     """The bytes of all files of the log."""
-    total = 0
+    return _measured(folder)[0]
+
+
+def _measured(folder: Path) -> tuple[int, int]:
+    """The bytes of all files of the log, and how many these are."""
+    total = files = 0
     for home in os.scandir(folder):
-        if not home.is_dir():
+        if not (is_model(home.name) and home.is_dir()):
             continue
-        for file in os.scandir(home):
-            try:
-                total += file.stat().st_size
-            except FileNotFoundError:  # compacted at this moment
-                continue
-    return total
+        sizes = file_sizes(home)
+        total, files = total + sum(sizes), files + len(sizes)
+    return total, files
+
+
+def file_sizes(home: os.PathLike[str]) -> list[int]:
+    """The bytes of each file of a model."""
+    sizes = []
+    for file in os.scandir(home):
+        with suppress(FileNotFoundError):  # compacted at this moment
+            sizes.append(file.stat().st_size)
+    return sizes
 
 
 class Loss(msgspec.Struct, frozen=True):

@@ -13,12 +13,12 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fullcircle.errors import WorkspaceBusy
-from fullcircle.tables.lines import model_folder, write
+from fullcircle.tables.lines import is_model, model_folder, write
 
 LINES, COMPACTED, INDEX, NEW, OPENING = ".jsonl", ".parquet", ".ids", ".new", ".opening"
 ID = re.compile(r"([0-9a-f]{16})-([0-9]{1,15})")
@@ -32,7 +32,8 @@ _BEGINNING = b'{"id":"'  # how every row of a log begins that holds a lock; earl
 class Segment:
     """An open segment. ``size`` is where the next row begins, ``dirty`` whether rows wait for the disk.
 
-    ``sound`` is False once a sync failed: whatever the disk did, nothing more is entrusted to this file.
+    ``sound`` is False once a sync failed, or what a failed write left could not be cut off: whatever the disk did,
+    nothing more is entrusted to this file.
     """
 
     def __init__(self, folder: Path, model: str) -> None:
@@ -71,22 +72,24 @@ class Segment:
                 self.sound = False
                 self.sync(self.descriptor)
                 self.sound = True
-        except OSError:
-            # Where not even this is possible, the rest is a torn line, or rows that were never answered.
-            with suppress(OSError):
+        except BaseException:  # also an interruption: the next row's id is where the file ends
+            try:
                 os.ftruncate(self.descriptor, self.size)
+            except OSError:
+                self.sound = False  # the rest is a torn line, or rows that were never answered
             raise
         self.size += len(data)
         self.dirty = not sync
 
     def sync(self, descriptor: int) -> None:
-        """Wait until all rows are on the disk, and the file's name with the first of them. Raises OSError.
+        """Wait until all rows are on the disk, and the names of file and folder with the first. Raises OSError.
 
         ``descriptor`` is this file's or a copy of it, so that the file may be closed meanwhile.
         """
         os.fdatasync(descriptor)
         if not self._named:
             sync_folder(self.path.parent)
+            sync_folder(self.path.parent.parent)
             self._named = True
 
     def close(self) -> None:
@@ -105,8 +108,10 @@ def names(home: Path) -> list[str]:
 
 
 def models(folder: Path) -> list[str]:
-    """The models that have a folder in the log."""
-    return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    """The models that have a folder in the log. Others, such as a disk's ``lost+found``, are not the log's."""
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if is_model(path.name) and path.is_dir())
 
 
 def closed(path: Path, *, old: bool = False) -> bool:
@@ -186,6 +191,12 @@ def in_index(path: Path, offset: int) -> bool:
                 return True
             low, high = (middle + 1, high) if found < offset else (low, middle)
     return False
+
+
+def offsets_of(ids: Iterable[str], name: str) -> list[int]:
+    """Where the rows of these ids begin in the segment; ids of another form are not found by their place."""
+    found = map(ID.fullmatch, ids)
+    return [int(match[2]) for match in found if match and match[1] == name]
 
 
 def index_of(offsets: Sequence[int]) -> bytes:

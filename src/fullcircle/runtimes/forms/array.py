@@ -68,7 +68,7 @@ class ArrayForm:
 
 
 def bare(model: Any) -> Any:
-    """A copy of a model that knows no names of columns. Its arrays are shared, its parts are copies.
+    """A copy of a model that knows no names of columns and works in one thread. Its arrays are shared.
 
     Raises NotCompiled where a part needs names, or is not scikit-learn's own.
     """
@@ -81,21 +81,23 @@ def bare(model: Any) -> Any:
         if function is not None and not any(function is known for known in UNARY.values()):
             raise NotCompiled("a function in it may need a frame")
         part.__dict__.pop("feature_names_in_", None)
+        part.__dict__.pop("_sklearn_output_config", None)  # frames of new names between the steps: a warning a call
+        _calm(part)
 
     return _copied(model, strip, {})
 
 
 def single_threaded(model: Any) -> Any:
     """A copy of a model that works in one thread: threads of a forest add their trees in an order of their own."""
-
-    def calm(part: Any) -> None:
-        if "n_jobs" in part.__dict__:
-            part.n_jobs = None
-
     try:
-        return _copied(model, calm, {})
+        return _copied(model, _calm, {})
     except NotCompiled:
         return model
+
+
+def _calm(part: Any) -> None:
+    if "n_jobs" in part.__dict__:
+        part.n_jobs = None
 
 
 def _copied(part: Any, change: Any, seen: dict[int, Any]) -> Any:

@@ -30,6 +30,8 @@ _BATCH = 64
 _SECONDS = 0.02
 _REPEATS = 3
 _MOST_SECONDS = 1.0
+_ALONE = 100
+_ALONE_SECONDS = 1.0
 _LIBRARIES = {"numpy": "numpy", "scikit-learn": "sklearn", "scipy": "scipy"}
 
 
@@ -119,7 +121,8 @@ def choose(
     for name, make in candidates.items():
         try:
             candidate = make(contract, model)
-            certificate = _compared(contract, native, candidate, matrix, seed)
+            alone = int(min(_ALONE, max(1.0, _ALONE_SECONDS / native_seconds[0])))
+            certificate = _compared(contract, native, candidate, matrix, seed, alone)
         except (NotCompiled, FullcircleError, *_FOREIGN) as error:
             why = str(error) if isinstance(error, NotCompiled) else f"it could not be made ({type(error).__name__})"
             refused.append((name, why))
@@ -174,9 +177,9 @@ def _matrix(contract: Contract, rows: Sequence[object]) -> Array | None:
 
 
 def _compared(
-    contract: Contract, native: FrameForm, candidate: Candidate, matrix: Array, seed: int
+    contract: Contract, native: FrameForm, candidate: Candidate, matrix: Array, seed: int, alone: int
 ) -> Certificate | str:
-    """The certificate of a candidate, or what it answered differently."""
+    """The certificate of a candidate, or what it answered differently. ``alone`` rows of each kind are asked alone."""
     ours = Scorer(contract, None, form=candidate.form)
     theirs = Scorer(contract, native.model, form=native)
     if candidate.form.probable != native.probable:
@@ -186,10 +189,13 @@ def _compared(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what the fitted model has to say about strange rows
             expected, found = theirs.block(rows), ours.block(rows)
+            steady = _steady(ours, rows, found, candidate.tolerance, alone)
         if expected.failed.keys() != found.failed.keys():
             return "it answers rows that the model refuses, or refuses rows that the model answers"
         if contract.task == "classification" and not np.array_equal(*_kept(expected, found, "answers")):
             return "it gives another class"
+        if not steady:
+            return "it answers a row alone otherwise than among others"
         for part in ("answers", "chances"):
             a, b = _kept(expected, found, part)
             same = same and _bits(a) == _bits(b)
@@ -204,6 +210,21 @@ def _compared(
         largest_difference=largest,
         tolerance=candidate.tolerance,
     )
+
+
+def _steady(ours: Scorer, rows: Array, among: Block, tolerance: float, count: int) -> bool:
+    """Whether some of the rows are answered alone, as a server often asks, as they were among the others."""
+    for place in np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.intp)).tolist():
+        one = ours.block(rows[place : place + 1])
+        if bool(one.failed) != (place in among.failed):
+            return False
+        for before, after in ((among.answers, one.answers), (among.chances, one.chances)):
+            if one.failed or before is None or after is None:
+                continue
+            before = before[place : place + 1]
+            if _distance(before, after) > tolerance or (tolerance == 0.0 and _bits(before) != _bits(after)):
+                return False
+    return True
 
 
 def _kept(expected: Block, found: Block, part: str) -> tuple[Array, Array]:

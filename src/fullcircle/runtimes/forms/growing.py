@@ -10,14 +10,14 @@ import numpy as np
 from fullcircle.runtimes.forms import steps
 from fullcircle.runtimes.forms.preparing import Array, Prepared
 from fullcircle.runtimes.forms.steps import Cell, NotCompiled
-from fullcircle.runtimes.forms.trees import MOST_LEAVES, MOST_TABLE_BYTES, Forest, table_bytes
+from fullcircle.runtimes.forms.trees import MOST_LEAVES, MOST_NODES, MOST_TABLE_BYTES, Forest, table_bytes
 from fullcircle.types.contract import Contract
 
 _HISTOGRAM = "sklearn.ensemble._hist_gradient_boosting.gradient_boosting.HistGradientBoosting"
 _BOOSTING = "sklearn.ensemble._gb.GradientBoosting"
 _FORESTS = tuple(f"sklearn.ensemble._forest.{name}" for name in ("RandomForest", "ExtraTrees"))
 _TREES = tuple(f"sklearn.tree._classes.{name}" for name in ("DecisionTree", "ExtraTree"))
-_MOST_NODES = 4_000_000
+_DUMMIES = ("sklearn.dummy.DummyClassifier", "sklearn.dummy.DummyRegressor")
 _LINKS = {
     "IdentityLink": "identity",
     "LogLink": "exp",
@@ -139,7 +139,7 @@ def _bits(words: Array) -> Array:
 
 
 def _boosting(contract: Contract, model: Any) -> tuple[Forest, str, str]:
-    if model.init_ != "zero" and type(model.init_).__name__ not in ("DummyClassifier", "DummyRegressor"):
+    if model.init_ != "zero" and not _constant(model.init_):
         raise NotCompiled("it begins with another model")
     row = np.zeros((1, model.n_features_in_), dtype=np.float32)
     start = np.asarray(model._raw_predict_init(row), dtype=np.float64).ravel()
@@ -149,6 +149,12 @@ def _boosting(contract: Contract, model: Any) -> tuple[Forest, str, str]:
         return forest, "value", "identity"
     link = _link(model)
     return forest, "largest" if len(start) > 1 else "nonnegative", "softmax_by_row" if link == "softmax" else link
+
+
+def _constant(model: Any) -> bool:
+    """Whether a model answers every row alike: scikit-learn's dummies do, but for the one that draws its answers."""
+    name = f"{type(model).__module__}.{type(model).__qualname__}"
+    return name in _DUMMIES and model.strategy != "stratified"
 
 
 def _forest(contract: Contract, model: Any, several: bool) -> tuple[Forest, str, str]:
@@ -196,7 +202,7 @@ def _nodes(
 
 def _starts(counts: Sequence[int]) -> Array:
     total = np.cumsum([0, *counts])
-    if total[-1] > _MOST_NODES:
+    if total[-1] > MOST_NODES:
         raise NotCompiled("it has too many nodes")
     return total.astype(np.intp)
 

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fullcircle.runtimes.forms.preparing import Array, Prepared
+from fullcircle.runtimes.forms.preparing import Array, Chains, Prepared
 from fullcircle.runtimes.forms.trees import Forest
 from fullcircle.runtimes.values import EXACT, may_be_missing
 from fullcircle.types.contract import Column, Contract
 
 MOST_LIMITS = 1200
 """Of one column: with more, they are spread evenly over all of them."""
+MOST_IN_ALL = 6000
+"""Of all columns: each of them costs about ten rows."""
 _HALVINGS = 120
 
 
@@ -26,29 +28,43 @@ def limits(prepared: Prepared, forest: Forest | None) -> dict[int, Array]:
         for feature in np.unique(forest.feature[forest.feature >= 0]).tolist():
             if (place := int(prepared.chain[feature])) >= 0:
                 splits = np.unique(forest.threshold[(forest.feature == feature) & np.isfinite(forest.threshold)])
-                found.setdefault(int(prepared.chains.sources[place]), []).append(_before(prepared, place, splits))
-    return {column: _spread(np.unique(np.concatenate(parts))) for column, parts in found.items()}
+                before = _before(prepared.chains, place, _spread(splits, MOST_LIMITS))
+                found.setdefault(int(prepared.chains.sources[place]), []).append(before)
+    merged = {column: np.unique(np.concatenate(parts)) for column, parts in found.items()}
+    most = _fair([len(values) for values in merged.values()])
+    return {column: _spread(values, most) for column, values in merged.items()}
 
 
-def _before(prepared: Prepared, place: int, splits: Array) -> Array:
+def _before(chains: Chains, place: int, splits: Array) -> Array:
     """The numbers of a column that preprocessing turns into these, as far as halving an interval finds them."""
-    if not len(prepared.chains.operations):
+    if not len(chains.operations):
         return splits
-    column = int(prepared.chains.sources[place])
+    alone = Chains(
+        sources=np.zeros(1, dtype=np.intp),
+        operations=chains.operations,
+        values=chains.values[:, [place]],
+        marks=chains.marks[:, [place]],
+    )
     low, high = np.full(len(splits), -1e15), np.full(len(splits), 1e15)
-    rows = np.zeros((len(splits), prepared.width))
     for _ in range(_HALVINGS):
         middle = low + (high - low) / 2
-        rows[:, column] = middle
-        below = prepared.chains.apply(rows)[0][:, place] <= splits
+        below = alone.apply(middle[:, None])[0][:, 0] <= splits
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     return np.concatenate((low, high))
 
 
-def _spread(values: Array) -> Array:
-    if len(values) <= MOST_LIMITS:
+def _fair(lengths: list[int]) -> int:
+    """How many limits each column may keep so that all together are few: those with few keep all of them."""
+    most = MOST_LIMITS
+    while most > 1 and sum(min(length, most) for length in lengths) > MOST_IN_ALL:
+        most -= most // 8 + 1
+    return max(1, most)
+
+
+def _spread(values: Array, most: int) -> Array:
+    if len(values) <= most:
         return values
-    return values[np.linspace(0, len(values) - 1, MOST_LIMITS).astype(np.intp)]
+    return values[np.linspace(0, len(values) - 1, most).astype(np.intp)]
 
 
 def boundary(contract: Contract, rows: Array, at: dict[int, Array], seed: int) -> Array:

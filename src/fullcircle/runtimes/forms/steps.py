@@ -190,10 +190,12 @@ def _pipeline(step: Any, cells: list[Cell]) -> list[Cell]:
 
 
 def _columns(step: Any, cells: list[Cell]) -> list[Cell]:
+    if step.transformer_weights:
+        raise NotCompiled("a ColumnTransformer that weighs its parts is not known")
     found: list[Cell] = []
     for name, inner, _ in step.transformers_:
         indices = step._transformer_to_input_indices[name]
-        if isinstance(inner, str) and inner == "drop":
+        if not len(indices) or (isinstance(inner, str) and inner == "drop"):
             continue
         found.extend(_step(inner, [cells[index] for index in indices]))
     return found

@@ -16,11 +16,12 @@ from fullcircle.errors import BundleInvalid
 from fullcircle.runtimes.forms.linear import LinearForm, Weights
 from fullcircle.runtimes.forms.links import LINKS_OF
 from fullcircle.runtimes.forms.preparing import MOST_BINS, OPERATIONS, Array, Chains, Prepared, Tables, arrays
-from fullcircle.runtimes.forms.trees import MOST_LEAVES, MOST_TABLE_BYTES, Forest, TreesForm, table_bytes
+from fullcircle.runtimes.forms.trees import MOST_LEAVES, MOST_NODES, MOST_TABLE_BYTES, Forest, TreesForm, table_bytes
 from fullcircle.types.contract import Contract
 
 MOST_BYTES = 2**30
 _MOST_FILES = 64
+_MOST_OPERATIONS = 1000
 
 
 class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -128,6 +129,8 @@ def _trees(words: Words, prepared: Prepared, found: Mapping[str, Array], scores:
     )
     starts, members, value = found["tree.starts"].astype(np.intp), found["node.members"], found["node.value"]
     count = len(feature)
+    _require(words.link != "none", "how it decides")
+    _require(count <= MOST_NODES, "the number of its nodes")
     for name in ("node.threshold", "node.left", "node.right", "node.missing_left", "node.category", "node.value"):
         _require(len(found[name]) == count, "its nodes")
     _require(len(starts) >= 2 and starts[0] == 0 and starts[-1] == count, "its trees")
@@ -191,6 +194,7 @@ def _prepared(found: Mapping[str, Array], width: int) -> Prepared:
         marks=found["chain.marks"],
     )
     shape = (len(chains.operations), len(chains.sources))
+    _require(len(chains.operations) <= _MOST_OPERATIONS, "the number of its operations")
     _require(_within(chains.sources, width) and _within(chains.operations, len(OPERATIONS)), "its columns")
     _require(chains.values.shape == shape and chains.marks.shape == shape, "its columns")
     tables = Tables(
@@ -213,6 +217,7 @@ def _features(found: Mapping[str, Array], chains: Chains, tables: Tables, width:
     chain, entry, first = (found[f"feature.{name}"].astype(np.intp) for name in ("chain", "entry", "first"))
     values = found["feature.values"]
     direct = chain >= 0
+    _require(len(chain) <= MOST_BINS, "the number of its features")
     _require(len(chain) > 0 and len(entry) == len(chain) and len(first) == len(chain) + 1, "its features")
     _require(sorted(chain[direct].tolist()) == list(range(len(chains.sources))), "its features")
     _require(_within(entry[~direct], len(tables.columns)) and bool((entry[direct] == -1).all()), "its features")
@@ -239,7 +244,8 @@ def _unpacked(data: bytes) -> tuple[Words, dict[str, Array]]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
             _require(len(entries) <= _MOST_FILES, "its files")
-            _require(sum(entry.file_size for entry in entries) <= MOST_BYTES, "its size")
+            # Nothing is compressed, so entries that lie over each other are all that could be more than the file.
+            _require(sum(entry.file_size for entry in entries) <= min(MOST_BYTES, len(data)), "its size")
             _require(all(entry.compress_type == zipfile.ZIP_STORED for entry in entries), "its files")
             files = {entry.filename: archive.read(entry) for entry in entries}
             words = msgspec.json.decode(files.pop("words.json", b""), type=Words)

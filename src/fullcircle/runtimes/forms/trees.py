@@ -20,6 +20,7 @@ from fullcircle.runtimes.forms.preparing import Array, Prepared
 
 MOST_TABLE_BYTES = 64 * 2**20
 MOST_LEAVES = 64
+MOST_NODES = 4_000_000
 _ROWS = 128
 _STEPS = 200_000
 _BY_ONE = 3
@@ -279,9 +280,10 @@ def _blocks(prepared: Prepared, forest: Forest) -> list[_Block]:
 
 
 def table_bytes(prepared: Prepared, forest: Forest) -> int:
-    """The size of the words' table."""
+    """The size of the words' table and of the leaves' values beside it."""
     rows = sum(len(block.keys) + 1 for block in _blocks(prepared, forest))
-    return rows * forest.trees * (4 if forest.most_leaves <= 32 else 8)
+    word = 4 if forest.most_leaves <= 32 else 8
+    return forest.trees * (rows * word + (8 * word + 1) * int(forest.value.shape[1]) * 8)
 
 
 def _table(prepared: Prepared, forest: Forest, blocks: list[_Block], kind: Any) -> Array:
