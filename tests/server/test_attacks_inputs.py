@@ -130,7 +130,7 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ways]:
 # --- numbers ----------------------------------------------------------------------------------------------
 
 E53, E63, E64 = 2**53, 2**63, 2**64
-NUMBERS: dict[str, tuple[str, str, str, str]] = {
+NUMBERS: dict[str, tuple[str, ...]] = {
     # what is sent: the status of the request (400), or the verdict as WHOLE, as FREE, as NUMBER
     "H16 not a number": ("NaN", *["400"] * 3),
     "H16 infinity": ("Infinity", *["400"] * 3),

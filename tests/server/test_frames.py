@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import socket
 import struct
@@ -66,7 +67,7 @@ def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
 def cut(content: bytes, places: Sequence[int]) -> list[bytes]:
     """The content in pieces."""
     ends = [0, *sorted({place % (len(content) + 1) for place in places}), len(content)]
-    return [content[start:end] for start, end in zip(ends, ends[1:], strict=False) if end > start]
+    return [content[start:end] for start, end in itertools.pairwise(ends) if end > start]
 
 
 @settings(max_examples=40, deadline=None)
@@ -145,7 +146,11 @@ def test_a_message_without_content_is_one() -> None:
     with connected() as (ours, theirs):
         theirs.sendall(struct.pack("=I", 0))
         assert receive(ours) == b""
-    assert asyncio.run(read(stream(struct.pack("=I", 0)))) == b""
+
+    async def empty() -> None:
+        assert await read(stream(struct.pack("=I", 0))) == b""
+
+    asyncio.run(empty())
 
 
 def test_a_message_larger_than_any_buffer_comes_whole() -> None:
@@ -211,13 +216,12 @@ def test_the_process_answers_by_the_model_or_by_who_comes_after_it() -> None:
 
 
 def test_probabilities_come_back_bit_by_bit() -> None:
-    rows = [{**GOOD, "age": age} for age in range(20, 100, 7)]
+    ages = range(20, 100, 7)
+    rows = [{**GOOD, "age": age} for age in ages]
     asked = Asked(Scorer(classes(), Coin()))
     found = asked("model", *rows).predictions
     assert found == list(Scorer(classes(), Coin()).score(rows))
-    assert [list((one.probabilities or {}).values()) for one in found] == [
-        [1 - row["age"] / 100, row["age"] / 100] for row in rows
-    ]
+    assert [list((one.probabilities or {}).values()) for one in found] == [[1 - age / 100, age / 100] for age in ages]
     asked.ours.close()
     asked.end()
 

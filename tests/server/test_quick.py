@@ -176,10 +176,9 @@ def test_an_unknown_category_and_a_large_number_need_a_look() -> None:
     assert not ENCODER.clean(matrix)[0]
     free = Contract(columns=(Column(name="x", kind="number"),), label="y", task="regression", prior=0.0)
     encoder = Encoder(free)
-    assert encoder.clean(np.array([[2.0**53], [2.0**53 + 2], [-1e300], [np.inf], [np.nan]])).tolist() == [
-        True,
-        *[False] * 4,
-    ]
+    # 2**53 itself may have been written as 2**53 + 1, which a float cannot tell from it.
+    large = [[2.0**53 - 1], [2.0**53], [2.0**53 + 2], [-1e300], [np.inf], [np.nan]]
+    assert encoder.clean(np.array(large)).tolist() == [True, *[False] * 5]
 
 
 VALUES = st.floats(allow_nan=False, allow_infinity=False)

@@ -117,7 +117,7 @@ class Scorer:
     def block(self, matrix: Matrix) -> Block:
         """Ask the model for judged rows: a matrix of ``Encoder``, shape (n, columns). Never raises for a row."""
         if not len(matrix):  # scikit-learn raises for no row at all
-            return self._isolated(self.form.ask, 0)
+            return self._isolated(lambda part: self.form.ask(matrix[part]), 0)
         try:
             answers, chances = self.form.ask(matrix)
         except Exception:  # noqa: BLE001, S110 - the model is foreign code; what it raised is told below, row by row

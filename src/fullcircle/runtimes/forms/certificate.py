@@ -179,7 +179,7 @@ def _matrix(contract: Contract, rows: Sequence[object]) -> Array | None:
 def _compared(
     contract: Contract, native: FrameForm, candidate: Candidate, matrix: Array, seed: int, alone: int
 ) -> Certificate | str:
-    """The certificate of a candidate, or what it answered differently. ``alone`` rows of each kind are asked alone."""
+    """The certificate of a candidate, or what it answered differently. ``alone`` of the rows are asked singly too."""
     ours = Scorer(contract, None, form=candidate.form)
     theirs = Scorer(contract, native.model, form=native)
     if candidate.form.probable != native.probable:
