@@ -25,11 +25,12 @@ from hypothesis import strategies as st
 
 from fullcircle.runtimes.scorer import Scorer
 from fullcircle.server.app import App
-from fullcircle.server.follower import Loaded
+from fullcircle.server.desk import Desk
+from fullcircle.server.follower import Loaded, View
 from fullcircle.server.http import Limits
 from fullcircle.tables import predictions as log
 from fullcircle.types.contract import Column, Contract
-from serving import GOOD, JSON_HEADER, Coin, Response, app, ask, call, classes, contract, loaded, post
+from serving import GOOD, JSON_HEADER, Coin, Response, Sum, app, ask, call, classes, contract, loaded, post, view
 
 ARROW = b"application/vnd.apache.arrow.stream"
 WHOLE, FREE, NUMBER, TRUTH, KIND = "whole", "naïve: one", "n%b{0}", "t", "kind/of"
@@ -225,7 +226,7 @@ TOKENS = st.one_of(
 
 
 @settings(
-    max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(changes=st.dictionaries(st.sampled_from([*PLAIN, "when", "who: he", "strange"]), TOKENS, max_size=3))
 @example(changes={NUMBER: f"{E53 + 1}"})
@@ -430,6 +431,8 @@ def test_h15_as_many_rows_as_may_be_and_one_more_whichever_way_they_come(
 
 def test_h15_a_body_is_refused_as_soon_as_it_is_too_long_and_not_read_to_its_end(tmp_path: Path) -> None:
     target = app(tmp_path, limits=Limits(body_bytes=1000))
+    padded = json.dumps({"rows": [GOOD]}).encode().ljust(1000)
+    assert [call(target, "POST", "/predict/m", one).status for one in (padded, padded + b" ")] == [200, 413]
     for size, read in ((100, 11), (1000, 2), (1001, 1)):
         asked = 0
         sent: list[Any] = []
@@ -627,8 +630,63 @@ def test_d9_a_row_limit_counts_all_batches_and_the_stream_may_have_dictionaries(
     assert [row["verdict"] for row in found.json["predictions"]] == ["ok", "ok", "fallback"] * 7
 
 
+BROKEN = {
+    "D8 a place that is not in the dictionary": pa.DictionaryArray.from_arrays(
+        pa.array([5], pa.int8()), pa.array(["f"]), safe=False
+    ),
+    "D8 a place before the dictionary": pa.DictionaryArray.from_arrays(
+        pa.array([-1], pa.int8()), pa.array(["f"]), safe=False
+    ),
+    "H22 text that is not UTF-8": pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(np.array([0, 2], np.int32).tobytes()), pa.py_buffer(b"\xff\xfe")]
+    ),
+    "D8 a view beyond its buffer": pa.Array.from_buffers(
+        pa.string_view(), 1, [None, pa.py_buffer(np.array([99, 0, 0, 0], np.int32).tobytes()), pa.py_buffer(b"x")]
+    ),
+    "D8 a view into no buffer": pa.Array.from_buffers(
+        pa.string_view(), 1, [None, pa.py_buffer(np.array([99, 0, 7, 0], np.int32).tobytes()), pa.py_buffer(b"x")]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_stream_whose_parts_do_not_fit_is_refused(tmp_path: Path, name: str) -> None:
+    for where in ("sex", "age", "strange"):
+        found = bulk(app(tmp_path), stream(one_row(**{where: BROKEN[name]})))
+        assert (found.status, found.json["error"]["code"]) == (400, "request_invalid")
+    assert list(log.read(tmp_path, "m")) == []
+
+
+def test_d8_an_odd_value_that_only_the_log_sees_is_told_there_in_words(tmp_path: Path) -> None:
+    one = loaded(scorer=Scorer(contract(context=("when",)), Sum()))
+    found = bulk(app(tmp_path, one), stream(one_row(when=pa.array([FAR], pa.timestamp("s")))))
+    assert [row["verdict"] for row in found.json["predictions"]] == ["ok"]
+    (logged,) = log.read(tmp_path, "m")
+    assert logged.context == {"when": "a value that is no timestamp[s]"}
+
+
+def test_l11_a_version_that_changes_while_a_stream_is_read_answers_it_whole(tmp_path: Path) -> None:
+    rows = [{**GOOD, "age": 20 + place} for place in range(5)]
+    body = stream(pa.Table.from_pylist(rows))
+    lenient = contract(columns=contract().columns[:2], unknown="flag")
+    later = [loaded(version=number, scorer=Scorer(lenient, Sum(1000.0 * number))) for number in range(2, 9)]
+    current = loaded()
+
+    def seen() -> View:  # the version changes with each look
+        nonlocal current
+        current = later.pop(0) if later else current
+        return view(current)
+
+    found = bulk(App(seen, Desk(tmp_path)), body)
+    number = found.json["version"]
+    assert 1 < number == current.version
+    values = [row["prediction"] for row in found.json["predictions"]]
+    assert values == [20 + place + 25.5 + 1000.0 * number for place in range(5)]
+    assert {one.version for one in log.read(tmp_path, "m")} == {number}
+
+
 @settings(
-    max_examples=120, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=80, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     changes=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=4),

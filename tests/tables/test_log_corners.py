@@ -151,6 +151,50 @@ class TestDisk:
         _until(lambda: segments.closed(path))
         log.close()
 
+    def test_a_segment_that_was_left_and_closed_meanwhile_is_not_touched_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The log is closed and begun again by two threads: its file's number may be another file's by now."""
+        log, calls = PredictionLog(tmp_path, every=60.0, segment_bytes=300), [0]
+        told = {model: log.write(model, [body()])[0] for model in ("first", "second")}
+
+        def sync(handle: int) -> None:
+            os.fstat(handle)
+            calls[0] += 1
+            if calls[0] == 1:
+                told["second"] += log.write("second", [body()] * 4)[0]
+                log._tend()
+
+        monkeypatch.setattr(os, "fdatasync", sync)
+        log._tend()
+        assert all(segments.closed(path) for path in (tmp_path / "second").glob("*.jsonl"))
+        assert not any(segments.closed(path) for path in (tmp_path / "first").glob("*.jsonl"))
+        log.close()
+        assert {model: [one.id for one in read(tmp_path, model)] for model in told} == told
+
+    def test_what_goes_wrong_with_one_file_keeps_no_other_open(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log = PredictionLog(tmp_path, every=60.0, segment_bytes=10, fsync="never")
+        for model in ("a", "b", "c"):
+            log.write(model, [body()])
+        real, failing = os.close, [True]
+
+        def close(handle: int) -> None:
+            real(handle)
+            if failing.pop():
+                failing[:] = [False] * 99
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "close", close)
+            with pytest.raises(OSError, match="Input/output"):
+                log._tend()
+        assert sum(segments.closed(path) for path in tmp_path.rglob("*.jsonl")) == 1
+        log._tend()
+        assert all(segments.closed(path) for path in tmp_path.rglob("*.jsonl"))
+        log.close()
+
     def test_where_the_rest_of_a_failed_write_cannot_be_cut_off_the_file_is_left(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -294,6 +338,25 @@ class TestRoom:
         assert room.has(1)
         assert looks == [3], "after many bytes it looks again, whatever the time is"
 
+    def test_a_file_that_is_compacted_while_it_is_measured_counts_for_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / MODEL).mkdir()
+        for n in range(3):
+            (tmp_path / MODEL / f"{n:016x}.jsonl").write_bytes(b"x" * 100)
+        real = os.scandir
+
+        def scandir(folder: Any) -> list[os.DirEntry[str]]:
+            found = list(real(folder))
+            if Path(folder).name == MODEL:
+                (tmp_path / MODEL / ("0" * 16 + ".jsonl")).unlink(missing_ok=True)
+            return found
+
+        monkeypatch.setattr(os, "scandir", scandir)
+        assert folder_bytes(tmp_path) == 200
+        assert Room(tmp_path, 250).has(50)
+        assert not Room(tmp_path, 250).has(51)
+
     def test_what_is_no_model_is_not_the_logs(self, tmp_path: Path) -> None:
         """A disk of its own for the log has a folder lost+found, which only root may read."""
         for name in ("lost+found", ".snapshot", "Upper", "x" * 64):
@@ -333,20 +396,21 @@ class TestReading:
         lines = [msgspec.json.encode(row(float(n), id="x", time="t")) + b"\n" for n in range(4)]
         path.write_bytes(lines[0] + lines[1][:50])
         found = Lines(path, Prediction)
-        rows = iter(found)
-        assert next(rows).value == 0.0
-        path.write_bytes(b"".join(lines[:3]))
-        seen = [one.value for one in rows]
-        assert seen in ([], [1.0, 2.0])
-        assert [one.value for one in found] == [0.0, 1.0, 2.0]
+        real = found._decoder
+
+        class Slow:
+            """While a reader looks at half of a row, the rest of it arrives, and more."""
+
+            def decode(self, line: bytes) -> Prediction:
+                if not line.endswith(b"\n"):
+                    path.write_bytes(b"".join(lines))
+                return real.decode(line)  # type: ignore[no-any-return]
+
+        found._decoder = Slow()  # type: ignore[assignment]
+        assert [one.value for one in found] == [0.0]
+        assert found.torn == 1
+        assert [one.value for one in found] == [0.0, 1.0, 2.0, 3.0]
         assert found.torn == 0
-        path.write_bytes(b"".join(lines[:3]) + lines[3][:50])
-        rows = iter(found)
-        assert [next(rows).value for _ in range(3)] == [0.0, 1.0, 2.0]
-        with path.open("ab") as file:
-            file.write(lines[3][50:] + lines[0])
-        assert [one.value for one in rows] in ([], [3.0, 0.0])
-        assert found.torn <= 1
 
     @pytest.mark.parametrize("whole", [True, False])
     def test_the_last_line_counts_without_its_end_where_it_is_whole(self, whole: bool, tmp_path: Path) -> None:
@@ -420,7 +484,7 @@ def moment_of(second: int) -> str:
     st.integers(0, 9),
     st.integers(0, 10),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_any_mixture_of_forms_is_read_as_the_rows_that_are_there(
     parts: list[tuple[str, list[int], bool]], low: int, high: int
 ) -> None:
@@ -506,7 +570,7 @@ class TestIds:
         assert {place for place in range(end) if known(folder, MODEL, f"{name}-{place}")} == places
 
     @given(st.text(alphabet="0123456789abcdef-./\\ \n\u0661\uff11", max_size=40))
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=30, deadline=None)
     def test_any_text_is_an_answer_and_no_crash(self, guess: str) -> None:
         with tempfile.TemporaryDirectory() as temporary:
             with PredictionLog(Path(temporary), fsync="never") as log:
@@ -604,7 +668,7 @@ def test_writers_readers_and_compaction_at_once(tmp_path: Path) -> None:
     failures: list[str] = []
 
     def write() -> None:
-        while not stop.is_set() and len(told) < 3000:
+        while not stop.is_set() and len(told) < 1500:
             told.extend(log.write(MODEL, [body(float(n)) for n in range(5)])[0])
             time.sleep(0.001)
 
@@ -620,7 +684,7 @@ def test_writers_readers_and_compaction_at_once(tmp_path: Path) -> None:
     threads = [threading.Thread(target=work) for work in (write, look, look)]
     for thread in threads:
         thread.start()
-    until, done = time.monotonic() + 0.8, 0
+    until, done = time.monotonic() + 0.4, 0
     while time.monotonic() < until:
         for name in segments.names(tmp_path / MODEL) if (tmp_path / MODEL).exists() else []:
             path = tmp_path / MODEL / f"{name}.jsonl"
@@ -632,7 +696,7 @@ def test_writers_readers_and_compaction_at_once(tmp_path: Path) -> None:
         thread.join()
     log.close()
     assert failures == []
-    assert done > 3
+    assert done > 0
     assert sorted(one.id for one in read(tmp_path, MODEL)) == sorted(told)
 
 

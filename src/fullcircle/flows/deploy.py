@@ -41,7 +41,7 @@ def deploy_in(session: Session, model: str, *, exact_from: Any = None) -> Deploy
 
     The champion's feature view is published: online answers are exact from now on, or from ``exact_from`` on.
     """
-    log.settle_or_note(session)  # a server that was left running settles nothing by itself
+    log.settle_or_note(session, log.SECONDS)  # a server that was left running settles nothing by itself
     champion = versions.champion(session, model)
     bundle = versions.bundle(session, model, champion)
     session.progress.step("deploy", f"{model} version {champion}")

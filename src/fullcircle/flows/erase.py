@@ -8,11 +8,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from fullcircle.errors import PredictionNotFound, SettingInvalid
+from fullcircle.errors import FullcircleError, PredictionNotFound, SettingInvalid, WorkspaceUnusable
 from fullcircle.flows import log
 from fullcircle.flows.session import Session, opened
 from fullcircle.ledger.bodies import LONGEST, is_text
@@ -74,7 +75,21 @@ def erase(
                 log.finish(home, name, known.get((model, name)))
             key = log.key_of(session)
             targets, before = _targets(home, ids, where, key)
-            return _erased(session, model, targets, before, ids, reason)
+            try:
+                return _erased(session, model, targets, before, ids, reason)
+            except (OSError, ValueError) as error:  # pyarrow's errors are kinds of both
+                if isinstance(error, FullcircleError):
+                    raise
+                raise _stopped(home, error) from error
+
+
+def _stopped(home: Path, error: Exception) -> WorkspaceUnusable:
+    return WorkspaceUnusable(
+        "the erasing stopped before its end",
+        received=f"{home}: {error}"[:300],
+        allowed="what is erased stays so, and the rest is as it was",
+        next_step="see that the disk is sound and has room, and give the same command again",
+    )
 
 
 def _check(ids: Sequence[str], where: tuple[str, str] | None, reason: str) -> None:

@@ -24,7 +24,7 @@ from fullcircle.types.contract import Contract
 from fullcircle.types.facts import Fact
 
 SMALLEST = 32768  # bytes: a smaller closed segment stays as it is, for Parquet would be larger
-SECONDS = 10.0  # for settling before another flow; a segment of 64 MiB takes some seconds
+SECONDS = 10.0  # for settling before a flow that does not read the log; a segment of 64 MiB takes some seconds
 KEY = "log.key"
 ERASED = "predictions.erased"
 
@@ -75,10 +75,10 @@ def settle_in(session: Session, *, old: bool = False, patience: float = 0.0, sec
     return done
 
 
-def settle_or_note(session: Session) -> None:
-    """Settle within some seconds before another flow, which goes on where that fails: the next one tries again."""
+def settle_or_note(session: Session, seconds: float = math.inf) -> None:
+    """Settle before another flow, which goes on where that fails: the next one tries again."""
     try:
-        settle_in(session, seconds=SECONDS)
+        settle_in(session, seconds=seconds)
     except (FullcircleError, OSError) as error:
         session.progress.note(f"the prediction log cannot be settled at the moment: {error}")
 

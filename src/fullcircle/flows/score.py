@@ -48,7 +48,7 @@ def score(
         model = model_name(session, project)
         number = versions.champion(session, model) if version is None else version
         session.progress.step("score", f"{model} version {number}")
-        log.settle_or_note(session)
+        log.settle_or_note(session, log.SECONDS)
         source = _source(session, table, query, database)
         answering = scoring.Model(
             contract=versions.bundle(session, model, number).contract,

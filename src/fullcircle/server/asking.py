@@ -33,9 +33,13 @@ _logger = logging.getLogger(__name__)
 
 
 class Warm(msgspec.Struct):
-    """The first message: modules to import while nobody waits. One that cannot be imported is left out."""
+    """The first message: modules to import while nobody waits, ``after`` so many seconds without another message.
+
+    One that cannot be imported is left out.
+    """
 
     modules: list[str] = []
+    after: float = 0.0
 
 
 class Start(msgspec.Struct):
@@ -61,7 +65,7 @@ def main(arguments: list[str]) -> int:
         known = set(sys.modules)
         warm = receive(connection)
         if warm is not None:
-            _import(msgspec.json.decode(warm, type=Warm).modules)
+            _prepare(connection, msgspec.json.decode(warm, type=Warm))
         while warm is not None and (start := receive(connection)) is not None:
             try:
                 scorer = _opened(msgspec.json.decode(start, type=Start))
@@ -114,8 +118,12 @@ def _opened(start: Start) -> Scorer:
     return scorer
 
 
-def _import(modules: list[str]) -> None:
-    for name in modules:
+def _prepare(connection: socket.socket, warm: Warm) -> None:
+    poll = select.poll()  # its number may be too large for select()
+    poll.register(connection, select.POLLIN)
+    if poll.poll(warm.after * 1000):
+        return  # somebody waits already
+    for name in warm.modules:
         with suppress(Exception):  # whoever needs it is told when the version is loaded
             importlib.import_module(name)
 

@@ -224,7 +224,7 @@ class Follower:
     def _stand_in(self, before: Before, fresh: Loaded, entry: Entry) -> None:
         try:
             fresh.scorer.fallback = before(self._served.parent, fresh.model, entry)
-        except Exception:
+        except BaseException:  # also what would end this thread without a word
             _logger.exception("the champion before version %d of %s cannot stand in", fresh.version, fresh.model)
 
     def _opened(self, name: str, entry: Entry) -> Loaded:

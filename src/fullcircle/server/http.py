@@ -41,7 +41,7 @@ class Limits:
     waiting: int = 1024
     explaining: int = 4
     body_seconds: float = 30.0
-    reading_bytes: int = 256 * 2**20
+    reading_bytes: int = 64 * 2**20
     inline_bytes: int = 64 * 2**10
 
 

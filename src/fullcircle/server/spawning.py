@@ -20,6 +20,7 @@ from fullcircle.server.follower import Entry
 from fullcircle.server.frames import Question, Ready, packed, receive
 
 PATIENCE = 60.0  # seconds until the model has to be loaded
+QUIET = 10.0  # seconds until a spare loads libraries: when a server starts, others need the cores more
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -133,7 +134,7 @@ def _begin(modules: Sequence[str]) -> Spawned:
     ours.settimeout(PATIENCE)
     found = Spawned(process, ours, writing)
     with contextlib.suppress(OSError):  # that it is gone is found when it is asked
-        ours.sendall(packed(Warm(list(modules))))
+        ours.sendall(packed(Warm(list(modules), QUIET)))
     return found
 
 

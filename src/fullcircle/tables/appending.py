@@ -213,7 +213,7 @@ class PredictionLog:
         """Put on the disk what waits for it in a segment that rows are still added to. Raises OSError."""
         with self._lock:
             if self._segments.get(segment.model) is not segment:
-                return  # it was left meanwhile: it is put there before it is closed
+                return  # it was left meanwhile: it is put on the disk before it is closed, and may be closed already
             copy = os.dup(segment.descriptor)
             segment.dirty = False
         try:

@@ -70,7 +70,7 @@ class SegmentRows:
             return None
         found = compacted.about(self._compacted)
         self._torn = found.torn
-        return found if found.rows and not found.outside(*self._window) else None
+        return found if not found.outside(*self._window) else None
 
 
 class Predictions(Iterator[Prediction]):

@@ -66,10 +66,10 @@ def test_through_a_scaler_a_limit_is_where_the_split_is_passed(split: float, mea
 
 
 def test_limits_are_spread_over_all_of_them() -> None:
-    found = probes._spread(np.arange(10 * probes.MOST_LIMITS, dtype=float))
+    found = probes._spread(np.arange(10 * probes.MOST_LIMITS, dtype=float), probes.MOST_LIMITS)
     assert len(found) == probes.MOST_LIMITS
     assert (found[0], found[-1]) == (0.0, 10.0 * probes.MOST_LIMITS - 1)
-    assert np.array_equal(probes._spread(found), found)
+    assert np.array_equal(probes._spread(found, probes.MOST_LIMITS), found)
 
 
 def test_every_kind_of_row_is_there_and_fits_its_contract() -> None:

@@ -184,18 +184,18 @@ def _compared(
     theirs = Scorer(contract, native.model, form=native)
     if candidate.form.probable != native.probable:
         return "one of the two has no probabilities"
-    count, largest, same = 0, 0.0, True
+    count, largest, same, steady = 0, 0.0, True, True
     for rows in probes.blocks(contract, matrix, dict(candidate.limits), seed):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what the fitted model has to say about strange rows
             expected, found = theirs.block(rows), ours.block(rows)
-            steady = _steady(ours, rows, found, candidate.tolerance, alone)
+            steady = steady and _steady(ours, rows, found, candidate.tolerance, alone)
+        if (expected.chances is None) != (found.chances is None):
+            return "one of the two has no probabilities"
         if expected.failed.keys() != found.failed.keys():
             return "it answers rows that the model refuses, or refuses rows that the model answers"
         if contract.task == "classification" and not np.array_equal(*_kept(expected, found, "answers")):
             return "it gives another class"
-        if not steady:
-            return "it answers a row alone otherwise than among others"
         for part in ("answers", "chances"):
             a, b = _kept(expected, found, part)
             same = same and _bits(a) == _bits(b)
@@ -203,6 +203,8 @@ def _compared(
         count += len(rows)
     if largest > candidate.tolerance or (candidate.tolerance == 0.0 and not same):
         return f"its answers differ by up to {largest:.3g}"
+    if not steady:
+        return "it answers a row alone otherwise than among others"
     return Certificate(
         form=candidate.name,
         rows=count,

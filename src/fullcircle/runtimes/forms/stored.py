@@ -249,6 +249,8 @@ def _unpacked(data: bytes) -> tuple[Words, dict[str, Array]]:
             _require(all(entry.compress_type == zipfile.ZIP_STORED for entry in entries), "its files")
             files = {entry.filename: archive.read(entry) for entry in entries}
             words = msgspec.json.decode(files.pop("words.json", b""), type=Words)
+    except BundleInvalid:
+        raise
     except (zipfile.BadZipFile, NotImplementedError, OSError, EOFError, ValueError, RuntimeError) as error:
         raise _invalid("it cannot be read") from error
     kinds = _COMMON | {"trees": _TREES, "linear": _LINEAR}.get(words.form, {})

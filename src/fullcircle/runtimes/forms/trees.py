@@ -94,7 +94,7 @@ class TreesForm:
         forest = self._forest
         found = self._leaves.values(matrix)
         if found.shape[2] == 1:
-            found = found.reshape(len(matrix), -1, len(forest.start))
+            found = found.reshape(len(matrix), forest.trees // len(forest.start), len(forest.start))
         found[:, 0] += forest.start
         scores: Array = np.add.accumulate(found, axis=1, out=found)[:, -1]
         return scores / forest.divisor if forest.divisor != 1.0 else scores
@@ -135,7 +135,7 @@ class _Walk:
             nodes = self._children.take(2 * nodes + goes)
             at[active] = nodes
             active = active[self._feature.take(nodes) >= 0]
-        found: Array = forest.value.take(at, axis=0).reshape(len(matrix), forest.trees, -1)
+        found: Array = forest.value.take(at, axis=0).reshape(len(matrix), forest.trees, forest.value.shape[1])
         found[bad] = np.nan
         return found
 
