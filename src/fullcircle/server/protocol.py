@@ -69,7 +69,8 @@ class Bounds:
 class Pulse:
     """What all connections of a worker share: the time of the last sweep, and whether the worker drains.
 
-    ``coming`` counts requests that were handed to the application and that it has not begun. ``refused`` is called with the status of each request that did not reach the application.
+    ``coming`` counts requests that were handed to the application and that it has not begun. ``refused`` is called
+    with the status of each request that did not reach the application.
     """
 
     def __init__(self, refused: Callable[[int], None] | None = None) -> None:
