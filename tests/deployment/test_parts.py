@@ -69,7 +69,7 @@ def test_a_column_as_csv_shows_it(column: Any, shown: list[str]) -> None:
 
 
 def test_json_lines_keep_the_keys_of_each_row() -> None:
-    rows = [{"b": 1}, {"a": {"x": [None]}}]
+    rows: list[dict[str, Any]] = [{"b": 1}, {"a": {"x": [None]}}]
     answers = {"row": pa.array([0, 1]), "prediction": pa.array([1.5, None])}
     found = [json.loads(line) for line in content(".jsonl", answers, rows).splitlines()]
     assert found == [{"b": 1, "row": 0, "prediction": 1.5}, {"a": {"x": [None]}, "row": 1, "prediction": None}]

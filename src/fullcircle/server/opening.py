@@ -22,7 +22,7 @@ from fullcircle.server.follower import Entry, Loaded
 QUICK = 0.002  # seconds for one call of the model, up to which it is asked on the event loop
 MEASURING = 0.1  # seconds to find out how quick a model is, where the first calls do not show it
 _LEAST, _MOST = 3, 50  # calls for that
-TOLERANCE = 1e-9  # another CPU may order a sum differently; a model that differs more is not the packaged one
+TOLERANCE = 1e-9  # of the largest answer: another CPU may order a sum differently; more is not the packaged model
 
 
 _logger = logging.getLogger(__name__)
@@ -56,11 +56,12 @@ class Opener:
             )
         found = scorer(bundle, self.code / bundle.digest, version=entry.version, digest=entry.bundle)
         difference = check_golden(bundle, found)
-        if not difference <= TOLERANCE:
+        allowed = TOLERANCE * max([1.0, *(abs(row.value) for row in bundle.golden if isinstance(row.value, float))])
+        if not difference <= allowed:
             raise BundleInvalid(
                 "the model answers its golden rows differently here than when it was packaged",
                 received=f"a difference of {difference:g}",
-                allowed=f"at most {TOLERANCE:g}",
+                allowed=f"at most {allowed:g}",
                 next_step="serve it with the Python environment of its own bundle",
             )
         found.enrich = self._enrich(bundle)
