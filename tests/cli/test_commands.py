@@ -124,7 +124,7 @@ def test_run_tells_the_whole_turn(shop: Shop) -> None:
     assert Path(said.split("The whole story: ")[1].split()[0]).is_file()
     steps = [line.partition(":")[0] for line in shop.run.stderr.splitlines() if not line.startswith(" ")]
     assert list(dict.fromkeys(steps)) == [
-        "open", "snapshot", "fit", "evaluate", "package", "prove", "register", "promote", "deploy", "probe",
+        "open", "snapshot", "fit", "evaluate", "package", "test", "prove", "register", "promote", "deploy", "probe",
         "window", "retrain", "stop",
     ]  # fmt: skip
 

@@ -32,6 +32,7 @@ from fullcircle.errors import (
     TableUnreadable,
 )
 from fullcircle.features import definitions, joining, pieces
+from rights import files_allowed
 
 NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 
@@ -419,7 +420,7 @@ def test_many_small_files_do_not_have_to_be_open_at_once(tmp_path: Path) -> None
         pq.write_table(pa.table({"k": [place], "t": [day(1)], "x": [place]}), tmp_path / f"{place:03d}.parquet")
     labels = pa.table({"k": list(range(150)), "t": [day(2)] * 150})
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files_allowed(60), hard))
     try:
         got = join(labels, tmp_path)
     finally:

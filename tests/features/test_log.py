@@ -44,6 +44,7 @@ from fullcircle.ledger.places import Place, open_place
 from fullcircle.ledger.workspace import Workspace
 from fullcircle.settings import Settings, load
 from fullcircle.types.definitions import TableSpec
+from rights import files_allowed
 
 DAY = 86_400 * 10**9
 START = 1_735_689_600 * 10**9  # 2025-01-01
@@ -763,7 +764,7 @@ def test_many_batches_do_not_have_to_be_open_at_once(here: Here) -> None:
     for place in range(120):
         here.store.append(EVENTS, rows(place))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files_allowed(60), hard))
     try:
         assert known(here, EVENTS, 0, 119) == [0, 119]
         assert here.store.compact(EVENTS).rows == 120

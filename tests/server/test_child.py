@@ -256,3 +256,18 @@ def test_a_model_of_a_bundle_is_started_in_a_process_of_its_own_where_it_is_slow
     found = asyncio.run(once())
     assert (found.status, found.json["version"]) == (200, 7)
     assert found.json["predictions"][0]["prediction"] == pytest.approx(7000.0, abs=10.0)
+
+
+def test_a_row_that_kills_the_model_hurts_no_other_row_of_its_own_request(tmp_path: Path) -> None:
+    async def mixed() -> None:
+        async with served(tmp_path, before=True) as target:
+            rows = [row(20.0), row(21.0), row(13.0), row(23.0), row(24.0)]
+            found = await target.post(*rows)
+            assert [one[0] for one in told(found)] == ["ok", "ok", "fallback", "ok", "ok"]
+            assert [one[1] for one in told(found)] == [60.0, 61.0, 99.0, 63.0, 64.0]
+            problem = found.json["predictions"][2]["problems"][0]
+            assert (problem["reason"], problem["text"]) == ("model", "the model's process died")
+            assert target.meter.snapshot().gauges.get("breaker\tm", 0) == 0
+            assert (await target.post(row(25.0))).status == 200
+
+    asyncio.run(mixed())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -227,8 +228,11 @@ def test_a_log_that_nobody_holds_any_more_ends_its_thread(tmp_path: Path) -> Non
     assert thread is not None
     thread.join(10)
     assert not thread.is_alive()
+    gc.collect()
     for one in descriptors:
-        os.close(one)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(one)
+    assert all(segments.closed(path) for path in tmp_path.rglob("*.jsonl"))
 
 
 def test_when_it_is_closed_nothing_holds_a_segment_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -255,6 +255,8 @@ def score(
                 progress=progress,
             )
         show(scored, as_json, text.scored)
+        if scored.rows and not scored.answered:
+            raise typer.Exit(1)
 
 
 @app.command()

@@ -78,6 +78,8 @@ def test(
             thing = _of_version(session, source.project.name, version)
         else:
             draft = drafts.of_run(session, run) if run else drafts.latest(session, source.project.name)
+            if draft.code_version != source.code:
+                session.progress.note("the project was changed since this run: train again to test what it says now")
             thing = _of_draft(session, draft)
         return _tested(session, source, thing, timeout)
 

@@ -69,6 +69,10 @@ def try_types(session: Session, source: LoadedProject, material: Material) -> bo
     """
     session.progress.step("fit", "trying fit on a few rows")
     X, y = material.part(~material.test, source.project.label)
+    if lost := int((~material.test).sum()) - len(X):
+        session.progress.note(
+            f"{lost} of {len(X) + lost} training rows do not fit the contract and are left out: see its limits"
+        )
     probable = True
     with source.active():
         for fit in source.project.fits.values():

@@ -62,7 +62,8 @@ def _answer(contract: Contract, column: Column, value: Value, misfit: Misfit, pr
     action: Policy = getattr(column, misfit.reason)
     text = misfit.text
     if column.private and misfit.reason != "missing":
-        text = f"the value does not fit ({misfit.reason}); it is private and not shown"
+        expected = misfit.text.partition(", got ")[0] if misfit.reason == "wrong_type" else "the value does not fit"
+        text = f"{expected} ({misfit.reason}); it is private and not shown"
     if action == "impute":
         value, unfit = read(column, column.fill)
         if value is None or (unfit is not None and unfit.reason != "outside"):

@@ -315,7 +315,7 @@ def _taken(loaded: Loaded, columns: Typed) -> tuple[list[Any] | None, list[dict[
 def _served(view: View, model: str) -> Loaded:
     if model in view.loaded:
         return view.loaded[model]
-    if model in view.wanted:
+    if model in view.wanted or (view.file and not view.loaded):  # nobody knows yet what is served here
         raise ServerBusy(
             "no version of this model answers yet", next_step="try again in a second; see /models", cause="not_ready"
         )

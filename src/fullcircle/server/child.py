@@ -1,9 +1,9 @@
 """The engine of slow models: a process of its own asks them, and is killed where it does not come back.
 
 Nobody waits for others: the next call takes all that arrived while the last one ran. A call that dies or exceeds
-its deadline takes the process with it; each request of that call is then asked alone, so that only the one at fault
-is answered without the model. After several failures in a row a breaker opens: for a while the model is not asked
-at all, and every row gets what the contract's policy ``failed`` says.
+its deadline takes the process with it; each request of that call is then asked alone, and the one at fault is
+halved, so that only rows at fault are answered without the model. After several failures in a row a breaker opens:
+for a while the model is not asked at all, and every row gets what the contract's policy ``failed`` says.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 DEADLINE = 5.0  # seconds for one call of the model
 PATIENCE = 1.0  # seconds that a request may have to wait by what calls took so far; else it is refused at once
+SPLITS = 6  # processes that one request may cost while it is halved until the rows at fault are alone
 STARTING = 10.0  # seconds that requests wait for a new process; then they are answered without
 FAILURES = 3  # calls in a row that failed before the breaker opens
 OPEN = 10.0  # seconds that it stays open
 _BATCH = 256  # rows of several requests in one call
-_WHY = "the model did not answer in time, or its process died"
 _OPEN = "the model failed several times in a row and is not asked for the moment"
 _LOOKUPS = (OnlineStoreUnavailable.code, ViewNotPublished.code)
 _logger = logging.getLogger(__name__)
@@ -47,7 +47,11 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """One request that waits. ``alone`` after a call failed that it was part of; ``mode`` who is to answer it."""
+    """One request that waits, or a part of one.
+
+    ``alone`` after a call failed that it was part of; ``mode`` who is to answer it; ``kills`` how many processes the
+    request that it is a part of has cost.
+    """
 
     ask: Ask
     rows: list[dict[str, Any]]
@@ -55,6 +59,7 @@ class _Job:
     alone: bool = False
     mode: Mode = "model"
     why: str = ""
+    kills: int = 0
 
 
 class _Gone(Exception):
@@ -181,8 +186,8 @@ class Child:
         begun = time.monotonic()
         try:
             reply = await self._asked(Question(mode=mode, rows=rows, why=why))
-        except _Gone:
-            self._after_failure(jobs, mode)
+        except _Gone as gone:
+            self._after_failure(jobs, mode, str(gone))
             return
         if mode == "model":
             self._took(time.monotonic() - begun, len(rows))
@@ -217,9 +222,9 @@ class Child:
             self._row += share * (more - self._row)
             self._call = min(self._call, seconds)
 
-    def _after_failure(self, jobs: list[_Job], mode: Mode) -> None:
+    def _after_failure(self, jobs: list[_Job], mode: Mode, why: str) -> None:
         """The process died during this call: who is asked again, and how."""
-        if mode == "model":
+        if mode == "model" and not jobs[0].kills:
             self._failures += 1
             if self._failures >= FAILURES:
                 self._opened = time.monotonic()
@@ -232,13 +237,37 @@ class Child:
             self._meter.queue += len(jobs)
             return
         (job,) = jobs
-        if mode == "model":
+        if mode == "model" and len(job.rows) > 1 and job.kills < SPLITS:
+            self._split(job)
+        elif mode == "model":
             self._failed(jobs)
-            job.alone, job.mode, job.why = True, "before", _WHY
+            job.alone, job.mode, job.why = True, "before", why
             self._waiting.appendleft(job)
             self._meter.queue += 1
         else:
-            self._without(jobs, _WHY)
+            self._without(jobs, why)
+
+    def _split(self, job: _Job) -> None:
+        """Ask for the two halves of a request apart: only the rows at fault are to go without the model."""
+        loop, middle = asyncio.get_running_loop(), len(job.rows) // 2
+        parts = [
+            _Job(job.ask, rows, loop.create_future(), alone=True, kills=job.kills + 1)
+            for rows in (job.rows[:middle], job.rows[middle:])
+        ]
+
+        def joined(_: asyncio.Future[list[Prediction]]) -> None:
+            if job.future.done() or not all(part.future.done() for part in parts):
+                return
+            errors = [error for part in parts if (error := part.future.exception()) is not None]
+            if errors:
+                job.future.set_exception(errors[0])
+            else:
+                job.future.set_result([one for part in parts for one in part.future.result()])
+
+        for part in parts:
+            part.future.add_done_callback(joined)
+        self._waiting.extendleft(reversed(parts))
+        self._meter.queue += len(parts)
 
     def _failed(self, jobs: Sequence[_Job]) -> None:
         self._meter.failed(self._loaded.model, self._loaded.version, sum(len(job.rows) for job in jobs))
@@ -259,7 +288,7 @@ class Child:
         """The reply of the process. Raises _Gone where it died, or was killed as it took too long."""
         streams = await self._connected()
         if streams is None:
-            raise _Gone
+            raise _Gone("the process of the model could not be started again in time")
         reader, writer = streams
         try:
             async with asyncio.timeout(self._deadline):
@@ -269,7 +298,9 @@ class Child:
         except (TimeoutError, asyncio.IncompleteReadError, OSError) as error:
             _logger.error("the process of the model is ended: %s", type(error).__name__)
             self._end()
-            raise _Gone from error
+            late = isinstance(error, TimeoutError)
+            why = f"the model did not answer within {self._deadline:g} s" if late else "the model's process died"
+            raise _Gone(why) from error
         return msgspec.json.decode(content, type=Reply)
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:

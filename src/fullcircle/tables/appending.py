@@ -188,7 +188,7 @@ class PredictionLog:
         if os.getpid() == self._process:
             return
         for segment in (*self._segments.values(), *self._left):
-            os.close(segment.descriptor)
+            segment.release()
         self._segments, self._left, self._thread = {}, [], None
         self._losses, self._stop = Losses(self._folder), threading.Event()
         self._process = os.getpid()

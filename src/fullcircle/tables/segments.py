@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -52,6 +53,9 @@ class Segment:
             os.close(self.descriptor)
             hidden.unlink(missing_ok=True)
             raise
+        # A log that nobody closed must not hold its file, and the segment open, for as long as the process lives.
+        self._last = weakref.finalize(self, os.close, self.descriptor)
+        self._last.atexit = False
         self.size = 0
         self.begun = time.monotonic()
         self.dirty = False
@@ -92,13 +96,18 @@ class Segment:
             sync_folder(self.path.parent.parent)
             self._named = True
 
+    def release(self) -> None:
+        """Close the file, and nothing else."""
+        self._last.detach()
+        os.close(self.descriptor)
+
     def close(self) -> None:
         """Let go of the file. One without rows is taken away."""
         if self.size == 0:
             with suppress(OSError):
                 if os.fstat(self.descriptor).st_size == 0:
                     self.path.unlink(missing_ok=True)
-        os.close(self.descriptor)
+        self.release()
 
 
 def names(home: Path) -> list[str]:

@@ -98,8 +98,10 @@ def no_answer(rows: int, classes: int) -> Answered:
 
 def _fate(prediction: Prediction, column: str) -> int:
     problems = prediction.verdict.problems
+    if any(problem.reason == "model" for problem in problems):
+        return FAILED  # whoever answered in its place
     if prediction.value is None:
-        return FAILED if any(problem.reason == "model" for problem in problems) else REJECTED
+        return REJECTED
     return TOLD if any(problem.column == column or not column for problem in problems) else SILENT
 
 
