@@ -26,6 +26,10 @@ class Constant:
     """An ASGI application."""
 
     draining = False
+    coming = None
+
+    def follow(self) -> None:
+        """There is no version to follow."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Read what is asked and answer ``{}``."""
