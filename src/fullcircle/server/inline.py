@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 BATCH = 512  # rows in one call of the model: above, the loop would be kept from its other callers
 COSTLY = 0.0003  # seconds of a call of the model above which a fuller batch is worth some rounds of the loop
+ENOUGH = 128  # requests that are a batch without waiting for more
 ROUNDS = 12  # of the loop, at most, that a batch is gathered in
 BY_HAND = 32  # rows judged by hand in one piece
 
@@ -74,6 +75,9 @@ class Inline:
 
     def _gather(self, loop: asyncio.AbstractEventLoop) -> None:
         """Flush now where nobody else is about to ask, else after those."""
+        if len(self._waiting) >= ENOUGH:  # under a storm somebody is always about to ask
+            self._flush()
+            return
         if self._scheduled:
             return
         alone = self._coming is not None and self._coming.count == 0
@@ -97,7 +101,8 @@ class Inline:
             asyncio.get_running_loop().call_soon(self._later)
             return
         self._scheduled = False
-        self._flush()
+        if self._waiting:
+            self._flush()
 
     def _flush(self) -> None:
         """Answer what waits, as many requests as fit into a batch."""
