@@ -13,6 +13,7 @@ from circles import Circle
 from fullcircle.development.loading import LoadedProject, load
 from fullcircle.errors import GateFailed, RunNotFound, SettingInvalid, VersionNotFound
 from fullcircle.flows import testing as flow
+from fullcircle.flows import versions
 from fullcircle.flows.audit import audit
 from fullcircle.flows.package import package
 from fullcircle.flows.promote import promote
@@ -154,8 +155,11 @@ class TestTheFlow:
     def test_a_test_that_fails_holds_a_version_back(self, circle: Circle, tmp_path: Path) -> None:
         source = with_tests(circle, tmp_path / "own", "def test_never(rows): assert len(rows) == 3\n")
         before = status(settings=circle.settings).models[0].versions
-        with pytest.raises(GateFailed, match="test_houses::test_never") as caught:
-            package(source, run=circle.turn.trained.run, settings=circle.settings)
+        with opened(circle.settings) as session:
+            bundle = versions.bundle(session, "houses", 1)
+            run = circle.turn.trained.run
+            with pytest.raises(GateFailed, match="test_houses::test_never") as caught:
+                flow.gate(session, source, bundle, run=run, digest=bundle.digest)
         assert caught.value.exit_code == 1
         assert status(settings=circle.settings).models[0].versions == before
 

@@ -105,7 +105,9 @@ class Gate:
 
     def __init__(self, place: Place, view: Callable[[], View]) -> None:
         self._view = view
-        self._held = SETTLING if place.board.workers > 1 else 0
+        # One that comes later finds siblings that answer: nobody waits for it, and its own door stays shut meanwhile.
+        first = place.board.workers > 1 and not place.board.ready_beside(place.number)
+        self._held = SETTLING if first else 0
 
     @property
     def ready(self) -> bool:
