@@ -52,6 +52,19 @@ class Scored:
     quarantine: str
 
 
+def counted(verdicts: Counter[str], results: Path, rejects: Path) -> Scored:
+    """What a batch came to, from its rows by verdict and its two files."""
+    total = verdicts.total()
+    return Scored(
+        rows=total,
+        answered=total - verdicts["rejected"],
+        rejected=verdicts["rejected"],
+        verdicts=dict(sorted(verdicts.items())),
+        results=os.fspath(results),
+        quarantine=os.fspath(rejects) if verdicts["rejected"] else "",
+    )
+
+
 def score(
     scorer: Scorer,
     source: pd.DataFrame | Iterable[pd.DataFrame] | Sequence[Mapping[str, Any]],
@@ -114,15 +127,7 @@ def score_to_file(
         good.finish()
         if not verdicts["rejected"]:
             rejects.unlink(missing_ok=True)
-    total = verdicts.total()
-    return Scored(
-        rows=total,
-        answered=total - verdicts["rejected"],
-        rejected=verdicts["rejected"],
-        verdicts=dict(sorted(verdicts.items())),
-        results=os.fspath(results),
-        quarantine=os.fspath(rejects) if verdicts["rejected"] else "",
-    )
+    return counted(verdicts, results, rejects)
 
 
 def _check_same(columns: list[str], found: list[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ import msgspec
 
 from fullcircle.deployment import parts, sources
 from fullcircle.deployment.answering import reserved
-from fullcircle.deployment.batch import Scored
+from fullcircle.deployment.batch import Scored, counted
 from fullcircle.deployment.making import Job, Part, check_free, opened
 from fullcircle.deployment.pool import Numbered, Pool
 from fullcircle.deployment.resuming import Begun
@@ -163,12 +162,4 @@ def _joined(begun: Begun, results: Path, names: list[str], contract: Contract) -
     if not verdicts["rejected"]:
         rejects.unlink(missing_ok=True)
     begun.finish()
-    total = verdicts.total()
-    return Scored(
-        rows=total,
-        answered=total - verdicts["rejected"],
-        rejected=verdicts["rejected"],
-        verdicts=dict(sorted(verdicts.items())),
-        results=os.fspath(results),
-        quarantine=os.fspath(rejects) if verdicts["rejected"] else "",
-    )
+    return counted(verdicts, results, rejects)

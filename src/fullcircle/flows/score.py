@@ -12,7 +12,7 @@ from fullcircle.deployment import scoring, sources
 from fullcircle.deployment.answering import Recorder
 from fullcircle.deployment.batch import Scored
 from fullcircle.deployment.queries import Query
-from fullcircle.errors import TableUnreadable, WorkspaceUnusable
+from fullcircle.errors import TableUnreadable
 from fullcircle.flows import log, versions
 from fullcircle.flows.session import Session, model_name, opened
 from fullcircle.runtimes.scorer import Scorer
@@ -47,12 +47,7 @@ def score(
     with opened(settings, progress, create=False) as session:
         model = model_name(session, project)
         number = versions.champion(session, model) if version is None else version
-        if not session.workspace.writable:
-            raise WorkspaceUnusable(
-                "every prediction is logged in the workspace, and this one may only be read",
-                received=str(session.workspace.root),
-                next_step="make it writable, or name another folder with --workspace",
-            )
+        session.check_loggable()
         session.progress.step("score", f"{model} version {number}")
         log.settle_or_note(session, log.SECONDS)
         source = _source(session, table, query, database)

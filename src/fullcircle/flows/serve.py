@@ -14,7 +14,7 @@ from typing import Never
 
 from fullcircle.deployment import process
 from fullcircle.deployment.target import log_flags
-from fullcircle.errors import FullcircleError, PortInUse, ServerFailed, VersionNotFound, WorkspaceUnusable
+from fullcircle.errors import FullcircleError, PortInUse, ServerFailed, VersionNotFound
 from fullcircle.flows import log, versions, views
 from fullcircle.flows.reconcile import reconcile, write_served
 from fullcircle.flows.session import Session, opened
@@ -33,12 +33,7 @@ def serve(*, settings: Settings | None = None, progress: Progress | None = None)
     """
     with opened(settings, progress, create=False) as session:
         reconcile(session)
-        if not session.workspace.writable:
-            raise WorkspaceUnusable(
-                "every prediction is logged in the workspace, and this one may only be read",
-                received=str(session.workspace.root),
-                next_step="make it writable, or name another folder with --workspace",
-            )
+        session.check_loggable()
         if not session.workspace.ledger.state().champions:
             raise VersionNotFound(
                 "there is no champion to serve yet", next_step="run a project first: fullcircle run PROJECT"

@@ -52,6 +52,15 @@ class Session:
         """
         return self.workspace.ledger.append(kind, {k: v for k, v in body.items() if v is not None}, guard=guard).seq
 
+    def check_loggable(self) -> None:
+        """Raise WorkspaceUnusable where no prediction could be logged, because the workspace may only be read."""
+        if not self.workspace.writable:
+            raise WorkspaceUnusable(
+                "every prediction is logged in the workspace, and this one may only be read",
+                received=str(self.workspace.root),
+                next_step="make it writable, or name another folder with --workspace",
+            )
+
     def keep(self, noun: object) -> str:
         """Store a noun as JSON in the blob store and return its digest. Tables keep the order of their columns."""
         return self.workspace.blobs.put(msgspec.json.encode(noun))

@@ -49,18 +49,11 @@ def scorer(session: Session, model: str, version: int, *, online: bool = False) 
     With ``online`` it answers as a server does: it looks up the features that a row does not bring along, where the
     version has a feature view, and the champion before stands in for the champion where a policy says "fallback".
     """
-    found = bundle(session, model, version)
-    scorer = scorer_of(
-        found,
-        session.folder("code"),
-        version=version,
-        digest=find(session, model, version).bundle,
-        enrich=views.enricher(session, found) if online else None,
-    )
+    scorer = _alone(session, model, version, online=online)
     if online:
         history = session.workspace.ledger.state().history.get(model, ())
         if len(history) > 1 and history[-1] == version:
-            scorer.fallback = _alone(session, model, history[-2])
+            scorer.fallback = _alone(session, model, history[-2], online=True)
     return scorer
 
 
@@ -72,12 +65,13 @@ def fitted(session: Session, model: str, version: int) -> Scorer:
     return found
 
 
-def _alone(session: Session, model: str, version: int) -> Scorer:
+def _alone(session: Session, model: str, version: int, *, online: bool) -> Scorer:
+    """The scorer of a version that nobody stands in for."""
     found = bundle(session, model, version)
     return scorer_of(
         found,
         session.folder("code"),
         version=version,
         digest=find(session, model, version).bundle,
-        enrich=views.enricher(session, found),
+        enrich=views.enricher(session, found) if online else None,
     )
