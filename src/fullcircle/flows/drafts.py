@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ from fullcircle.runtimes.scorer import Scorer
 from fullcircle.tables.keys import row_keys
 from fullcircle.types.contract import Contract
 from fullcircle.types.definitions import ViewSpec
+from fullcircle.types.environments import Wanted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,9 @@ class Draft:
     ``test`` is the blob of the test mask (one byte a row of the snapshot), ``source`` that of the project's own
     files, ``code`` maps the module names of shipped classes to blobs. ``view`` is the blob of the definition of the
     project's feature view, ``definition`` its digest; "" where it has none. ``algorithm`` is the type of the model,
-    ``seed`` the project's.
+    ``seed`` the project's. ``requirements`` are the distributions that the saved model asks for beside those of its
+    runtime, ``wanted`` what the project says of its packages, ``pickled`` whether loading the model runs code and
+    somebody consented. ``environment`` maps each distribution that was loaded while it was trained to its version.
     """
 
     model: str
@@ -52,6 +55,10 @@ class Draft:
     definition: str = ""
     algorithm: str = ""
     seed: int = 0
+    requirements: tuple[str, ...] = ()
+    pickled: bool = False
+    wanted: Wanted = field(default_factory=Wanted)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def of_run(session: Session, run: str) -> Draft:
@@ -89,7 +96,8 @@ def saved_model(session: Session, draft: Draft) -> SavedModel:
         file=draft.model_file,
         types=draft.types,
         code=code,
-        requirements=tuple(sorted({*libraries.needed(code), *_needed(view_of(session, draft))})),
+        requirements=tuple(sorted({*draft.requirements, *libraries.needed(code), *_needed(view_of(session, draft))})),
+        pickled=draft.pickled,
     )
 
 
@@ -105,7 +113,8 @@ def _needed(view: ViewSpec | None) -> tuple[str, ...]:
 
 def scorer(session: Session, draft: Draft) -> Scorer:
     """A scorer of the model as it was saved: what is evaluated is what will be packaged."""
-    return Scorer(draft.contract, restore(draft.runtime, saved_model(session, draft), session.folder("code")))
+    model = restore(draft.runtime, saved_model(session, draft), session.folder("code"), allow_pickle=draft.pickled)
+    return Scorer(draft.contract, model)
 
 
 def rows(session: Session, draft: Draft) -> tuple[Any, Any]:

@@ -277,6 +277,8 @@ def _draft(
         definition=definition,
         algorithm=_algorithm(model),
         seed=source.project.seed,
+        requirements=tuple(saved.requirements),
+        pickled=saved.pickled,
     )
 
 

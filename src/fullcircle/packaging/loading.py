@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 
 from fullcircle import registry
-from fullcircle.errors import BundleInvalid
+from fullcircle.errors import BundleInvalid, ModelRefused
 from fullcircle.packaging.bundle import COMPILED, Bundle, GoldenRow
 from fullcircle.runtimes.form import Form
-from fullcircle.runtimes.runtime import SavedModel
+from fullcircle.runtimes.runtime import Runtime, SavedModel
 from fullcircle.runtimes.scorer import Enrich, Scorer
 from fullcircle.types.form import COMPILED_FORMS
 from fullcircle.types.prediction import Prediction
@@ -47,18 +47,19 @@ def scorer(
     version: int = 0,
     digest: str | None = None,
     enrich: Enrich | None = None,
+    allow_pickle: bool = False,
 ) -> Scorer:
     """The scorer that answers for a bundle, in the form that its certificate names.
 
     A compiled form answers alone: the fitted model is then not built, and ``Scorer.model`` is None (``native`` builds
     it). The source of the project's own classes is kept under ``code_folder``, which may be shared by bundles and by
     processes. ``version`` and ``digest`` (by default the bundle's own) are written into each prediction; ``enrich``
-    completes rows for a bundle with a feature view. Raises
-    ModelRefused where the model holds a type that may not be loaded, PluginUnknown where its runtime is missing,
-    BundleInvalid where the form's file is damaged.
+    completes rows for a bundle with a feature view. ``allow_pickle`` says that somebody consented to a model file
+    that runs code when it is loaded. Raises ModelRefused where the model holds a type that may not be loaded,
+    PluginUnknown where its runtime is missing, BundleInvalid where the form's file is damaged.
     """
     compiled = bundle.certificate.form in COMPILED_FORMS
-    model = None if compiled else native(bundle, code_folder)
+    model = None if compiled else native(bundle, code_folder, allow_pickle=allow_pickle)
     return Scorer(
         bundle.contract,
         model,
@@ -103,16 +104,25 @@ def _unfit(bundle: Bundle, what: str, received: str | None) -> BundleInvalid:
     )
 
 
-def native(bundle: Bundle, code_folder: Path) -> Any:
+def native(bundle: Bundle, code_folder: Path, *, allow_pickle: bool = False) -> Any:
     """The fitted model of a bundle, as its runtime loads it. Raises as ``scorer`` does."""
-    return restore(bundle.manifest.runtime, bundle.saved, code_folder)
+    return restore(bundle.manifest.runtime, bundle.saved, code_folder, allow_pickle=allow_pickle)
 
 
-def restore(runtime: str, saved: SavedModel, code_folder: Path) -> Any:
-    """The model that ``saved`` holds, by the runtime of this name."""
-    return registry.find("runtimes", runtime)().load(
-        saved.data, types=saved.types, code=source(saved.code, code_folder) if saved.code else None
-    )
+def restore(runtime: str, saved: SavedModel, code_folder: Path, *, allow_pickle: bool = False) -> Any:
+    """The model that ``saved`` holds, by the runtime of this name.
+
+    Whether loading runs code is the runtime's word, not the file's: such a one is only asked with ``allow_pickle``.
+    """
+    found: Runtime = registry.find("runtimes", runtime)()
+    if found.pickled and not allow_pickle:
+        raise ModelRefused(
+            "loading this model would run code that its file chooses, and nobody consented to that",
+            received=f"a model of the runtime {runtime}",
+            allowed="models of the other runtimes, or consent: allow_pickle=True in the project file",
+            next_step="see docs/models.md",
+        )
+    return found.load(saved.data, types=saved.types, code=source(saved.code, code_folder) if saved.code else None)
 
 
 def source(code: Mapping[str, bytes], folder: Path) -> Path:

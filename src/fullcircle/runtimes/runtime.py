@@ -14,7 +14,8 @@ class SavedModel:
 
     ``code`` maps module names to source; a package's own file is ``NAME.__init__``. So the source of a module
     ``a.b`` is kept as ``a/b.py``. ``requirements`` are the distributions that this source imports, which the
-    bundle's environment needs beside those of the runtime.
+    bundle's environment needs beside those of the runtime. ``pickled`` says that loading the file runs code which the
+    file chooses: it is only packaged and loaded with somebody's explicit consent.
     """
 
     file: str
@@ -22,6 +23,7 @@ class SavedModel:
     types: tuple[str, ...]
     code: Mapping[str, bytes] = field(repr=False, default_factory=dict)
     requirements: tuple[str, ...] = ()
+    pickled: bool = False
 
 
 class Runtime(Protocol):
@@ -29,11 +31,15 @@ class Runtime(Protocol):
 
     A runtime is made without arguments, holds no state, and may be used by many threads at once. It owns nothing:
     data and folders belong to the caller and are only read. Nothing that it is given to load may run code before
-    all of it was judged, and no refusal may depend on what the file says about itself. Methods raise classes of
+    all of it was judged, and no refusal may depend on what the file says about itself. A runtime whose files run
+    code when they are loaded says so (``pickled``): it is only asked where somebody consented. ``packages`` are the
+    distributions that its models need to answer, beside the base install. Methods raise classes of
     ``fullcircle.errors`` only; ``testing/runtimes.py`` is the suite that every runtime has to pass.
     """
 
     name: str
+    packages: tuple[str, ...]
+    pickled: bool
 
     def accepts(self, model: Any) -> bool:
         """Whether this is a model of the framework. Says nothing yet on whether it may be packaged."""

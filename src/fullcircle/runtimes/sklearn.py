@@ -36,6 +36,8 @@ class SklearnRuntime:
     """
 
     name = "sklearn"
+    packages = ("numpy", "pandas", "scikit-learn", "skops")
+    pickled = False
 
     def accepts(self, model: Any) -> bool:
         """A fitted object with ``predict`` of scikit-learn, or of a class that is not an installed library's."""

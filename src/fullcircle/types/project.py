@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fullcircle.errors import ProjectInvalid
-from fullcircle.types import declared, overrides
+from fullcircle.types import declared, environments, overrides
 from fullcircle.types.contract import POLICIES, Policy
 from fullcircle.types.durations import duration, per_year
 from fullcircle.types.features import FeatureView
 from fullcircle.types.gates import Gate
+from fullcircle.types.needs import Need, needs
 from fullcircle.types.table import Table
 
 Fit = Callable[..., Any]
@@ -148,6 +149,12 @@ class Project:
     features or not. ``checks`` names those to run, all by default. With ``approve="person"`` no version becomes
     champion before somebody approved it (``fullcircle approve``). ``purpose`` and ``limits`` are sentences for the
     model card: what the model is for, and where it must not be used. ``currency`` is that of every amount.
+
+    ``requirements`` says which packages its bundle may take: the name of a file beside the project (pyproject.toml,
+    requirements.txt, uv.lock), or lines such as "lightgbm>=4"; by default the first of these files that is there.
+    ``python`` ("3.12") and ``platform`` (as uv calls it, "x86_64-manylinux_2_28") are those of the machine it will
+    run on, by default this one's. ``requires`` is what it needs at run time beside its bundle (docs/doctor.md).
+    ``allow_pickle`` consents to model files that run code when they are loaded (docs/models.md).
     """
 
     name: str
@@ -173,6 +180,11 @@ class Project:
     currency: str = ""
     purpose: str = ""
     limits: str = ""
+    requirements: str | Sequence[str] = ""
+    python: str = ""
+    platform: str = ""
+    requires: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    allow_pickle: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", self.name):
@@ -303,6 +315,8 @@ class Project:
                 next_step="see docs/evaluation.md",
             )
         declared.one_of("approve", self.approve, APPROVE)
+        environments.check(self.requirements, self.python, self.platform, self.allow_pickle)
+        needs(self.requires)
         if self.task is not None:
             declared.one_of("task", self.task, ("regression", "classification"))
         if isinstance(self.test, bool) or not isinstance(self.test, float) or not 0.05 <= self.test <= 0.5:
@@ -333,6 +347,11 @@ class Project:
     def groups(self) -> tuple[str, ...]:
         """The columns whose groups are compared: protected ones, and those that gates name."""
         return tuple(dict.fromkeys([*self.protected, *(name for gate in self.gates for name in gate.by)]))
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """What it needs at run time beside its bundle."""
+        return needs(self.requires)
 
     @property
     def fits(self) -> Mapping[str, Fit]:
