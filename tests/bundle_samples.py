@@ -87,6 +87,7 @@ def manifest(bundle: Bundle) -> dict[str, Any]:
         "files": [list(pair) for pair in bundle.manifest.files],
         "format": bundle.manifest.format,
         "model": bundle.manifest.model,
+        "pickled": bundle.manifest.pickled,
         "python": bundle.manifest.python,
         "runtime": bundle.manifest.runtime,
         "types": list(bundle.manifest.types),

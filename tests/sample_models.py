@@ -17,12 +17,13 @@ from fullcircle.packaging.bundle import build, pack
 from fullcircle.runtimes.contracts import examine, to_frame
 from fullcircle.runtimes.scorer import Scorer
 from fullcircle.runtimes.sklearn import SklearnRuntime
+from fullcircle.types.needs import Need
 from serving import GOOD, contract
 
 ROWS = [{**GOOD, "age": 20 + place, "bmi": 20.0 + place / 7, "sex": "fm"[place % 2]} for place in range(60)]
 
 
-def archive(version: int, name: str = "m") -> bytes:
+def archive(version: int, name: str = "m", requires: tuple[Need, ...] = ()) -> bytes:
     """A bundle whose every answer lies near 1000 x version."""
     frame = to_frame(contract(), [examine(contract(), row)[1] for row in ROWS])
     target = pd.Series(1000.0 * version + np.arange(len(ROWS)) / 10)
@@ -41,6 +42,7 @@ def archive(version: int, name: str = "m") -> bytes:
         profile=PROFILE,
         lock=lock_of(WHEEL),
         wheel=WHEEL,
+        requires=requires,
     )
     return pack(found)
 

@@ -257,6 +257,19 @@ class ProofFailed(FullcircleError, RuntimeError):
     exit_code = 1
 
 
+class NotReproducible(FullcircleError, RuntimeError):
+    """A version cannot be built again: a part of what it was made of is gone, or was never noted."""
+
+    code = "not_reproducible"
+
+
+class NeedUnmet(FullcircleError, RuntimeError):
+    """Something that a model needs at run time is not there where it is to run: see ``fullcircle doctor``."""
+
+    code = "need_unmet"
+    exit_code = 1
+
+
 # --- the workspace ------------------------------------------------------------------------------------
 
 
@@ -328,6 +341,12 @@ class ServerFailed(FullcircleError, RuntimeError):
     """The server process ended, or did not become ready in time."""
 
     code = "server_failed"
+
+
+class TargetRefused(FullcircleError, ValueError):
+    """A target cannot make what was asked: a value that cannot stand in a file, or a folder of somebody else."""
+
+    code = "target_refused"
 
 
 class ScoringFailed(FullcircleError, RuntimeError):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,11 +14,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from fullcircle import registry
-from fullcircle.deployment import client, process
+from fullcircle.deployment import client, keeper, process
 from fullcircle.deployment.target import Service, Target
 from fullcircle.deployment.targets.local import LocalTarget
 from fullcircle.errors import ServerFailed
-from fullcircle.testing.targets import TargetSuite
+from fullcircle.testing.targets import RunningTargetSuite
 from fullcircle.types.progress import Progress, Silent
 from sample_models import archive, serve
 from serving import GOOD
@@ -42,7 +43,7 @@ def service(tmp_path: Path, archives: dict[int, bytes]) -> Service:
     )
 
 
-class TestLocalTarget(TargetSuite):
+class TestLocalTarget(RunningTargetSuite):
     @pytest.fixture
     def target(self) -> Target:
         found: Target = registry.find("targets", "local")()
@@ -58,7 +59,14 @@ class TestLocalTarget(TargetSuite):
         return dict(GOOD)
 
 
-def test_it_outlives_its_starter_waits_for_new_versions_and_survives_bad_ones(
+def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_it_outlives_its_starter_waits_for_new_versions_and_survives_bad_ones_and_crashes(
     service: Service, archives: dict[int, bytes]
 ) -> None:
     # Started by a process that ends, as the command line does.
@@ -68,7 +76,8 @@ from pathlib import Path
 from fullcircle.deployment.target import Service
 from fullcircle.deployment.targets.local import LocalTarget
 python, served, predictions, code, state = map(Path, sys.argv[1:])
-service = Service(python=python, served=served, predictions=predictions, code=code, state=state, port=0)
+hosts = ("models.example.org", "other.example.org")
+service = Service(python=python, served=served, predictions=predictions, code=code, state=state, port=0, hosts=hosts)
 print(LocalTarget().apply(service).pid)
 """
     places = [service.python, service.served, service.predictions, service.code, service.state]
@@ -76,10 +85,18 @@ print(LocalTarget().apply(service).pid)
         [sys.executable, "-c", program, *map(str, places)], capture_output=True, text=True, check=True, timeout=90
     )
     target = LocalTarget()
+    assert target.plan(service).action == "restart", "it was told the names it goes by"
+    service = replace(service, hosts=("models.example.org", "other.example.org"))
     try:
         first = target.status(service)
-        assert (first.ready, first.pid) == (True, int(ended.stdout))
+        assert (first.ready, first.pid, first.starts) == (True, int(ended.stdout), 1)
         assert os.getsid(first.pid) == first.pid  # no Ctrl-C of a terminal reaches it
+        for host, status in {"other.example.org": 200, "localhost:1": 200, "evil.org": 421}.items():
+            address = urlsplit(first.url)
+            connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=10)
+            connection.request("GET", "/models", headers={"Host": host})
+            assert connection.getresponse().status == status
+            connection.close()
         # apply returns only when the version that served.json names now is the one that answers.
         serve(service.served, {"m": (2, archives[2])})
         second = target.apply(service)
@@ -91,14 +108,28 @@ print(LocalTarget().apply(service).pid)
             target.apply(service)
         third = target.status(service)
         assert (third.pid, third.ready, third.versions) == (first.pid, True, (("m", 2),))
-        # Killed from outside, it is found to be gone.
+        serve(service.served, {"m": (2, archives[2])})
+        # A keeper that is killed is missed, and the server goes on; the next deployment brings another keeper.
+        note = keeper.recall(service.state)
+        assert note is not None
+        os.kill(note.keeper, signal.SIGKILL)
+        until(lambda: not note.kept)
+        assert "its keeper was killed" in target.status(service).problem
+        assert target.status(service).ready
+        assert "gets another" in target.plan(service).text
+        kept = target.apply(service)
+        assert (kept.pid, kept.url, kept.problem) == (first.pid, first.url, "")
+        # Killed from outside, all of it at once, the server is started again at the same address.
         os.kill(first.pid, signal.SIGKILL)
-        while process.born(first.pid):
-            time.sleep(0.01)
-        assert not target.status(service).running
-        assert target.plan(service).action == "start"
+        until(lambda: target.status(service).pid not in (0, first.pid))
+        until(lambda: target.status(service).ready)
+        again = target.status(service)
+        assert (again.url, again.starts, again.versions) == (first.url, 2, (("m", 2),))
+        assert f"process {first.pid} ended" in again.ended
+        assert target.plan(service).action == "keep"
     finally:
         target.remove(service)
+    assert not client.ready(first.url)
 
 
 class Interrupting(Silent):
@@ -196,20 +227,3 @@ def test_the_server_gets_no_secret_of_the_environment(service: Service, monkeypa
     assert "OMP_NUM_THREADS=1" in told
     assert "hunter2" not in told
     assert "PYTHONPATH" not in told
-
-
-def test_the_server_is_told_the_names_it_goes_by(service: Service) -> None:
-    target = LocalTarget()
-    named = replace(service, hosts=("models.example.org", "other.example.org"))
-    try:
-        url = target.apply(named).url
-        assert target.plan(named).action == "keep"
-        assert target.plan(service).action == "restart"
-        for host, status in {"other.example.org": 200, "localhost:1": 200, "evil.org": 421}.items():
-            address = urlsplit(url)
-            connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=10)
-            connection.request("GET", "/models", headers={"Host": host})
-            assert connection.getresponse().status == status
-            connection.close()
-    finally:
-        target.remove(named)

@@ -277,7 +277,7 @@ def test_a_database_of_another_schema_names_the_words_to_type(tracking: Tracking
     copy.commit()
     copy.close()
     uri = f"sqlite:///{tmp_path}/old.db"
-    with pytest.raises(TrackingUnavailable, match="another schema") as caught:
+    with pytest.raises(TrackingUnavailable, match="older schema") as caught:
         Tracking(uri).leaderboard("any")
     assert f"mlflow db upgrade {uri}" in str(caught.value.next_step)
 

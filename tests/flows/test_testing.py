@@ -21,6 +21,7 @@ from fullcircle.flows.retrain import retrain
 from fullcircle.flows.session import opened
 from fullcircle.flows.status import status
 from fullcircle.flows.train import train
+from fullcircle.flows.verify import verify
 from fullcircle.settings import Settings
 from fullcircle.types.tests import Tested
 
@@ -172,8 +173,10 @@ def cheating(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Settings]:
     (project.parent / "cheat.py").write_text(HONEST)
     settings = circles.settings(folder)
     assert train(project, settings=settings).report.passed
-    packaged = package(project, settings=settings)
+    packaged = package(project, out=folder / "handover", settings=settings)
     assert packaged.tests["passed"] > 50
+    in_hand = verify(Path(packaged.folder) / "bundle.zip", digest=packaged.bundle)
+    assert (in_hand.passed, len(in_hand.attestations)) == (True, 3)
     promote(project, version=packaged.version, settings=settings)
     (project.parent / "cheat.py").write_text(CHEAT)
     return project, settings

@@ -29,8 +29,8 @@ def test_each_benchmark_has_rows_and_helpers_are_none() -> None:
     assert FOUND == ROOT
     from benchmarks.__main__ import NAMES
 
-    assert {"evaluation", "features", "serving", "start"} <= set(NAMES)
-    for name in ("features", "serving", "start"):
+    assert {"evaluation", "features", "packaging", "serving", "start"} <= set(NAMES)
+    for name in ("features", "packaging", "serving", "start"):
         assert callable(import_module(f"benchmarks.{name}").rows)
     assert not {"loads", "rows", "soak"} & set(NAMES)
 

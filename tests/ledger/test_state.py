@@ -135,6 +135,14 @@ def test_what_is_deployed_is_what_was_started_and_not_stopped() -> None:
     assert state.deployments == {"b": {"model": "b", "version": 1, "url": "u"}}
 
 
+def test_what_another_target_made_does_not_answer_and_ends_nothing() -> None:
+    local = fact(1, "deployment.started", model="a", version=1, url="u", target="local")
+    files = fact(2, "deployment.started", model="a", version=1, url="", target="container")
+    gone = fact(3, "deployment.stopped", model="a", target="container")
+    assert fold([local, files, gone]).deployments["a"]["url"] == "u"
+    assert fold([local, files, gone, fact(4, "deployment.stopped", model="a", target="local")]).deployments == {}
+
+
 def test_decisions_and_windows_are_kept_in_order() -> None:
     facts = [
         fact(1, "decision.taken", model="bike", action="hold"),

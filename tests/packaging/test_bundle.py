@@ -95,8 +95,8 @@ def test_an_answer_keeps_its_type(value: Any) -> None:
     assert type(found.value) is type(value)
 
 
-def test_the_digest_is_that_of_the_manifest_and_covers_every_file() -> None:
-    assert BUNDLE.digest == hashlib.sha256(FILES["manifest.json"]).hexdigest()
+def test_the_digest_is_that_of_the_file_and_the_manifest_covers_every_other() -> None:
+    assert BUNDLE.digest == open_bundle(PACKED).digest == hashlib.sha256(PACKED).hexdigest()
     assert dict(BUNDLE.manifest.files) == {
         name: hashlib.sha256(content).hexdigest() for name, content in BUNDLE.files.items()
     }
@@ -427,12 +427,18 @@ def test_opening_runs_and_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_large_bundle_is_read_without_being_copied_many_times() -> None:
-    """Not a timed test of speed: it guards against something quadratic."""
+    """20 MB take 30 to 40 ms, and the limit is 50 (`make bench`): this guards against more passes."""
     bundle = sample(saved=SavedModel(file="model.skops", data=os.urandom(20_000_000), types=()))
     packed = pack(bundle)
-    began = time.perf_counter()
-    open_bundle(packed)
-    assert time.perf_counter() - began < 5
+    began = time.process_time()
+    hashlib.sha256(packed)
+    one = time.process_time() - began
+    taken = []
+    for _ in range(3):
+        began = time.process_time()
+        open_bundle(packed)
+        taken.append(time.process_time() - began)
+    assert min(taken) < 8 * one + 0.05
 
 
 def test_the_format_is_the_one_documented() -> None:

@@ -10,10 +10,21 @@ import pytest
 
 from fullcircle.errors import BundleInvalid, LockFailed
 from fullcircle.packaging import lock as locks
+from fullcircle.packaging.versions import normal
 from fullcircle.packaging.wheel import wheel
+from fullcircle.types.environments import Wanted
 from fullcircle.types.progress import Silent
 
 A, B = "a" * 64, "b" * 64
+SKLEARN = ("numpy", "pandas", "scikit-learn", "skops")
+
+
+class Listening(Silent):
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.heard.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +33,20 @@ def own() -> tuple[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def text(own: tuple[str, bytes]) -> str:
+def both(own: tuple[str, bytes]) -> locks.Lock:
     try:
-        return locks.lock(wheel=own)
+        found = locks.lock(wheel=own, packages=[*SKLEARN, "certifi", "tomli"])  # then uv's cache has all of it
+        assert {"certifi", "tomli"} <= set(locks.pins(found.text))
+        return locks.lock(wheel=own, packages=SKLEARN, compiled=True, offline=True)
     except LockFailed as error:
         if "connection" in str(error.next_step):
             pytest.skip(f"neither the network nor uv's cache has what a lock needs: {error}")
         raise
+
+
+@pytest.fixture(scope="module")
+def text(both: locks.Lock) -> str:
+    return both.text
 
 
 def test_it_pins_what_is_installed_here(text: str) -> None:
@@ -52,27 +70,90 @@ def test_our_wheel_travels_with_its_hash(text: str, own: tuple[str, bytes]) -> N
     assert locks.travelling(text) == {f"wheels/{own[0]}": hashlib.sha256(own[1]).hexdigest()}
 
 
-def test_the_same_inputs_give_the_same_lock_from_the_cache_too(text: str, own: tuple[str, bytes]) -> None:
-    assert locks.lock(wheel=own, offline=True) == text
+def test_the_same_inputs_give_the_same_lock_from_the_cache_too(both: locks.Lock, own: tuple[str, bytes]) -> None:
+    assert locks.lock(wheel=own, packages=[*SKLEARN, " skops "], compiled=True, offline=True) == both
 
 
-def test_more_requirements_are_locked_at_the_version_installed(text: str, own: tuple[str, bytes]) -> None:
-    longer = locks.pins(locks.lock(wheel=own, requirements=["joblib>=1", " certifi "], offline=False))
-    assert longer["certifi"] == version("certifi")
-    assert {name: pin for name, pin in longer.items() if name != "certifi"} == locks.pins(text)
+def test_a_compiled_form_has_the_part_of_the_lock_that_it_needs(both: locks.Lock) -> None:
+    assert both.compiled is not None
+    assert locks.is_part(both.compiled, both.text)
+    assert not locks.is_part(both.text, both.compiled)
+    small = locks.pins(both.compiled)
+    assert {"numpy", "msgspec", "uvicorn", "fullcircle"} <= set(small)
+    assert not {"pandas", "scikit-learn", "scipy", "skops", "joblib"} & set(small)
+    assert locks.travelling(both.compiled) == locks.travelling(both.text)
 
 
 @pytest.mark.usefixtures("text")
-def test_a_version_that_is_not_the_installed_one_fails_in_uvs_words(own: tuple[str, bytes]) -> None:
-    with pytest.raises(LockFailed, match=r"numpy==1\.26"):
-        locks.lock(wheel=own, requirements=["numpy==1.26"])
+def test_what_any_form_needs_is_in_both(own: tuple[str, bytes]) -> None:
+    found = locks.lock(wheel=own, packages=["pandas"], serving=["certifi"], compiled=True, offline=True)
+    assert found.compiled is not None
+    assert locks.pins(found.compiled)["certifi"] == locks.pins(found.text)["certifi"] == version("certifi")
+
+
+@pytest.mark.usefixtures("text")
+def test_without_packages_it_is_what_a_server_is_made_of(own: tuple[str, bytes], both: locks.Lock) -> None:
+    alone = locks.lock(wheel=own, offline=True)
+    assert (alone.text, alone.compiled) == (both.compiled, None)
+
+
+def test_what_the_project_says_bounds_and_adds_nothing(own: tuple[str, bytes], text: str) -> None:
+    lines = ("scikit-learn[docs] >=1.5", f"numpy=={version('numpy')} ; python_version > '3.8'", "pytest>=1", "absent")
+    said = Wanted(source="pyproject.toml", lines=(*lines, "scipy"))
+    assert locks.lock(wheel=own, packages=SKLEARN, wanted=said, offline=True).text == text
+
+
+@pytest.mark.parametrize(
+    ("line", "package"),
+    [
+        ("scikit-learn==1.5.0", "scikit-learn"),
+        ("pandas[all]>=1,<2", "pandas"),
+        ("numpy<2 ; python_version>'3'", "numpy"),
+    ],
+)
+@pytest.mark.usefixtures("text")
+def test_a_contradiction_names_the_package_and_both_versions(own: tuple[str, bytes], line: str, package: str) -> None:
+    said = Wanted(source="uv.lock", lines=("pytest==1.0", "rich>=1", line))
+    with pytest.raises(LockFailed) as caught:
+        locks.lock(wheel=own, packages=SKLEARN, wanted=said, offline=True)
+    told = caught.value
+    assert told.what.startswith(
+        f"the model was trained with {package} {version(package)}, and uv.lock says {package}"
+    )
+    assert "pytest" not in str(told), "what the model does not need is nobody's business"
+    assert "uv sync" in str(told.next_step)
+
+
+@pytest.mark.usefixtures("text")
+def test_another_python_and_platform_go_to_uv(own: tuple[str, bytes]) -> None:
+    listening = Listening()
+    target = Wanted(python="3.99", platform="no-such-platform")
+    with pytest.raises(LockFailed, match="no-such-platform"):
+        locks.lock(wheel=own, wanted=target, offline=True, progress=listening)
+    assert listening.heard == ["locking the packages for Python 3.99 on no-such-platform"]
+
+
+@pytest.mark.usefixtures("text")
+def test_what_is_installed_from_a_folder_is_not_taken_from_an_index(
+    own: tuple[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index may have something else of that name and version."""
+    info = tmp_path / f"certifi-{version('certifi')}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: certifi\nVersion: {version('certifi')}\n")
+    (info / "direct_url.json").write_text('{"url": "file:///home/me/certifi", "dir_info": {}}')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(LockFailed, match="the model needs certifi, installed here from a folder"):
+        locks.lock(wheel=own, packages=["certifi"], offline=True)
+    (info / "INSTALLER").write_text("conda\n")
+    assert "certifi" in locks.pins(locks.lock(wheel=own, packages=["certifi"], offline=True).text)
 
 
 def test_with_an_empty_cache_offline_fails_and_says_so(
     own: tuple[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path))
-    with pytest.raises(LockFailed, match="network was disabled") as caught:
+    with pytest.raises(LockFailed, match="locking the environment failed") as caught:
         locks.lock(wheel=own, offline=True)
     assert "cache" in str(caught.value.next_step)
 
@@ -106,20 +187,25 @@ def test_no_network_and_no_cache_fails_and_says_so(
 )
 def test_a_requirement_that_is_an_address_or_an_option_is_refused(line: str) -> None:
     with pytest.raises(LockFailed, match="cannot be locked"):
-        locks.lock(wheel=("x.whl", b""), requirements=[line])
+        locks.lock(wheel=("x.whl", b""), packages=[line])
+    with pytest.raises(LockFailed, match="cannot be locked"):
+        locks.lock(wheel=("x.whl", b""), serving=[line])
+    with pytest.raises(LockFailed, match=r"a line of uv\.lock cannot be used"):
+        locks.lock(wheel=("x.whl", b""), wanted=Wanted(source="uv.lock", lines=(line,)))
 
 
-def test_progress_is_told(own: tuple[str, bytes], text: str) -> None:
-    class Listening(Silent):
-        def __init__(self) -> None:
-            self.heard: list[str] = []
-
-        def note(self, text: str) -> None:
-            self.heard.append(text)
-
+@pytest.mark.usefixtures("text")
+def test_a_version_that_nobody_trained_with_is_told(own: tuple[str, bytes]) -> None:
     listening = Listening()
-    locks.lock(wheel=own, progress=listening)
+    found = locks.lock(wheel=own, packages=["tomli"], offline=True, progress=listening)
     assert any(f"{sys.version_info.major}.{sys.version_info.minor}" in note for note in listening.heard)
+    assert listening.heard[-1] == "not installed here: tomli; the latest were taken"
+    wanted = Wanted(source="requirements.txt", lines=("tomli<2.1",))
+    assert (
+        locks.pins(locks.lock(wheel=own, packages=["tomli"], wanted=wanted, progress=listening).text)["tomli"] < "2.1"
+    )
+    assert listening.heard[-1] == "not installed here: tomli; versions are the latest that requirements.txt allows"
+    assert "tomli" in locks.pins(found.text)
 
 
 def test_a_lock_is_read_strictly() -> None:
@@ -152,9 +238,11 @@ def test_a_lock_is_read_strictly() -> None:
 def test_anything_else_in_a_lock_is_refused(damaged: str) -> None:
     with pytest.raises(BundleInvalid, match=r"lock\.txt"):
         locks.pins(damaged)
+    with pytest.raises(BundleInvalid, match=r"lock-compiled\.txt"):
+        locks.travelling(damaged, "lock-compiled.txt")
 
 
 def test_names_are_compared_normalised() -> None:
-    assert locks.normal("Scikit_Learn") == locks.normal("scikit-learn") == locks.normal("scikit..learn")
+    assert normal("Scikit_Learn") == normal("scikit-learn") == normal("scikit..learn")
     assert "fullcircle" not in locks.installed_versions()
     assert locks.installed_versions()["numpy"] == version("numpy")

@@ -16,18 +16,26 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from sklearn.linear_model import LinearRegression
 
-from bundle_samples import lock_of, sample
-from fullcircle.errors import LockFailed, ProofFailed
-from fullcircle.packaging import archive, uv
+from bundle_samples import PROFILE, lock_of, sample
+from fullcircle.errors import BundleInvalid, LockFailed, ProofFailed
+from fullcircle.packaging import archive, machine, uv
 from fullcircle.packaging import proof as proofs
 from fullcircle.packaging.bundle import Bundle, pack
-from fullcircle.packaging.lock import lock, pins
+from fullcircle.packaging.bundle import build as bundle_of
+from fullcircle.packaging.lock import lock, pins, travelling
+from fullcircle.packaging.prove import Testimony as Said
 from fullcircle.packaging.wheel import build, wheel
+from fullcircle.runtimes.forms.certificate import choose
+from fullcircle.runtimes.scorer import Scorer
+from fullcircle.runtimes.sklearn import SklearnRuntime
 from fullcircle.types.bundle import Proof
+from fullcircle.types.contract import Column, Contract
 from fullcircle.types.progress import Silent
 from model_samples import regressor
 
+SKLEARN = ("numpy", "pandas", "scikit-learn", "skops")
 METADATA = b"Metadata-Version: 2.4\nName: fullcircle\nVersion: 0.1.0\n"
 
 
@@ -215,7 +223,7 @@ def real() -> Bundle:
     """A bundle with the lock that this environment asks for, and fullcircle's own wheel."""
     made = wheel()
     try:
-        return regressor(lock=lock(wheel=made), wheel=made)
+        return regressor(lock=lock(wheel=made, packages=SKLEARN).text, wheel=made)
     except LockFailed as error:
         raise unprovided(error) from error
 
@@ -258,6 +266,10 @@ def test_a_bundle_proves_itself_in_a_clean_environment(real: Bundle, proof: Proo
     assert dict(proof.packages)["scikit-learn"] == version("scikit-learn")
     assert proof.environment == proofs.key(real)
     assert proof.seconds > 0
+    assert (proof.cpu, proof.flags) == machine.processor()
+    assert proof.threads[0].startswith("cores ")
+    assert any("threads" in each for each in proof.threads[1:]), "the libraries that share out sums are named"
+    assert (proof.target, proof.compiled) == ("", ())
     assert msgspec.json.decode(msgspec.json.encode(proof), type=Proof) == proof
 
 
@@ -283,7 +295,14 @@ def test_another_answer_is_not_proven(real: Bundle, python: Path) -> None:
     with pytest.raises(ProofFailed, match=r"by at most 0\.5") as caught:
         proofs.prove(signed(real, files), python)
     assert "golden row 4" in str(caught.value)
+    assert "nothing else that is known differs from this process" in str(caught.value)
     assert caught.value.exit_code == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "3")
+        patch.setattr("platform.python_version", lambda: "3.11.0")
+        with pytest.raises(ProofFailed) as caught:
+            proofs.prove(signed(real, files), python)
+    assert f"Python was 3.11.0, and is {platform.python_version()} here" in str(caught.value)
 
 
 def signed(bundle: Bundle, files: dict[str, bytes]) -> Bundle:
@@ -354,6 +373,112 @@ def test_a_path_to_the_parent_is_found_and_named(real: Bundle, python: Path, sit
 
 def test_a_bundle_for_another_python_is_not_proven_here(real: Bundle, python: Path) -> None:
     refused(replace(real, manifest=replace(real.manifest, python="3.99")), python, "the bundle is for 3.99")
+
+
+def test_an_interpreter_that_says_it_is_another_python_is_not_believed_to_fit(real: Bundle, tmp_path: Path) -> None:
+    """Whatever it answers: the bundle's answers are to be those of the Python that it is for."""
+    says = Said(here=machine.Here(python="3.12.1", platform="p", packages=()), rows=len(real.golden), same_bits=True)
+    (tmp_path / "answer").write_bytes(msgspec.json.encode(says))
+    script = tmp_path / "python"
+    script.write_text(f"#!/bin/sh\ncat {tmp_path}/answer\n")
+    script.chmod(0o755)
+    refused(real, script, "this is Python 3.12.1, and the bundle is for 3.11")
+    (tmp_path / "answer").write_bytes(
+        msgspec.json.encode(replace(says, here=replace(says.here, python="3.11.0"), compiled=True))
+    )
+    refused(real, script, "the environment of the other lock")
+
+
+def checked(python: Path, bundle: Bundle, folder: Path, *more: str | Path) -> tuple[int, str]:
+    """The exit code and the words of a check without a parent, as the build of a container makes it."""
+    (folder / "bundle.zip").write_bytes(pack(bundle))
+    line = [python, "-I", "-m", "fullcircle.packaging.prove", folder / "bundle.zip", "--check", *more]
+    ran = subprocess.run(line, capture_output=True, text=True, check=False, cwd=folder, env={})
+    return ran.returncode, ran.stdout
+
+
+# --- the compiled form --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def compiled(real: Bundle) -> Bundle:
+    """A linear model that a compiled form answers for, with a lock of what that form needs."""
+    (name,) = travelling(real.lock)
+    made = (name.rpartition("/")[2], real.files[name])
+    locked = lock(wheel=made, packages=SKLEARN, compiled=True, offline=True)
+    columns = (Column(name="a", kind="number"), Column(name="b", kind="number"))
+    contract = Contract(columns=columns, label="y", task="regression", prior=0.0)
+    rows = [{"a": float(place), "b": place**2 / 7} for place in range(12)]
+    inputs = np.array([[row["a"], row["b"]] for row in rows])
+    model = LinearRegression().fit(inputs, inputs.sum(axis=1) + 0.1)
+    chosen = choose(contract, model, rows)
+    assert chosen.certificate.form == "linear"
+    answers = Scorer(contract, model, form=chosen.form).score(rows)
+    return bundle_of(
+        model="lines", runtime="sklearn", saved=SklearnRuntime().save(model, Path.cwd()), contract=contract,
+        golden=list(zip(rows, answers, strict=True)), profile=PROFILE, lock=locked.text, wheel=made,
+        certificate=chosen.certificate, compiled=chosen.data, compiled_lock=locked.compiled,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def small(compiled: Bundle, home: Path) -> Path:
+    """The environment of the compiled form."""
+    return proofs.environment(compiled, home, compiled=True, offline=True)
+
+
+def test_a_compiled_form_proves_itself_without_the_models_library(
+    compiled: Bundle, home: Path, python: Path, small: Path
+) -> None:
+    assert proofs.environment(compiled, home, offline=True) == python, "the whole lock is that of any other model"
+    assert not list(small.parent.parent.glob("lib/*/site-packages/sklearn"))
+    proof = proofs.prove(compiled, python, compiled=small, platform="aarch64-manylinux_2_28")
+    assert dict(proof.compiled) == pins(str(compiled.compiled_lock))
+    assert dict(proof.packages) == pins(compiled.lock)
+    assert proof.target == "aarch64-manylinux_2_28"
+    with pytest.raises(ProofFailed, match="does not prove anything") as caught:
+        proofs.prove(compiled, small)
+    assert "the environment of the other lock" in str(caught.value)
+
+
+def test_a_check_without_a_parent_judges_by_its_exit_code(compiled: Bundle, small: Path, tmp_path: Path) -> None:
+    code, words = checked(small, compiled, tmp_path)
+    told = (
+        f"12 golden rows answered with the same bits by the compiled form alone, Python {platform.python_version()}"
+    )
+    assert (code, words) == (0, f"proven: {told}\n")
+    golden = msgspec.json.decode(compiled.files["golden.json"])
+    golden[3]["value"] += 0.5
+    other = signed(compiled, dict(compiled.files) | {"golden.json": msgspec.json.encode(golden)})
+    code, words = checked(small, other, tmp_path)
+    assert code == 1
+    assert "golden row 4" in words
+    assert "Python and packages are those of the lock; the CPU here is" in words
+    elsewhere = Proof(
+        bundle="", python="3.11.0", platform="", packages=(("numpy", "1.0"),), golden_rows=12, same_bits=True,
+        largest_difference=0.0, environment="", seconds=0.0, cpu="another",
+    )  # fmt: skip
+    (tmp_path / "certificate.json").write_bytes(msgspec.json.encode(elsewhere))
+    code, words = checked(small, other, tmp_path, "--certificate", tmp_path / "certificate.json")
+    assert code == 1
+    assert f"Python was 3.11.0, and is {platform.python_version()} here" in words
+    assert f"numpy was 1.0, and is {version('numpy')} here" in words
+    assert "the CPU was another" in words
+
+
+def test_a_check_in_another_environment_says_what_is_not_the_locks(real: Bundle, small: Path, tmp_path: Path) -> None:
+    code, words = checked(small, real, tmp_path)
+    assert code == 1
+    assert f"scikit-learn {version('scikit-learn')} is in the lock and not installed" in words
+    (tmp_path / "x.json").write_text("{}")
+    code, words = checked(small, real, tmp_path, "--certificate", tmp_path / "x.json")
+    assert code == 1
+    assert words.startswith("not proven: ")
+
+
+def test_a_bundle_without_a_compiled_lock_has_no_such_environment(real: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(BundleInvalid, match="no lock of a compiled form"):
+        proofs.environment(real, tmp_path, compiled=True)
 
 
 def test_serving_needs_none_of_the_laboratory(real: Bundle, python: Path, tmp_path: Path) -> None:

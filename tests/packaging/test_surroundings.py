@@ -88,16 +88,44 @@ def test_what_is_installed_is_compared_with_the_lock() -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("1.0rc1", "1.0.rc.1"), ("2024.1", "2024.01"), ("1.0a1", "1.0-alpha1"), ("v1.0", "1.0"), ("1.0+cpu", "1.0+CPU")],
+    [
+        ("1.0rc1", "1.0.rc.1"),
+        ("2024.1", "2024.01"),
+        ("1.0a1", "1.0-alpha1"),
+        ("v1.0", "1.0"),
+        ("1.0+cpu", "1.0+CPU"),
+        ("1.0", "1.0.0"),
+        ("1.0-1", "1.0.post1"),
+        ("0!1", "1"),
+        ("1.0+a.1", "1.0+a-1"),
+    ],
 )
 def test_one_version_in_two_spellings_is_one(one: str, other: str) -> None:
     assert surroundings.misfits({"a": one}, {"a": other}) == []
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("1.0", "1.0rc1"),
+        ("1.0", "1.0+cpu"),
+        ("1!2", "1.2"),
+        ("1.0+1", "1.0.1"),
+        ("1.0.dev1", "1.0.post1"),
+        ("1", "10"),
+    ],
+)
+def test_other_versions_are_told_apart(one: str, other: str) -> None:
+    assert surroundings.misfits({"a": one}, {"a": other}) == [f"a {other} is installed, the lock says {one}"]
+
+
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=4), st.lists(st.integers(0, 30), min_size=1, max_size=4))
 def test_other_numbers_are_other_versions(one: list[int], other: list[int]) -> None:
+    """But for zeros at the end, which say nothing: 1 is 1.0."""
     texts = [".".join(map(str, numbers)) for numbers in (one, other)]
-    assert (surroundings.misfits({"a": texts[0]}, {"a": texts[1]}) == []) == (one == other)
+    length = max(len(one), len(other))
+    padded = [numbers + [0] * (length - len(numbers)) for numbers in (one, other)]
+    assert (surroundings.misfits({"a": texts[0]}, {"a": texts[1]}) == []) == (padded[0] == padded[1])
 
 
 def test_what_this_interpreter_sees_is_listed() -> None:

@@ -27,6 +27,7 @@ def filled() -> Meter:
     found.observed("/models", 200, 0.0002)
     found.refused("overload", seconds=0.0001)
     found.breaker("m", True)
+    found.needs({("warehouse", "database"): True, ("token", "secret"): False})
     found.failed("m", 2)
     found.lost("m", 2, 9)
     found.in_flight, found.queue = 3, 2
@@ -65,6 +66,8 @@ def test_the_figures_come_back_as_they_were_counted() -> None:
     assert read["fullcircle_requests_refused_total", (("reason", "overload"),)] == 1
     assert read["fullcircle_model_swaps_total", (("model", "m"),)] == 1
     assert read["fullcircle_model_breaker_open", (("model", "m"),)] == 1
+    assert read["fullcircle_need_unmet", (("kind", "database"), ("need", "warehouse"))] == 1
+    assert read["fullcircle_need_unmet", (("kind", "secret"), ("need", "token"))] == 0
     assert read["fullcircle_requests_in_flight", ()] == 3
     assert read["fullcircle_requests_waiting", ()] == 2
     assert read["fullcircle_workers", ()] == 1

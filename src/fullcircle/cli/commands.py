@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fullcircle.cli import contract, evaluation, log, testing
+from fullcircle.cli import adopt, contract, deploy, doctor, evaluation, log, reproduce, testing, verify
 from fullcircle.cli.door import Json, ModelOrPath, ProjectPath, Workspace, door, listening, settings_of, show
 from fullcircle.cli.features import features
 
@@ -39,6 +39,9 @@ def init(
         from fullcircle.flows import init as flow
 
         show(flow.init(table, out=out_file, name=name), as_json, text.written)
+
+
+app.command()(adopt.adopt)
 
 
 @app.command()
@@ -119,6 +122,9 @@ app.command()(testing.test)
 def package(
     project: ProjectPath,
     run_id: Run = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="New folder for the bundle and its attestations.", show_default=False)
+    ] = None,
     offline: Offline = False,
     workspace: Workspace = None,
     as_json: Json = False,
@@ -130,8 +136,11 @@ def package(
 
         settings = settings_of(workspace, offline="yes" if offline else None)
         with listening(as_json) as progress:
-            packaged = flow(project, run=run_id, settings=settings, progress=progress)
+            packaged = flow(project, run=run_id, out=out, settings=settings, progress=progress)
         show(packaged, as_json, text.packaged)
+
+
+app.command()(verify.verify)
 
 
 @app.command()
@@ -187,25 +196,10 @@ def rollback(
         show(decision, as_json, text.decision)
 
 
-@app.command()
-def deploy(
-    project: ModelOrPath,
-    stop: Annotated[bool, typer.Option("--stop", help="Stop the server instead.")] = False,
-    port: Annotated[int | None, typer.Option("--port", help="Port. 0: any free one.")] = None,
-    workspace: Workspace = None,
-    as_json: Json = False,
-) -> None:
-    """Start (or stop) a server of the champion."""
-    with door(as_json):
-        from fullcircle.cli import text
-        from fullcircle.flows import deploy as flow
+app.command()(reproduce.reproduce)
 
-        settings = settings_of(workspace, port=None if port is None else str(port))
-        with listening(as_json) as progress:
-            if stop:
-                show(flow.remove(project, settings=settings, progress=progress), as_json, text.removed)
-            else:
-                show(flow.deploy(project, settings=settings, progress=progress), as_json, text.deployed)
+
+app.command()(deploy.deploy)
 
 
 @app.command()
@@ -332,6 +326,7 @@ def audit(workspace: Workspace = None, as_json: Json = False) -> None:
             raise typer.Exit(1)
 
 
+app.command()(doctor.doctor)
 app.command("log")(log.show_log)
 app.command()(log.erase)
 snapshots = typer.Typer(

@@ -100,6 +100,7 @@ def packaged(found: Packaged) -> RenderableType:
         f"{found.proof.golden_rows} golden rows answered with the same bits in a clean environment"
     ]
     lines += [f"tests: {in_words(found.tests)}"] if found.tests else []
+    lines += [f"written to {found.folder}; check it anywhere with: fullcircle verify FILE"] if found.folder else []
     return Text("\n".join(lines))
 
 
@@ -245,7 +246,7 @@ def status(found: Any) -> RenderableType:
         (
             model.name,
             model.champion,
-            ", ".join(f"{number}{' (waits)' if number in model.waiting else ''}" for number in model.versions),
+            ", ".join(_version(model, number) for number in model.versions),
             model.url or "not deployed",
             model.last_window,
             model.last_decision,
@@ -256,6 +257,12 @@ def status(found: Any) -> RenderableType:
         return Text(f"{found.workspace}: nothing yet. Begin with: fullcircle run PROJECT")
     shown = table(found.workspace, ("model", "champion", "versions", "server", "last window", "last decision"), rows)
     return Group(shown, *(Text(f"note: {note}", style="yellow") for note in found.notes))
+
+
+def _version(model: Any, number: int) -> str:
+    """A version's number, and what is special about it: it waits for a person, or its model file runs code."""
+    waits = " (waits)" if number in model.waiting else ""
+    return f"{number}{waits}{' (pickle)' if number in model.pickled else ''}"
 
 
 def why(found: Any) -> RenderableType:
@@ -274,6 +281,7 @@ def why(found: Any) -> RenderableType:
         *([("reasons", f"none: {found.reasons_note}")] if found.reasons_note else []),
         ("version", f"{prediction.model} {prediction.version}"),
         ("bundle", found.bundle),
+        *_consented(found.consent),
         ("proof", f"{found.proof.golden_rows} golden rows, same bits: {found.proof.same_bits}, {found.proof.python}"),
         ("run", f"{found.run} ({found.candidate}), code {found.code[:12]}"),
         *(("gate", f"{'passed' if g.passed else 'FAILED'}: {g.gate}: {g.reason}") for g in found.report.gates),
@@ -291,6 +299,14 @@ def _gone(fact: Any) -> list[tuple[str, str]]:
     if fact is None:
         return []
     return [("erased", f"fact {fact.seq} by {fact.actor} at {fact.time[:19]}: {fact.body.get('reason', '')}")]
+
+
+def _consented(fact: Any) -> list[tuple[str, str]]:
+    """When and by whom a model file that runs code was let in."""
+    if fact is None:
+        return []
+    told = f"fact {fact.seq} by {fact.actor} at {fact.time[:19]}: its model file runs code when it is loaded"
+    return [(fact.kind, told)]
 
 
 def _origin(one: Any) -> str:

@@ -12,12 +12,13 @@ from pathlib import Path
 from fullcircle.ledger import processes
 
 
-def start(arguments: Sequence[str], environment: Mapping[str, str], output: Path) -> int:
+def start(arguments: Sequence[str], environment: Mapping[str, str], output: Path, *, fresh: bool = True) -> int:
     """Start a program in a session of its own, so that it outlives its parent and no Ctrl-C reaches it.
 
-    What it writes goes to the file ``output``, which is emptied first. Returns the process id; raises OSError.
+    What it writes goes to the file ``output``, which is emptied first where it is to be ``fresh``. Returns the
+    process id; raises OSError.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if fresh else 0)
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, str(output), flags, 0o600),
@@ -59,6 +60,12 @@ def end(pid: int, since: str, *, patience: float) -> bool:
     _signal(pid, since, signal.SIGKILL)
     _gone(pid, since, 10.0)
     return False
+
+
+def kill(pid: int, since: str) -> None:
+    """End the process born at ``since`` at once (SIGKILL), without what it started, and wait until it is gone."""
+    _signal(pid, since, signal.SIGKILL)
+    _gone(pid, since, 10.0)
 
 
 def _gone(pid: int, since: str, patience: float) -> bool:

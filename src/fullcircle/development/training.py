@@ -12,6 +12,7 @@ from typing import Any
 
 from fullcircle.development.tracebacks import own_line, told
 from fullcircle.errors import FitFailed, PredictionInvalid
+from fullcircle.runtimes import onnx, pyfunc
 from fullcircle.types.contract import Contract, Value
 from fullcircle.types.project import Fit
 
@@ -35,7 +36,7 @@ def fit(
     something without ``predict``; PredictionInvalid where the model answers nonsense.
     """
     _check_params(project_fit, params)
-    model = _call(project_fit, X, y, params)
+    model = _answering(_call(project_fit, X, y, params))
     _check_model(model)
     _probe(model, X.iloc[:_PROBE_ROWS], contract, task, _folder(project_fit))
     return model
@@ -53,6 +54,7 @@ def trial(project_fit: Fit, X: Any, y: Any, params: Mapping[str, Any], *, task: 
         model = _call(project_fit, X.iloc[rows].reset_index(drop=True), y.iloc[rows].reset_index(drop=True), params)
     except FitFailed:
         return None
+    model = _answering(model)
     return model if callable(getattr(model, "predict", None)) and not inspect.isclass(model) else None
 
 
@@ -129,6 +131,11 @@ def _call(project_fit: Fit, X: Any, y: Any, params: Mapping[str, Any]) -> Any:
             received=own_line(error, _folder(project_fit)) or f"{len(X)} rows, {len(X.columns)} columns",
             next_step="mend fit in the project file, then run again",
         ) from error
+
+
+def _answering(model: Any) -> Any:
+    """What ``fit`` returned, as something with ``predict`` where it is a model in ONNX or one of MLflow's."""
+    return pyfunc.answering(onnx.answering(model))
 
 
 def _probe(model: Any, X: Any, contract: Contract, task: str, folder: Path) -> None:

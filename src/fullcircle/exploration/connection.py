@@ -9,12 +9,14 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fullcircle.errors import MissingExtra, TrackingUnavailable
+from fullcircle.exploration import schema
 
 # Set for this process before MLflow is imported, and only where the user has not said otherwise. Telemetry
 # is off because nobody was asked. A server that does not answer is given up after seconds, not the four
@@ -43,12 +45,16 @@ def load_mlflow() -> Any:
         ) from error
 
 
-def first_use(mlflow: Any, uri: str) -> Any:
-    """A client whose database exists and is of the right schema. Making a new one takes some seconds."""
+def first_use(mlflow: Any, uri: str, *, own: bool = False, tell: Callable[[str], None] | None = None) -> Any:
+    """A client whose database exists and is of the right schema. Making or upgrading one takes some seconds.
+
+    A database of an older schema is upgraded where it is our ``own``, and ``tell`` is told; otherwise it is refused.
+    """
     with speaking(uri), _alone(uri), _quiet():
-        path = _file(uri)
+        path = schema.file_of(uri)
         if path is not None and not path.exists() and os.access(path.parent, os.W_OK):
             _make(mlflow, path)
+        schema.refuse_or_upgrade(mlflow, uri, shown(uri), own=own, tell=tell or (lambda _: None))
         return _client(mlflow, uri)
 
 
@@ -65,12 +71,35 @@ def _make(mlflow: Any, path: Path) -> None:
     try:
         for rest in (making, path.with_name(f"{making.name}-journal")):
             rest.unlink(missing_ok=True)  # what a process that was killed left behind
-        _client(mlflow, f"sqlite:///{making}")
+        with _unsynced(making):
+            _client(mlflow, f"sqlite:///{making}")
         # A copy, because MLflow keeps its connection to the first file open.
         shutil.copyfile(making, made)
         os.replace(made, path)
     finally:
         making.unlink(missing_ok=True)
+
+
+@contextmanager
+def _unsynced(path: Path) -> Iterator[None]:
+    """Write no change of a SQLite file through to the disk: one that is cut short is made anew.
+
+    MLflow commits 74 times while it makes its tables, and a busy disk takes up to a quarter of a second for each.
+    """
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def relax(connection: Any, record: Any) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            (_, _, file), *_ = connection.execute("PRAGMA database_list").fetchall()
+            if file and os.path.samefile(file, path):
+                connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", relax)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", relax)
 
 
 @contextmanager
@@ -126,7 +155,7 @@ def _quiet() -> Iterator[None]:
 @contextmanager
 def _alone(uri: str) -> Iterator[None]:
     """One process at a time makes the tables of a SQLite file; the others wait and find them made."""
-    path = _file(uri)
+    path = schema.file_of(uri)
     if path is None:
         yield
         return
@@ -143,13 +172,6 @@ def _alone(uri: str) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-
-
-def _file(uri: str) -> Path | None:
-    """The file of a SQLite database."""
-    if not uri.startswith("sqlite:///") or uri.startswith("sqlite:///:memory:"):
-        return None
-    return Path(uri.removeprefix("sqlite:///").split("?")[0])
 
 
 def _translated(error: Exception, uri: str) -> TrackingUnavailable:

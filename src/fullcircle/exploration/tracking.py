@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,16 @@ class Tracking:
     """MLflow at ``uri``; new experiments keep their artifacts under ``artifacts`` ("": where the server wants).
 
     Nothing is imported or connected to before the first call. One thread at a time; many processes may use the
-    same store. Every method raises TrackingUnavailable where the store cannot be used.
+    same store. Every method raises TrackingUnavailable where the store cannot be used. A database of an older schema
+    is upgraded where it is our ``own``, which ``tell`` is told.
     """
 
-    def __init__(self, uri: str, artifacts: str = "") -> None:
+    def __init__(
+        self, uri: str, artifacts: str = "", *, own: bool = False, tell: Callable[[str], None] | None = None
+    ) -> None:
         self.uri = uri
         self.artifacts = artifacts
+        self._own, self._tell = own, tell
         self._opened: tuple[Any, Any] | None = None
 
     @contextmanager
@@ -82,6 +87,25 @@ class Tracking:
         """Add a file to a run that may have ended."""
         _, client = self._open()
         TrackedRun(run_id, client, self.uri).log_artifact(name, content)
+
+    def log_artifacts(self, run_id: str, folder: str, files: Mapping[str, bytes]) -> None:
+        """Add files below ``folder`` of a run that may have ended; their names may have folders of their own."""
+        _, client = self._open()
+        with tempfile.TemporaryDirectory() as temporary, speaking(self.uri):
+            for name, content in files.items():
+                path = Path(temporary) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            client.log_artifacts(run_id, temporary, artifact_path=folder)
+
+    def download(self, address: str, folder: Path) -> Path:
+        """Copy the files of ``models:/NAME/3``, ``models:/NAME@ALIAS`` or ``runs:/RUN/PATH`` into ``folder``.
+
+        Returns where they are. Raises TrackingUnavailable where there is nothing at this address.
+        """
+        mlflow, _ = self._open()
+        with global_uri(mlflow, self.uri), speaking(self.uri):
+            return Path(mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=str(folder)))
 
     def leaderboard(self, model: str) -> tuple[RunRow, ...]:
         """All runs of a model, the latest first. A model without runs has an empty one."""
@@ -184,7 +208,7 @@ class Tracking:
     def _open(self) -> tuple[Any, Any]:
         if self._opened is None:
             mlflow = load_mlflow()
-            self._opened = (mlflow, first_use(mlflow, self.uri))
+            self._opened = (mlflow, first_use(mlflow, self.uri, own=self._own, tell=self._tell))
         return self._opened
 
     def _experiment(self, client: Any, model: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fullcircle.features import auditing
-from fullcircle.flows import log
+from fullcircle.flows import attestations, log
 from fullcircle.flows.session import Session, opened
 from fullcircle.ledger.audit import Audit
 from fullcircle.ledger.audit import audit as check
@@ -20,7 +20,7 @@ PATIENCE = 600.0  # seconds to wait for a process that compacts or erases
 
 
 def audit(*, settings: Settings | None = None) -> Audit:
-    """Verify the chain, your signed checkpoints, and all that facts name: blobs, feature tables, segments."""
+    """Verify the chain, your checkpoints, all that facts name (blobs, tables, segments), and signed attestations."""
     with opened(settings, create=False, verify=False) as session:
         found = check(session.workspace)
         if found.problems:
@@ -31,7 +31,7 @@ def audit(*, settings: Settings | None = None) -> Audit:
             AuditProblem(kind="features", seq=one.seq, text=f"{one.table}: {one.text}")
             for one in auditing.problems(logs, facts)
         ]
-        return replace(found, problems=(*wrong, *segment_problems(session)))
+        return replace(found, problems=(*attestations.problems(session), *wrong, *segment_problems(session)))
 
 
 def segment_problems(session: Session) -> list[AuditProblem]:

@@ -32,7 +32,9 @@ class Draft:
     project's feature view, ``definition`` its digest; "" where it has none. ``algorithm`` is the type of the model,
     ``seed`` the project's. ``requirements`` are the distributions that the saved model asks for beside those of its
     runtime, ``wanted`` what the project says of its packages, ``pickled`` whether loading the model runs code and
-    somebody consented. ``environment`` maps each distribution that was loaded while it was trained to its version.
+    somebody consented. ``environment`` maps each distribution that was loaded while it was trained to its version,
+    ``machine`` is what beside packages decides on bits; both as ``development.environment`` has them. ``adopted``
+    says that the model was trained elsewhere: which rows it has learned is not known.
     """
 
     model: str
@@ -59,6 +61,8 @@ class Draft:
     pickled: bool = False
     wanted: Wanted = field(default_factory=Wanted)
     environment: Mapping[str, str] = field(default_factory=dict)
+    machine: Mapping[str, str] = field(default_factory=dict)
+    adopted: bool = False
 
 
 def of_run(session: Session, run: str) -> Draft:
@@ -96,7 +100,7 @@ def saved_model(session: Session, draft: Draft) -> SavedModel:
         file=draft.model_file,
         types=draft.types,
         code=code,
-        requirements=tuple(sorted({*draft.requirements, *libraries.needed(code), *_needed(view_of(session, draft))})),
+        requirements=tuple(sorted({*draft.requirements, *libraries.needed(code), *needed(view_of(session, draft))})),
         pickled=draft.pickled,
     )
 
@@ -106,7 +110,7 @@ def view_of(session: Session, draft: Draft) -> ViewSpec | None:
     return definitions.decode(session.workspace.blobs.get(draft.view)) if draft.view else None
 
 
-def _needed(view: ViewSpec | None) -> tuple[str, ...]:
+def needed(view: ViewSpec | None) -> tuple[str, ...]:
     """The distributions that the on-demand functions of a view import."""
     return libraries.needed(requirements(view.functions)) if view is not None else ()
 

@@ -10,7 +10,7 @@ from typing import Any
 from fullcircle.development.loading import LoadedProject
 from fullcircle.evaluation.evaluate import evaluate as run_checks
 from fullcircle.evaluation.metrics import Metric, answers, as_measure, estimate
-from fullcircle.flows import drafts, given, reports, subjects
+from fullcircle.flows import consent, drafts, given, reports, subjects
 from fullcircle.flows.material import Material
 from fullcircle.flows.session import Session, loaded, opened
 from fullcircle.settings import Settings
@@ -18,6 +18,11 @@ from fullcircle.types.gates import Gate
 from fullcircle.types.progress import Progress, Silent
 from fullcircle.types.project import Project, Serving
 from fullcircle.types.report import About, Measure, Report
+
+ADOPTED = (
+    "the model was trained elsewhere: which rows it has learned is not known, and if these are among them, "
+    "every figure here is too good"
+)
 
 
 def evaluate(
@@ -156,11 +161,13 @@ def report_on(
             checks=tuple(project.checks) or None,
             progress=session.progress,
         )
-    notes = list(report.notes)
+    notes = [*report.notes, *consent.notes(draft)]
     if rival is not None and (known := int(rival.learned[test].sum())):
         notes.append(
             f"the champion was trained on {known} of {int(test.sum())} test rows; it is not compared on them"
         )
+    if draft.adopted:
+        notes.append(ADOPTED)
     if refused:
         notes.append(
             f"{refused} of {int(test.sum())} test rows were rejected by the contract or answered by its fallback, "
@@ -189,7 +196,7 @@ def _about(session: Session, project: Project, draft: drafts.Draft, test: Any) -
         run=draft.run,
         code=draft.code_version,
         split="the latest rows" if project.data.time else f"a draw with seed {project.seed}",
-        train_rows=int((~test).sum()),
+        train_rows=0 if draft.adopted else int((~test).sum()),
     )
 
 

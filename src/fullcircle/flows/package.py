@@ -7,9 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fullcircle import registry
 from fullcircle.development.loading import LoadedProject
 from fullcircle.errors import GateFailed, StateConflict
-from fullcircle.flows import drafts, testing
+from fullcircle.flows import attestations, consent, drafts, flavor, testing
+from fullcircle.flows.promote import judged_against
+from fullcircle.flows.provenance import provenance
 from fullcircle.flows.reconcile import reconcile, registering
 from fullcircle.flows.session import Session, loaded, opened
 from fullcircle.ledger.state import State
@@ -19,12 +22,15 @@ from fullcircle.packaging import lock as locks
 from fullcircle.packaging import proof as proofs
 from fullcircle.packaging import wheel as wheels
 from fullcircle.runtimes.contracts import rows_of
-from fullcircle.runtimes.forms.certificate import Chosen, choose, told
+from fullcircle.runtimes.forms.certificate import Chosen, candidates_of, choose, kept, told
 from fullcircle.runtimes.scorer import Scorer
 from fullcircle.runtimes.values import read
 from fullcircle.settings import Settings
+from fullcircle.types.attestation import AttestationKind
+from fullcircle.types.bundle import Proof
 from fullcircle.types.contract import Column, Value
 from fullcircle.types.definitions import ViewSpec
+from fullcircle.types.needs import Need, packages
 from fullcircle.types.progress import Progress
 from fullcircle.types.project import Approve
 from fullcircle.types.report import Report
@@ -37,14 +43,19 @@ def package(
     project: str | Path | LoadedProject,
     *,
     run: str | None = None,
+    out: str | Path | None = None,
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Packaged:
     """Package a finished run (the latest by default) and register it as a version, not yet promoted.
 
-    Raises GateFailed where the run's latest report or a test of the bundle did not pass, LockFailed and ProofFailed.
+    ``out`` is a folder that gets ``bundle.zip`` and its attestations, to travel. Raises GateFailed where the run's
+    latest report or a test of the bundle did not pass, LockFailed and ProofFailed, and SettingInvalid where ``out``
+    is not empty.
     """
     source = loaded(project)
+    if out is not None:
+        attestations.check_free(Path(out))
     with opened(settings, progress) as session:
         reconcile(session)
         draft = drafts.of_run(session, run) if run else drafts.latest(session, source.project.name)
@@ -55,7 +66,11 @@ def package(
                 received="; ".join(f"{g.gate}: {g.reason}" for g in report.gates if not g.passed) or "no gates",
                 next_step="change the model or the gates and train again",
             )
-        return package_in(session, source, draft, digest, report, approve=source.project.approve)
+        packaged = package_in(session, source, draft, digest, report, approve=source.project.approve)
+        if out is None:
+            return packaged
+        folder = attestations.write(session, packaged.model, packaged.version, Path(out))
+        return replace(packaged, folder=str(folder))
 
 
 def latest_report(session: Session, run: str) -> tuple[str, Report]:
@@ -80,21 +95,22 @@ def package_in(
     Raises GateFailed where a test of the bundle or of the project failed; nothing is registered then.
     """
     session.progress.step("package", "locking the environment")
-    bundle = build(session, draft, report)
+    bundle = build(session, draft, report, requires=source.project.needs)
     packed = bundles.pack(bundle)
     blob = session.workspace.blobs.put(packed)
     session.record("bundle.built", model=draft.model, run=draft.run, bundle=blob, bytes=len(packed))
+    consent.record(session, draft, blob)
     tested = testing.gate(session, source, bundle, run=draft.run, digest=blob)
     session.progress.step("prove", "a clean environment answers the golden rows")
-    python = proofs.environment(
-        bundle, session.workspace.environments, offline=session.settings.offline, progress=session.progress
-    )
-    # The ledger names a bundle by the digest of its archive, where the blob store keeps it.
-    proof = replace(proofs.prove(bundle, python), bundle=blob)
+    proof = _proof(session, bundle, draft)
     proof_digest = session.keep(proof)
     session.record("bundle.proven", model=draft.model, bundle=blob, proof=proof_digest, same_bits=proof.same_bits)
+    said = provenance(source, draft, approve=approve, parent=judged_against(session, report_digest))
+    made_of = session.keep(said)
+    blobs: dict[AttestationKind, str] = {"report": report_digest, "certificate": proof_digest, "provenance": made_of}
+    signed = attestations.signed(session, draft.model, blob, blobs)
     session.progress.step("register", "in MLflow and in the ledger")
-    session.tracking.log_artifact(draft.run, "bundle/bundle.zip", packed)
+    session.tracking.log_artifacts(draft.run, "bundle", flavor.files(bundle, packed, digest=blob, run=draft.run))
     with registering(session, timeout=60.0):
         version = session.tracking.register(draft.model, draft.run, blob, {"fullcircle.bundle": blob})
         seq = session.record(
@@ -108,6 +124,8 @@ def package_in(
             snapshot=draft.snapshot,
             proof=proof_digest,
             approve="person" if approve == "person" else None,
+            provenance=made_of,
+            attestations=signed,
         )
         session.tracking.confirm(draft.model, version, seq)
     return Packaged(
@@ -122,6 +140,19 @@ def package_in(
     )
 
 
+def _proof(session: Session, bundle: bundles.Bundle, draft: drafts.Draft) -> Proof:
+    """The certificate of a bundle, and of its compiled form alone where it has a lock of its own."""
+    place, offline, progress = session.workspace.environments, session.settings.offline, session.progress
+    python = proofs.environment(bundle, place, offline=offline, progress=progress)
+    small = None
+    if bundle.compiled_lock is not None:
+        small = proofs.environment(bundle, place, compiled=True, offline=offline, progress=progress)
+    proof = proofs.prove(bundle, python, compiled=small, platform=draft.wanted.platform, allow_pickle=draft.pickled)
+    if proof.target:
+        progress.note(f"proven here with the same versions; on {proof.target} it is still to be proven")
+    return proof
+
+
 def _unknown(model: str, version: int) -> Callable[[State], None]:
     def guard(state: State) -> None:
         if version in state.versions.get(model, {}):
@@ -134,8 +165,13 @@ def _unknown(model: str, version: int) -> Callable[[State], None]:
     return guard
 
 
-def build(session: Session, draft: drafts.Draft, report: Report) -> bundles.Bundle:
-    """The bundle of a draft: model, its form, contract, golden rows, reference profile, lock, fullcircle's wheel."""
+def build(
+    session: Session, draft: drafts.Draft, report: Report, *, requires: tuple[Need, ...] = ()
+) -> bundles.Bundle:
+    """The bundle of a draft: model, its form, contract, golden rows, reference profile, lock, fullcircle's wheel.
+
+    ``requires`` are the needs that the project declares.
+    """
     frame, test = drafts.rows(session, draft)
     rows = rows_of(frame[test], draft.contract)
     chosen, scorer = _formed(session, draft, rows)
@@ -144,6 +180,20 @@ def build(session: Session, draft: drafts.Draft, report: Report) -> bundles.Bund
     main = report.measure(draft.metric)
     wheel = wheels.wheel()
     saved = drafts.saved_model(session, draft)
+    lock = locks.lock(
+        wheel=wheel,
+        packages=(*registry.find("runtimes", draft.runtime)().packages, *saved.requirements),
+        wanted=draft.wanted,
+        serving=(
+            *packages(requires),
+            *drafts.needed(view),
+            *(_online(session) if view is not None else ()),
+            *(["onnxruntime"] if chosen.certificate.form == "onnx" else []),
+        ),
+        compiled=chosen.data is not None,
+        offline=session.settings.offline,
+        progress=session.progress,
+    )
     return bundles.build(
         model=draft.model,
         runtime=draft.runtime,
@@ -159,24 +209,22 @@ def build(session: Session, draft: drafts.Draft, report: Report) -> bundles.Bund
             low=main.low if main else None,
             high=main.high if main else None,
         ),
-        lock=locks.lock(
-            wheel=wheel,
-            requirements=(*saved.requirements, *(_online(session) if view is not None else ())),
-            offline=session.settings.offline,
-            progress=session.progress,
-        ),
+        lock=lock.text,
         wheel=wheel,
         view=view,
-        # Timings differ each time and would give the same bundle another digest: they are told, and not kept in it.
-        certificate=replace(chosen.certificate, seconds=(0.0, 0.0), native_seconds=(0.0, 0.0)),
+        certificate=kept(chosen.certificate),
         compiled=chosen.data,
+        compiled_lock=lock.compiled,
+        requires=requires,
+        python=draft.wanted.python or None,
     )
 
 
 def _formed(session: Session, draft: drafts.Draft, rows: list[Any]) -> tuple[Chosen, Scorer]:
     """The form that will answer, and the scorer that asks it: its answers are the golden ones."""
     native = drafts.scorer(session, draft)
-    chosen = choose(draft.contract, native.model, rows, seed=draft.seed)
+    candidates = candidates_of(draft.wanted.lines)
+    chosen = choose(draft.contract, native.model, rows, seed=draft.seed, candidates=candidates)
     session.progress.note(told(chosen.certificate))
     return chosen, Scorer(draft.contract, native.model, form=chosen.form)
 

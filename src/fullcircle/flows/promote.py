@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fullcircle.errors import ApprovalMissing, GateFailed, SettingInvalid, StateConflict, VersionNotFound
-from fullcircle.flows import versions
+from fullcircle.flows import going_back, versions
 from fullcircle.flows.reconcile import reconcile, write_served
 from fullcircle.flows.session import Session, model_name, opened
 from fullcircle.ledger.bodies import LONGEST, is_text
@@ -174,7 +174,9 @@ def promote(
             raise VersionNotFound(
                 f"{model} has no version yet", received=model, next_step="package one: fullcircle package PROJECT"
             )
-        return promote_in(session, model, max(known) if version is None else version, reason)
+        made = promote_in(session, model, max(known) if version is None else version, reason)
+        going_back.follow(session, model)
+        return made
 
 
 def promote_in(session: Session, model: str, version: int, reason: str) -> Decision:
@@ -275,20 +277,27 @@ def rollback(
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Decision:
-    """Go back to an earlier champion: the previous one by default, or any that was champion before."""
+    """Go back to an earlier champion: the previous one by default, or any version that was champion at any time.
+
+    A server of the model goes on answering all the while; where the version was proven in another environment, a
+    new server takes its place. Raises VersionNotFound, or what says that the version cannot answer: nothing has
+    changed then.
+    """
     with opened(settings, progress, create=False) as session:
         reconcile(session)
         model = model_name(session, project)
         now = versions.champion(session, model)
-        earlier = [number for number in session.workspace.ledger.state().history[model] if number != now]
-        if not earlier or (version is not None and version not in earlier):
+        state = session.workspace.ledger.state()
+        before = [number for number in state.history[model] if number != now]
+        known = sorted(state.promoted[model] - {now})  # also those that an earlier rollback went past
+        if (not before) if version is None else version not in known:
             raise VersionNotFound(
                 f"{model} has no such earlier champion to go back to",
                 received="the previous one" if version is None else version,
-                allowed=", ".join(str(number) for number in dict.fromkeys(earlier)) or "none",
+                allowed=", ".join(map(str, known)) or "none",
                 next_step="see: fullcircle status",
             )
-        return _roll_back(session, model, now, earlier[-1] if version is None else version, reason)
+        return _roll_back(session, model, now, before[-1] if version is None else version, reason)
 
 
 def _roll_back(session: Session, model: str, now: int, target: int, reason: str) -> Decision:
@@ -301,11 +310,13 @@ def _roll_back(session: Session, model: str, now: int, target: int, reason: str)
                 next_step="look again: fullcircle status",
             )
 
-    versions.bundle(session, model, target)  # an unreadable bundle must not become champion
+    going_back.make_ready(session, model, target)  # what cannot answer must not become champion
     seq = session.record("version.rolled_back", guard=guard, model=model, version=target, previous=now, reason=reason)
     session.tracking.set_champion(model, target, seq)
     write_served(session)
-    return decide(session, Decision(action="rollback", model=model, version=target, previous=now, reason=reason))
+    made = decide(session, Decision(action="rollback", model=model, version=target, previous=now, reason=reason))
+    going_back.follow(session, model)
+    return made
 
 
 def failed_gates(report: Report) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fullcircle.errors import TrackingUnavailable, VersionNotFound, WorkspaceBusy
+from fullcircle.flows import consent
 from fullcircle.flows.session import Session
 from fullcircle.ledger.folder import locked
 
@@ -125,12 +126,16 @@ def _write_served(session: Session, mend: bool) -> Path:
 
 
 def _entry(session: Session, model: str, version: int, mend: bool) -> dict[str, Any]:
-    """A version as the file names it; its bundle is laid out beside."""
+    """A version as the file names it; its bundle is laid out beside.
+
+    ``pickle`` stands there only where the ledger holds consent to a model file that runs code when it is loaded.
+    """
     digest = session.workspace.ledger.state().versions[model][version].bundle
     path = session.folder("bundles") / f"{digest}.zip"
     if not path.exists() or (mend and hashlib.sha256(path.read_bytes()).hexdigest() != digest):
         _replace(path, session.workspace.blobs.get(digest))
-    return {"version": version, "bundle": digest, "path": str(path)}
+    consented = {"pickle": True} if consent.given(session, digest) else {}
+    return {"version": version, "bundle": digest, "path": str(path), **consented}
 
 
 def _deleted(session: Session) -> list[str]:

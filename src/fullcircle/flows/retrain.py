@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fullcircle.development.adopted import adopted
 from fullcircle.development.loading import LoadedProject
 from fullcircle.errors import GateFailed
-from fullcircle.flows import data, drafts, versions
+from fullcircle.flows import data, drafts, going_back, versions
 from fullcircle.flows.package import package_in
 from fullcircle.flows.promote import asked_for, decide, failed_gates, judged_against, passed, promote_in
 from fullcircle.flows.reconcile import reconcile
@@ -41,7 +42,10 @@ def retrain(
     source = loaded(project)
     with opened(settings, progress, create=False) as session:
         reconcile(session)
-        return retrain_in(session, source, trigger="asked for by hand")
+        made = retrain_in(session, source, trigger="asked for by hand")
+        if made.decision.action == "promote":
+            going_back.follow(session, source.project.name)
+        return made
 
 
 def retrain_in(session: Session, source: LoadedProject, trigger: str) -> Retrained:
@@ -53,6 +57,12 @@ def retrain_in(session: Session, source: LoadedProject, trigger: str) -> Retrain
     waiting = _cooling(session, project)
     if waiting:
         return _held(session, model, champion, f"{trigger}; {waiting}")
+    if adopted(project):
+        reason = (
+            f"{trigger}; held: the model was trained elsewhere and cannot be trained again here; "
+            "write fit in the project file in place of Adopted(...), see docs/adopt.md"
+        )
+        return _held(session, model, champion, reason)
     draft = drafts.of_run(session, versions.find(session, model, champion).run)
     unlogged = _private(project, draft.contract)
     if unlogged:

@@ -38,7 +38,12 @@ class Session:
     @cached_property
     def tracking(self) -> Tracking:
         """MLflow, imported when first asked for (that takes a second or two)."""
-        return Tracking(self.workspace.mlflow_uri, self.workspace.artifacts)
+        return Tracking(
+            self.workspace.mlflow_uri,
+            self.workspace.artifacts,
+            own=not self.settings["mlflow"],
+            tell=lambda text: self.progress.note(text),
+        )
 
     @cached_property
     def features(self) -> Store:

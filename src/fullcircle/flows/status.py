@@ -17,7 +17,7 @@ class ModelStatus:
     """One model. ``url`` is None where no server of this workspace answers for it.
 
     ``waiting`` are the versions that passed their gates and that a person has to approve. ``last_tests`` says how the
-    latest tests came out.
+    latest tests came out. ``pickled`` are the versions whose model runs code when it is loaded, with consent.
     """
 
     name: str
@@ -28,6 +28,7 @@ class ModelStatus:
     last_decision: str
     waiting: tuple[int, ...] = ()
     last_tests: str = "none"
+    pickled: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,4 +66,5 @@ def _model(session: Session, name: str) -> ModelStatus:
         last_decision=f"{decisions[-1].body['action']}: {decisions[-1].body['reason']}" if decisions else "none",
         waiting=waiting(session, name),
         last_tests=testing.last_of(session, name),
+        pickled=tuple(number for number, one in sorted(state.versions[name].items()) if one.bundle in state.consents),
     )

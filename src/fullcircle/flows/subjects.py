@@ -103,7 +103,7 @@ def of_draft(
         predict_probabilities=None if scored.probabilities is None else scorer.model.predict_proba,
         judge=lambda raw: scorer.score(rows_of(raw, contract)),
         score_one=lambda row: scorer.score([row]),
-        train=_training(source, draft, learned),
+        train=None if draft.adopted else _training(source, draft, learned),
         model_bytes=len(session.workspace.blobs.get(draft.model_blob)),
     )
     return subject, int((~scored.known).sum())

@@ -20,7 +20,7 @@ from fullcircle.development.cases.comparing import limit_of
 from fullcircle.development.cases.rows import travelling
 from fullcircle.development.loading import LoadedProject
 from fullcircle.errors import GateFailed, SettingInvalid
-from fullcircle.flows import drafts, under_test, versions
+from fullcircle.flows import consent, drafts, under_test, versions
 from fullcircle.flows.session import Session, loaded, opened
 from fullcircle.packaging.bundle import Bundle, pack
 from fullcircle.packaging.loading import replay
@@ -47,6 +47,7 @@ class _Thing:
     run: str
     version: int | None = None
     bundle: str = ""
+    allow_pickle: bool = False
 
 
 def test(
@@ -89,8 +90,10 @@ def gate(session: Session, source: LoadedProject, bundle: Bundle, *, run: str, d
 
     Raises GateFailed naming what failed.
     """
-    scorer = scorer_of(bundle, session.folder("code"), digest=digest)
-    tested = _tested(session, source, _of_bundle(bundle, scorer, run=run, digest=digest), TIMEOUT)
+    consented = consent.given(session, digest)
+    scorer = scorer_of(bundle, session.folder("code"), digest=digest, allow_pickle=consented)
+    thing = _of_bundle(bundle, scorer, run=run, digest=digest)
+    tested = _tested(session, source, replace(thing, allow_pickle=consented), TIMEOUT)
     if not tested.passed:
         raise GateFailed(
             f"the bundle of run {run[:12]} did not pass its tests, so it is not registered",
@@ -148,7 +151,8 @@ def _of_version(session: Session, model: str, version: int) -> _Thing:
     known = versions.find(session, model, version)
     bundle = versions.bundle(session, model, version)
     scorer = versions.scorer(session, model, version)
-    return _of_bundle(bundle, scorer, run=known.run, digest=known.bundle, version=version)
+    thing = _of_bundle(bundle, scorer, run=known.run, digest=known.bundle, version=version)
+    return replace(thing, allow_pickle=consent.given(session, known.bundle))
 
 
 def _of_draft(session: Session, draft: drafts.Draft) -> _Thing:
@@ -171,6 +175,7 @@ def _of_draft(session: Session, draft: drafts.Draft) -> _Thing:
         ),
         golden=[golden],
         run=draft.run,
+        allow_pickle=draft.pickled,
     )
 
 
@@ -205,7 +210,7 @@ def _tested(session: Session, source: LoadedProject, thing: _Thing, timeout: flo
 def _own(source: LoadedProject, thing: _Thing, timeout: float) -> tuple[CaseResult, ...]:
     private = any(column.private for column in thing.scorer.contract.columns)
     with tempfile.TemporaryDirectory(prefix="fullcircle-tests-", ignore_cleanup_errors=True) as name:
-        tested = under_test.write(thing.written, Path(name))
+        tested = under_test.write(thing.written, Path(name), allow_pickle=thing.allow_pickle)
         return own_tests.run(source, tested, Path(name), timeout=timeout, private=private)
 
 

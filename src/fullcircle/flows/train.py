@@ -12,13 +12,16 @@ import msgspec
 
 from fullcircle import registry
 from fullcircle.development import training
+from fullcircle.development.adopted import Adopted
+from fullcircle.development.environment import environment, machine
 from fullcircle.development.loading import LoadedProject
 from fullcircle.errors import ModelRefused
 from fullcircle.evaluation.metrics import Metric, main_metric
-from fullcircle.flows import drafts, reports, views
+from fullcircle.flows import consent, drafts, reports, views
 from fullcircle.flows.evaluate import measured, report_on
 from fullcircle.flows.material import Material, prepare
 from fullcircle.flows.session import Session, loaded, opened, with_params
+from fullcircle.packaging import requirements
 from fullcircle.settings import Settings
 from fullcircle.tables import splitting
 from fullcircle.tables.keys import row_keys
@@ -58,6 +61,7 @@ def train_in(
     """
     material = prepare(session, source, snapshot, keep_training, test)
     probable = try_types(session, source, material)
+    requirements.wanted(source.folder, source.project)  # what contradicts it is refused before the real training
     candidates = try_candidates(session, source, material, probable, tags or {})
     return _final_run(session, source, material, candidates, dict(tags or {}))
 
@@ -78,23 +82,52 @@ def try_types(session: Session, source: LoadedProject, material: Material) -> bo
         for fit in source.project.fits.values():
             model = training.trial(fit, X, y, source.project.params, task=material.task, seed=source.project.seed)
             if model is not None:
-                runtime_for(model, source.folder)
+                runtime_for(model, source.folder, allow_pickle=source.project.allow_pickle)
                 probable = probable and hasattr(model, "predict_proba")
     return probable
 
 
-def runtime_for(model: object, folder: Path) -> str:
-    """The name of the runtime that takes this model. Raises ModelRefused naming the type where none does."""
-    for name in registry.names("runtimes"):
-        runtime = registry.find("runtimes", name)()
-        if runtime.accepts(model):
-            runtime.check(model, folder)
-            return name
-    raise ModelRefused(
+def runtime_for(model: object, folder: Path, *, allow_pickle: bool = False) -> str:
+    """The name of the runtime that takes this model. Raises ModelRefused naming the type where none does.
+
+    A runtime whose files run code when they are loaded is asked last, and only with ``allow_pickle``; it may then
+    take what another one refused.
+    """
+    runtimes = {name: registry.find("runtimes", name)() for name in registry.names("runtimes")}
+    refusal = ModelRefused(
         "no runtime can package a model of this type",
         received=f"{type(model).__module__}.{type(model).__qualname__}",
-        allowed=", ".join(registry.names("runtimes")),
+        allowed=", ".join(name for name, runtime in runtimes.items() if not runtime.pickled),
         next_step="return a scikit-learn estimator or pipeline from fit, or install a runtime for this library",
+    )
+    for name, runtime in runtimes.items():
+        if not runtime.pickled and runtime.accepts(model):
+            try:
+                runtime.check(model, folder)
+            except ModelRefused as error:
+                refusal = error
+                break
+            return name
+    last = [name for name in sorted(runtimes, key=lambda name: name == _GENERAL) if runtimes[name].pickled]
+    able = [name for name in last if runtimes[name].accepts(model)]
+    if able and allow_pickle:
+        runtimes[able[0]].check(model, folder)
+        return able[0]
+    raise _with_way(refusal) if able else refusal
+
+
+_GENERAL = "pickled"
+"""The runtime that takes whatever predicts: asked after all others."""
+
+
+def _with_way(error: ModelRefused) -> ModelRefused:
+    """A refusal that also tells of the last resort, and what it costs."""
+    return ModelRefused(
+        error.what,
+        received=error.received,
+        allowed=error.allowed,
+        next_step=f"{error.next_step}; or consent to a model file that runs code whenever it is loaded: "
+        "allow_pickle=True in the project file (docs/models.md)",
     )
 
 
@@ -189,10 +222,11 @@ def _final_run(
             model = training.fit(
                 project.fits[chosen], X, y, project.params, contract=material.contract, task=material.task
             )
-            runtime_name = runtime_for(model, source.folder)
+            runtime_name = runtime_for(model, source.folder, allow_pickle=project.allow_pickle)
             saved = registry.find("runtimes", runtime_name)().save(model, source.folder)
         metric = main_metric(material.task, project.gates, probabilities=hasattr(model, "predict_proba"))
         draft = _draft(session, source, material, run.id, chosen, runtime_name, saved, model, metric.name)
+        consent.record(session, draft)
         session.progress.step("evaluate", "checks on the test rows")
         report, report_digest, champion = report_on(session, source, draft, material.frame, material.test)
         run.log_metrics(_metrics(report))
@@ -226,7 +260,7 @@ def _final_run(
         model=project.name,
         run=run.id,
         snapshot=material.snapshot,
-        train_rows=int((~material.test).sum()),
+        train_rows=0 if draft.adopted else int((~material.test).sum()),
         test_rows=int(material.test.sum()),
         split="the latest rows" if project.data.time else f"a draw with seed {project.seed}",
         metric=metric.name,
@@ -279,6 +313,10 @@ def _draft(
         seed=source.project.seed,
         requirements=tuple(saved.requirements),
         pickled=saved.pickled,
+        wanted=requirements.wanted(source.folder, source.project, session.progress),
+        environment=environment(source.folder),
+        machine=machine(),
+        adopted=isinstance(source.project.fits[candidate], Adopted),
     )
 
 

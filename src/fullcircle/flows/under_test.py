@@ -16,6 +16,8 @@ from fullcircle.runtimes.runtime import SavedModel
 from fullcircle.runtimes.scorer import Scorer
 from fullcircle.types.contract import Contract
 
+_CONSENT = "allow-pickle"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Unpackaged:
@@ -27,8 +29,13 @@ class Unpackaged:
     rows: tuple[Mapping[str, Any], ...]
 
 
-def write(thing: Unpackaged | bytes, folder: Path) -> Path:
-    """Write a model or the archive of a bundle to a file in ``folder``, for ``opened``."""
+def write(thing: Unpackaged | bytes, folder: Path, *, allow_pickle: bool = False) -> Path:
+    """Write a model or the archive of a bundle to a file in ``folder``, for ``opened``.
+
+    With ``allow_pickle`` a file beside it says that the ledger holds consent to a model that runs code when loaded.
+    """
+    if allow_pickle:
+        (folder / _CONSENT).touch()
     path = folder / ("bundle.zip" if isinstance(thing, bytes) else "model.json")
     path.write_bytes(thing if isinstance(thing, bytes) else msgspec.json.encode(thing))
     return path
@@ -40,10 +47,11 @@ def opened(path: Path, code_folder: Path) -> tuple[Scorer, list[dict[str, Any]]]
     The source of the project's own classes is laid out under ``code_folder``. Raises BundleInvalid for a bundle that
     does not pass its audit.
     """
-    content = path.read_bytes()
+    content, consented = path.read_bytes(), (path.parent / _CONSENT).is_file()
     if path.suffix == ".zip":
         bundle = open_bundle(content)
-        return scorer_of(bundle, code_folder), [dict(golden.row) for golden in bundle.golden]
+        return scorer_of(bundle, code_folder, allow_pickle=consented), [dict(golden.row) for golden in bundle.golden]
     found = msgspec.json.decode(content, type=Unpackaged)
-    scorer = Scorer(found.contract, restore(found.runtime, found.saved, code_folder))
+    model = restore(found.runtime, found.saved, code_folder, allow_pickle=consented)
+    scorer = Scorer(found.contract, model)
     return scorer, [dict(row) for row in found.rows]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from fullcircle.errors import VersionNotFound
-from fullcircle.flows import views
+from fullcircle.flows import consent, views
 from fullcircle.flows.session import Session
 from fullcircle.ledger.state import VersionState
+from fullcircle.packaging import machine
 from fullcircle.packaging.bundle import Bundle, open_bundle
 from fullcircle.packaging.loading import native
 from fullcircle.packaging.loading import scorer as scorer_of
@@ -61,17 +62,22 @@ def fitted(session: Session, model: str, version: int) -> Scorer:
     """The scorer of a version with its fitted model, which a compiled form answers without; for explanations."""
     found = scorer(session, model, version)
     if found.model is None:
-        found.model = native(bundle(session, model, version), session.folder("code"))
+        known = find(session, model, version).bundle
+        found.model = native(
+            bundle(session, model, version), session.folder("code"), allow_pickle=consent.given(session, known)
+        )
     return found
 
 
 def _alone(session: Session, model: str, version: int, *, online: bool) -> Scorer:
     """The scorer of a version that nobody stands in for."""
-    found = bundle(session, model, version)
+    found, digest = bundle(session, model, version), find(session, model, version).bundle
+    machine.check_python(found.manifest.python)
     return scorer_of(
         found,
         session.folder("code"),
         version=version,
-        digest=find(session, model, version).bundle,
+        digest=digest,
         enrich=views.enricher(session, found) if online else None,
+        allow_pickle=consent.given(session, digest),
     )

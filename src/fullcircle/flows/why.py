@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from fullcircle.features.origins import Origin
-from fullcircle.flows import data, drafts, reasons, versions, views
+from fullcircle.flows import consent, data, drafts, reasons, versions, views
 from fullcircle.flows.session import Session, opened
 from fullcircle.settings import Settings
 from fullcircle.tables import predictions as log
@@ -23,6 +23,7 @@ class Why:
     ``decisions`` are the facts that made its version champion, ``approvals`` those by which somebody approved it,
     ``features`` where looked-up features came from. ``reasons`` say in sentences what made the prediction what it is,
     and ``reasons_note`` why there are none. ``erased`` is the fact that its values were erased from the log, and why.
+    ``consent`` is the fact by which somebody consented to a model that runs code when it is loaded.
     """
 
     prediction: Prediction
@@ -40,6 +41,7 @@ class Why:
     reasons: tuple[str, ...] = ()
     reasons_note: str = ""
     erased: Fact | None = None
+    consent: Fact | None = None
 
 
 def why(prediction_id: str, *, settings: Settings | None = None) -> Why:
@@ -76,6 +78,7 @@ def why(prediction_id: str, *, settings: Settings | None = None) -> Why:
             erased=next(
                 (one for one in every if prediction.erased and one.body.get("mark") == prediction.erased), None
             ),
+            consent=consent.of(session, version.bundle),
         )
 
 

@@ -17,6 +17,7 @@ _LARGEST = 2**63 - 1
 NEEDED: Mapping[str, Mapping[str, type]] = {
     "snapshot.created": {"snapshot": str},
     "run.finished": {"model": str, "run": str},
+    "pickle.allowed": {"model": str, "run": str},
     "version.registered": {"model": str, "version": int},
     "version.approved": {"model": str, "version": int, "report": str},
     "version.promoted": {"model": str, "version": int},

@@ -27,6 +27,7 @@ class AuditProblem:
         "blob",
         "features",
         "predictions",
+        "attestation",
     ]
     seq: int
     text: str

@@ -70,6 +70,18 @@ class Checkpoints:
             text = f"fact {seq} is recorded, but its checkpoint is not: {error.strerror}"
             raise self._unusable(text) from error
 
+    def signature(self, message: bytes) -> bytes:
+        """The Ed25519 signature of a message; the key is made where there is none. Raises WorkspaceUnusable."""
+        return self._key().sign(message)
+
+    def public(self) -> bytes | None:
+        """The public key as PEM; None where there is no key yet. Raises WorkspaceUnusable."""
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+        if not (self._config / KEY).exists():
+            return None
+        return self._load().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
     def read(self, ledger: str) -> tuple[tuple[Checkpoint, ...], tuple[str, ...]]:
         """The checkpoints of a ledger whose signature holds, and one sentence per line whose does not."""
         try:

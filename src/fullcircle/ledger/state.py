@@ -18,6 +18,7 @@ STORED: Mapping[str, tuple[str, ...]] = {
     "tests.recorded": ("tests",),
     "bundle.built": ("bundle",),
     "bundle.proven": ("proof",),
+    "version.registered": ("provenance", "attestations"),
     "window.monitored": ("window",),
     "view.registered": ("blob",),
     "training_set.built": ("blob",),
@@ -28,7 +29,8 @@ STORED: Mapping[str, tuple[str, ...]] = {
 class VersionState:
     """A registered version and the digests of what it is made of. ``seq`` and ``time`` are its fact's.
 
-    ``approve`` is "person" where somebody has to approve it before it may be promoted.
+    ``approve`` is "person" where somebody has to approve it before it may be promoted. ``provenance`` says what it
+    was made of, ``attestations`` are the signed statements about its bundle; "" for versions of before these.
     """
 
     model: str
@@ -41,6 +43,8 @@ class VersionState:
     seq: int
     time: str
     approve: str = ""
+    provenance: str = ""
+    attestations: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +61,7 @@ class State:
     of each; ``published`` the digest of the one that is online; ``training_sets`` the blobs of training sets by what
     they were made from. ``deleted`` holds the digests of blobs that were deleted and not stored again since.
     ``segments`` are the latest facts about closed segments of prediction logs, by workspace, model and segment.
+    ``consents`` are the digests of the bundles whose model may run code when it is loaded.
     """
 
     seq: int = 0
@@ -77,6 +82,7 @@ class State:
     training_sets: Mapping[str, str] = field(default_factory=dict)
     deleted: frozenset[str] = frozenset()
     segments: Mapping[tuple[str, str, str], Fact] = field(default_factory=dict)
+    consents: frozenset[str] = frozenset()
 
     def approval(self, model: str, version: int) -> Fact | None:
         """The fact by which somebody approved a version on the report that it has, or None."""
@@ -119,6 +125,7 @@ class Folding:
         self._training_sets: dict[str, str] = {}
         self._deleted: set[str] = set()
         self._segments: dict[tuple[str, str, str], Fact] = {}
+        self._consents: set[str] = set()
 
     def add(self, fact: Fact) -> None:
         """Take the next fact in."""
@@ -142,10 +149,10 @@ class Folding:
                 self._champion(fact)
             case "decision.taken":
                 self._decisions.append(fact)
-            case "deployment.started":
+            case "deployment.started" if body.get("url"):  # what has no address does not answer: files, a schedule
                 self._deployments[body["model"]] = body
             case "deployment.stopped":
-                self._deployments.pop(body["model"], None)
+                self._stopped(body)
             case "window.monitored":
                 self._windows.append(fact)
             case "view.registered":
@@ -158,8 +165,15 @@ class Folding:
                 self._training_sets[body["key"]] = body["blob"]
             case "segment.closed" | "segment.compacted" | "predictions.erased":
                 self._segments[body["workspace"], body["model"], body["segment"]] = fact
+            case "pickle.allowed" if body.get("bundle"):
+                self._consents.add(str(body["bundle"]))
             case "blob.deleted":
                 self._deleted.add(body["digest"])
+
+    def _stopped(self, body: Mapping[str, Any]) -> None:
+        started = self._deployments.get(body["model"], {})
+        if body.get("target", started.get("target")) == started.get("target"):
+            self._deployments.pop(body["model"], None)
 
     def state(self) -> State:
         """The state by now; later facts do not change it."""
@@ -184,6 +198,7 @@ class Folding:
             training_sets=MappingProxyType(dict(self._training_sets)),
             deleted=frozenset(self._deleted),
             segments=MappingProxyType(dict(self._segments)),
+            consents=frozenset(self._consents),
         )
 
     def _snapshot(self, fact: Fact) -> None:
@@ -200,7 +215,7 @@ class Folding:
 
     def _version(self, fact: Fact) -> None:
         body = fact.body
-        names = ("run", "bundle", "report", "snapshot", "proof", "approve")
+        names = ("run", "bundle", "report", "snapshot", "proof", "approve", "provenance", "attestations")
         parts = {name: str(body.get(name) or "") for name in names}
         # The first fact about a number holds: what is champion under it must never become another bundle.
         self._versions.setdefault(body["model"], {}).setdefault(

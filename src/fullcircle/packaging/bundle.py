@@ -1,20 +1,8 @@
 """The bundle: one archive that holds a model and everything needed to answer, and to prove the answers.
 
-Files, format 1 (``manifest.json`` first, the others by name):
-
-    manifest.json    the index: format, model, runtime, Python, SHA-256 of every other file; canonical JSON
-    model.<ext>      the model, in its runtime's format
-    contract.json    the input contract
-    golden.json      rows with the answers that were evaluated
-    profile.json     the reference that windows are compared with
-    lock.txt         exact packages with hashes
-    features.json    the definition of the feature view, where the model has one: it is then asked with keys only
-    form.json        which form of the model answers, and the certificate that it is equal; without it, "frame"
-    form.npz         that form where it is compiled: arrays without objects
-    wheels/<file>    fullcircle's own wheel, hashed in the lock
-    code/<path>.py   the source of the project's own classes, where the model has some
-
-The digest of a bundle is the SHA-256 of its manifest. Opening parses and audits; nothing of the model is built.
+``docs/bundle.md`` is the format, file by file. The digest of a bundle is the SHA-256 of its archive, so that any tool
+can tell it; as each byte of an archive follows from its files, it is the same wherever the same bundle is built.
+Opening parses and audits; nothing of the model is built.
 """
 
 from __future__ import annotations
@@ -23,21 +11,24 @@ import hashlib
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, TypeVar
 
 import msgspec
 
-from fullcircle.errors import BundleInvalid, BundleTooNew
+from fullcircle.errors import BundleInvalid, BundleTooNew, ProjectInvalid
 from fullcircle.packaging import archive
-from fullcircle.packaging.lock import WHEELS, pins, travelling
+from fullcircle.packaging.lock import WHEELS, is_part, pins, travelling
 from fullcircle.runtimes.runtime import SavedModel
 from fullcircle.types.bundle import BUNDLE_FORMAT, Manifest
 from fullcircle.types.contract import Contract, Value, Verdict
 from fullcircle.types.definitions import ViewSpec
 from fullcircle.types.form import COMPILED_FORMS, Certificate
 from fullcircle.types.monitoring import Profile
+from fullcircle.types.needs import FILE as REQUIRES
+from fullcircle.types.needs import Need, needs
 from fullcircle.types.prediction import Prediction
 
 MANIFEST = "manifest.json"
@@ -48,10 +39,13 @@ LOCK = "lock.txt"
 FEATURES = "features.json"
 FORM = "form.json"
 COMPILED = "form.npz"
+COMPILED_ONNX = "form.onnx"
+COMPILED_LOCK = "lock-compiled.txt"
 
 _MODULE = r"[A-Za-z_][A-Za-z0-9_]*"
 _NAME = re.compile(
-    rf"manifest\.json|contract\.json|golden\.json|profile\.json|lock\.txt|features\.json|form\.json|form\.npz"
+    rf"manifest\.json|contract\.json|golden\.json|profile\.json|lock\.txt|lock-compiled\.txt|features\.json"
+    rf"|form\.json|form\.npz|form\.onnx|requires\.json"
     rf"|model\.[a-z0-9]{{1,16}}|{WHEELS}/[A-Za-z0-9_.+!-]+\.whl|code/(?:{_MODULE}/)*{_MODULE}\.py"
 )
 _FIELDS = {
@@ -76,7 +70,10 @@ class GoldenRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """A bundle that passed its audit. ``files`` maps names to contents, without the manifest itself."""
+    """A bundle that passed its audit. ``files`` maps names to contents, without the manifest itself.
+
+    ``digest`` is the SHA-256 of its archive, in hex.
+    """
 
     manifest: Manifest
     files: Mapping[str, bytes]
@@ -110,17 +107,30 @@ class Bundle:
     @cached_property
     def lock(self) -> str:
         """The text of the lock."""
-        try:
-            return self.files[LOCK].decode("ascii")
-        except UnicodeDecodeError as error:
-            raise _invalid(f"{LOCK} is not plain text: {error.reason}") from error
+        return _plain(self.files[LOCK], LOCK)
+
+    @cached_property
+    def compiled_lock(self) -> str | None:
+        """The text of the lock of what the compiled form alone needs; None where there is no such lock."""
+        return _plain(self.files[COMPILED_LOCK], COMPILED_LOCK) if COMPILED_LOCK in self.files else None
+
+    @cached_property
+    def needs(self) -> tuple[Need, ...]:
+        """What has to be there where the model answers, beside the bundle itself."""
+        return _decode(self.files[REQUIRES], tuple[Need, ...], REQUIRES) if REQUIRES in self.files else ()
 
     @cached_property
     def saved(self) -> SavedModel:
         """The model as its runtime wrote it: bytes, not yet an object."""
         (name,) = [name for name in self.files if name.startswith("model.")]
         code = {module: self.files[_source(module)] for module in self.manifest.code}
-        return SavedModel(data=self.files[name], file=name, types=self.manifest.types, code=code)
+        return SavedModel(
+            data=self.files[name],
+            file=name,
+            types=self.manifest.types,
+            code=code,
+            pickled=self.manifest.pickled,
+        )
 
 
 def build(
@@ -137,13 +147,16 @@ def build(
     view: ViewSpec | None = None,
     certificate: Certificate | None = None,
     compiled: bytes | None = None,
+    compiled_lock: str | None = None,
+    requires: Sequence[Need] = (),
 ) -> Bundle:
     """Put a bundle together and audit it as if it had come from elsewhere.
 
     ``golden`` are rows with their predictions, all scored in one call of exactly these rows: a matrix product may
     round a row differently in another batch. ``python`` is the version the lock is for, by default the running
-    one ("3.12"). ``certificate`` says which form answered them, and ``compiled`` is that form's file where it has
-    one. The same inputs give the same digest. Raises BundleInvalid for what cannot be written down
+    one ("3.12"). ``certificate`` says which form answered them, ``compiled`` is that form's file where it has
+    one, and ``compiled_lock`` the packages that this form needs without the fitted model. ``requires`` are the needs
+    of the project. The same inputs give the same digest. Raises BundleInvalid for what cannot be written down
     exactly, such as a golden row holding NaN.
     """
     answers = tuple(
@@ -158,7 +171,9 @@ def build(
         LOCK: lock.encode(),
         **({} if view is None else {FEATURES: _encode(view, ViewSpec, FEATURES)}),
         **({} if certificate is None else {FORM: _encode(certificate, Certificate, FORM)}),
-        **({} if compiled is None else {COMPILED: compiled}),
+        **({} if compiled is None else {_form_file(certificate): compiled}),
+        **({} if compiled_lock is None else {COMPILED_LOCK: compiled_lock.encode()}),
+        **({REQUIRES: _encode(tuple(requires), tuple[Need, ...], REQUIRES)} if requires else {}),
         f"{WHEELS}/{wheel[0]}": wheel[1],
         **{_source(module): source for module, source in saved.code.items()},
     }
@@ -170,6 +185,7 @@ def build(
         files=tuple((name, _sha256(files[name])) for name in sorted(files)),
         code=tuple(sorted(saved.code)),
         types=tuple(sorted(saved.types)),
+        pickled=saved.pickled,
     )
     return open_bundle(_pack(_canonical(manifest), files))
 
@@ -184,13 +200,18 @@ def open_bundle(data: bytes, *, digest: str | None = None) -> Bundle:
 
     ``digest`` is the one expected, where it is known: another bundle, even a sound one, is then refused. Raises
     BundleInvalid naming the file that is damaged, missing, superfluous or lying, BundleTooNew for a newer format.
+    20 MB take 30 to 40 ms: most of it are two SHA-256 of every byte, one for the manifest and one for the digest.
     """
-    try:
-        if (first := archive.first(data)) is not None and first[0] == MANIFEST:
-            _check_format(first[1])
-        files = archive.unpack(data, lambda name: _NAME.fullmatch(name) is not None)
-    except archive.Damage as damage:
-        raise _invalid(f"the archive is damaged: {damage}", received=damage.name or None) from damage
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        hashing = beside.submit(_sha256, data)  # as long as all the rest, which goes on meanwhile
+        bundle = _audited(data, hashing)
+    if digest is not None and digest != bundle.digest:
+        raise _invalid("this is a sound bundle, but not the one asked for", received=bundle.digest, allowed=digest)
+    return bundle
+
+
+def _audited(data: bytes, digest: Future[str]) -> Bundle:
+    files = _unpacked(data)
     raw = files.get(MANIFEST)
     if raw is None:
         raise _invalid(f"{MANIFEST} is missing")
@@ -199,11 +220,18 @@ def open_bundle(data: bytes, *, digest: str | None = None) -> Bundle:
     del files[MANIFEST]
     manifest = _manifest(raw)
     _check_files(manifest, files)
-    bundle = Bundle(manifest=manifest, files=files, digest=_sha256(raw))
+    bundle = Bundle(manifest=manifest, files=files, digest=digest.result())
     _check_content(bundle)
-    if digest is not None and digest != bundle.digest:
-        raise _invalid("this is a sound bundle, but not the one asked for", received=bundle.digest, allowed=digest)
     return bundle
+
+
+def _unpacked(data: bytes) -> dict[str, bytes]:
+    try:
+        if (first := archive.first(data)) is not None and first[0] == MANIFEST:
+            _check_format(first[1])
+        return archive.unpack(data, lambda name: _NAME.fullmatch(name) is not None)
+    except archive.Damage as damage:
+        raise _invalid(f"the archive is damaged: {damage}", received=damage.name or None) from damage
 
 
 def _check_format(raw: bytes) -> None:
@@ -267,6 +295,9 @@ def _check_content(bundle: Bundle) -> None:
     for name, digest in found.items():
         if expected[name] != digest:
             raise _invalid(f"{name} is not the one that {LOCK} names", received=digest, allowed=expected[name])
+    _check_needs(bundle.needs)
+    if bundle.compiled_lock is not None:
+        _check_compiled(bundle, bundle.compiled_lock)
     if not bundle.golden:
         raise _invalid(f"{GOLDEN} holds no row, so nothing could be proven", allowed="at least one row")
     names = set(bundle.contract.names)
@@ -275,8 +306,39 @@ def _check_content(bundle: Bundle) -> None:
     _ = bundle.profile
     if bundle.view is not None:
         _check_view(bundle.view)
-    if (bundle.certificate.form in COMPILED_FORMS) != (COMPILED in bundle.files):
+    wanted = {_form_file(bundle.certificate)} if bundle.certificate.form in COMPILED_FORMS else set()
+    if wanted != {COMPILED, COMPILED_ONNX} & bundle.files.keys():
         raise _invalid(f"{FORM} and {COMPILED} do not agree", received=bundle.certificate.form)
+
+
+def _form_file(certificate: Certificate | None) -> str:
+    """The file that a compiled form is kept in."""
+    return COMPILED_ONNX if certificate is not None and certificate.form == "onnx" else COMPILED
+
+
+def _check_compiled(bundle: Bundle, text: str) -> None:
+    """Whether the lock of the compiled form has its form beside it, and only packages of the whole lock."""
+    if bundle.certificate.form not in COMPILED_FORMS:
+        raise _invalid(f"{COMPILED_LOCK} is there, and no form is compiled", received=bundle.certificate.form)
+    try:
+        part = is_part(text, bundle.lock)
+        wheels = travelling(text) == travelling(bundle.lock)
+    except BundleInvalid as error:
+        raise _invalid(f"{COMPILED_LOCK} cannot be used: {error.what}", received=error.received) from error
+    if not part or not wheels:
+        raise _invalid(f"{COMPILED_LOCK} is not a part of {LOCK}, with the same wheels, versions and hashes")
+
+
+def _check_needs(found: Sequence[Need]) -> None:
+    """Whether a project could have said this: a need that is understood otherwise elsewhere is never looked for."""
+    told = {need.name: {key: value for key, value in asdict(need).items() if key != "name"} for need in found}
+    try:
+        if needs(told) != tuple(found):
+            raise _invalid(f"{REQUIRES} does not name each need once")
+    except ProjectInvalid as error:
+        raise _invalid(
+            f"{REQUIRES} cannot be used: {error.what}", received=error.received, allowed=error.allowed
+        ) from error
 
 
 def _check_view(view: ViewSpec) -> None:
@@ -294,6 +356,13 @@ def _check_view(view: ViewSpec) -> None:
         raise _invalid(
             f"{FEATURES} has a feature of a table that it does not name", received=", ".join(sorted(strange))
         )
+
+
+def _plain(raw: bytes, name: str) -> str:
+    try:
+        return raw.decode("ascii")
+    except UnicodeDecodeError as error:
+        raise _invalid(f"{name} is not plain text: {error.reason}") from error
 
 
 def _source(module: str) -> str:

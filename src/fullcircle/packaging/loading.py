@@ -15,7 +15,7 @@ import msgspec
 
 from fullcircle import registry
 from fullcircle.errors import BundleInvalid, ModelRefused
-from fullcircle.packaging.bundle import COMPILED, Bundle, GoldenRow
+from fullcircle.packaging.bundle import COMPILED, COMPILED_ONNX, Bundle, GoldenRow
 from fullcircle.runtimes.form import Form
 from fullcircle.runtimes.runtime import Runtime, SavedModel
 from fullcircle.runtimes.scorer import Enrich, Scorer
@@ -77,6 +77,10 @@ def form(bundle: Bundle, model: Any) -> Form | None:
     ``model`` is the fitted model, which a compiled form does without.
     """
     # Compiled forms need numpy, and most imports of this module load no bundle at all.
+    if bundle.certificate.form == "onnx":
+        from fullcircle.runtimes.forms.onnx import OnnxForm
+
+        return OnnxForm(bundle.contract, bundle.files[COMPILED_ONNX])
     if bundle.certificate.form in COMPILED_FORMS:
         from fullcircle.runtimes.forms import stored
 
@@ -121,6 +125,13 @@ def restore(runtime: str, saved: SavedModel, code_folder: Path, *, allow_pickle:
             received=f"a model of the runtime {runtime}",
             allowed="models of the other runtimes, or consent: allow_pickle=True in the project file",
             next_step="see docs/models.md",
+        )
+    if found.pickled != saved.pickled:
+        raise BundleInvalid(
+            "the model says otherwise than its runtime whether loading it runs code",
+            received=f"pickled: {saved.pickled}",
+            allowed=f"pickled: {found.pickled}, as the runtime {runtime} has it",
+            next_step="do not use it; fetch it again, or build it again with: fullcircle package",
         )
     return found.load(saved.data, types=saved.types, code=source(saved.code, code_folder) if saved.code else None)
 

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
-import shutil
 import site
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
-from fullcircle.errors import LockFailed, ProofFailed
+from fullcircle.errors import BundleInvalid, ProofFailed
 from fullcircle.packaging import bundle as bundles
-from fullcircle.packaging import uv
+from fullcircle.packaging import environments, machine
 from fullcircle.packaging.bundle import Bundle
-from fullcircle.packaging.lock import pins, travelling
-from fullcircle.packaging.prove import Testimony
+from fullcircle.packaging.prove import CONSENT, Testimony
 from fullcircle.types.bundle import Proof
-from fullcircle.types.progress import Progress, Silent
+from fullcircle.types.progress import Progress
 
 # Sums split over threads round differently, so the child splits them as the parent does.
 KEPT = (
@@ -42,78 +36,120 @@ _SECONDS = 600
 _LAST_LINES = 12
 
 
-def environment(bundle: Bundle, folder: Path, *, offline: bool = False, progress: Progress | None = None) -> Path:
-    """The interpreter of a clean environment holding exactly what the bundle's lock names.
+def environment(
+    bundle: Bundle,
+    folder: Path,
+    *,
+    compiled: bool = False,
+    offline: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """The interpreter of a clean environment under ``folder`` holding exactly what the bundle's lock names.
 
-    It is made once for each lock under ``folder`` and used again. Files are copied, not linked, from uv's cache:
-    an edit in somebody else's environment cannot reach it. Any number of processes may ask at once; one builds,
-    beside the final place, and renames, so that an interrupted one leaves nothing that could be mistaken for an
-    environment. Raises LockFailed with uv's own words.
+    With ``compiled`` it is the lock of its compiled form, without the fitted model's library. See
+    ``environments.build``. Raises LockFailed with uv's own words, BundleInvalid where there is no such lock.
     """
-    progress = progress or Silent()
-    home = folder.absolute() / key(bundle)
-    python = home / "bin" / "python"
-    if python.exists():
-        progress.note("the environment is there already")
-        return python
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder / f"{home.name}.lock", progress):
-            _sweep(folder, home)
-            if not python.exists():
-                _create(bundle, home, offline, progress)
-    except OSError as error:
-        raise LockFailed(
-            f"the environment could not be written: {error.strerror or error}",
-            received=error.filename,
-            next_step="make room, or make the folder writable",
-        ) from error
-    return python
+    return environments.build(
+        _lock(bundle, compiled),
+        bundle.files,
+        folder,
+        python=bundle.manifest.python,
+        offline=offline,
+        progress=progress,
+    )
 
 
-def key(bundle: Bundle) -> str:
+def key(bundle: Bundle, *, compiled: bool = False) -> str:
     """The folder name of a bundle's environment: bundles of the same lock share one."""
-    return f"{hashlib.sha256(bundle.files[bundles.LOCK]).hexdigest()[:32]}-py{bundle.manifest.python}"
+    return environments.key(_lock(bundle, compiled), bundle.manifest.python)
 
 
-def prove(bundle: Bundle, python: Path) -> Proof:
+def prove(
+    bundle: Bundle,
+    python: Path,
+    *,
+    compiled: Path | None = None,
+    platform: str = "",
+    allow_pickle: bool = False,
+) -> Proof:
     """Have the interpreter ``python`` answer the golden rows, cut off from this process's packages and variables.
 
-    Raises ProofFailed where an answer has other bits, a package has another version, a file of one was altered,
-    or anything of the parent's packages plays a part.
+    ``compiled`` is the interpreter of the environment of the compiled form, which has to answer too. ``platform`` is
+    the one that the lock is for, "" for this machine's. ``allow_pickle`` says that the ledger holds consent to a
+    model file that runs code when it is loaded. Raises ProofFailed where an answer has other bits, naming what
+    differs from this process, and where a package has another version, a file of one was altered, or anything of the
+    parent's packages plays a part.
     """
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="fullcircle-proof-") as name:
         path = Path(name) / "bundle.zip"
         path.write_bytes(bundles.pack(bundle))
-        testimony = _ask(python, path)
-    if testimony.problems:
-        raise ProofFailed(
-            f"{bundle.manifest.model}: the environment does not prove anything",
-            received="\n    ".join(testimony.problems),
-            allowed="exactly the packages of the lock, unaltered, and nothing else",
-            next_step=f"delete {python.parent.parent} and try again",
-        )
-    if not testimony.same_bits or testimony.rows != len(bundle.golden):
-        raise _differs(bundle, testimony)
+        testimony = _ask(python, path, allow_pickle)
+        _judge(bundle, testimony, python, compiled=False)
+        small = _ask(compiled, path, allow_pickle) if compiled is not None else None
+        if compiled is not None and small is not None:
+            _judge(bundle, small, compiled, compiled=True)
+    found = testimony.here
     return Proof(
         bundle=bundle.digest,
-        python=testimony.python,
-        platform=testimony.platform,
-        packages=testimony.packages,
+        python=found.python,
+        platform=found.platform,
+        packages=found.packages,
         golden_rows=testimony.rows,
         largest_difference=0.0,
         same_bits=True,
         environment=key(bundle),
         seconds=time.perf_counter() - began,
+        cpu=found.cpu,
+        flags=found.flags,
+        threads=found.threads,
+        target="" if machine.is_here(platform) else platform,
+        compiled=small.here.packages if small is not None else (),
     )
 
 
-def _ask(python: Path, bundle: Path) -> Testimony:
+def _lock(bundle: Bundle, compiled: bool) -> str:
+    if not compiled:
+        return bundle.lock
+    if bundle.compiled_lock is None:
+        raise BundleInvalid(
+            f"{bundle.manifest.model}: the bundle has no lock of a compiled form",
+            received=f"form {bundle.certificate.form}",
+            next_step="use the environment of its whole lock, or package again: fullcircle package",
+        )
+    return bundle.compiled_lock
+
+
+def _judge(bundle: Bundle, testimony: Testimony, python: Path, *, compiled: bool) -> None:
+    problems = list(testimony.problems)
+    if not testimony.here.python.startswith(f"{bundle.manifest.python}."):
+        problems.append(f"this is Python {testimony.here.python}, and the bundle is for {bundle.manifest.python}")
+    if testimony.compiled != compiled:
+        problems.append("it is the environment of the other lock of the bundle")
+    if problems:
+        raise ProofFailed(
+            f"{bundle.manifest.model}: the environment does not prove anything",
+            received="\n    ".join(dict.fromkeys(problems)),
+            allowed="exactly the packages of the lock, unaltered, and nothing else",
+            next_step=f"delete {python.parent.parent} and try again",
+        )
+    if not testimony.same_bits or testimony.rows != len(bundle.golden):
+        raise _differs(bundle, testimony)
+
+
+def _ask(python: Path, bundle: Path, allow_pickle: bool) -> Testimony:
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     try:
         done = subprocess.run(
-            [python, "-I", "-m", "fullcircle.packaging.prove", bundle, *_ours()],
+            [
+                python,
+                "-I",
+                "-m",
+                "fullcircle.packaging.prove",
+                bundle,
+                *_ours(),
+                *([CONSENT] if allow_pickle else []),
+            ],
             cwd=bundle.parent,
             env={"PATH": os.defpath, "LANG": "C.UTF-8", **kept},
             stdin=subprocess.DEVNULL,
@@ -141,9 +177,14 @@ def _ours() -> list[Path]:
 def _differs(bundle: Bundle, testimony: Testimony) -> ProofFailed:
     largest = testimony.largest_difference
     by = "in more than a number" if largest is None else f"by at most {largest:g}"
+    # Who asks for a proof has mostly made the answers too, so what differs from this process may be why.
+    there, here = testimony.here, machine.here()
+    shared = tuple((name, version) for name, version in here.packages if name in dict(there.packages))
+    causes = machine.differences(replace(here, packages=shared), there)
+    told = "\n    ".join(testimony.differences) or f"{testimony.rows} answers"
     return ProofFailed(
         f"{bundle.manifest.model}: in its own environment the bundle answers differently, {by}",
-        received="\n    ".join(testimony.differences) or f"{testimony.rows} answers",
+        received="\n    ".join([told, *(causes or ["nothing else that is known differs from this process"])]),
         allowed=f"the recorded answers to {len(bundle.golden)} golden rows, bit by bit",
         next_step="package again on the machine, Python and library versions it is meant for",
     )
@@ -156,73 +197,3 @@ def _silent(what: str, output: bytes) -> ProofFailed:
         received="\n    ".join(last) or None,
         next_step="delete the environment's folder and try again",
     )
-
-
-def _create(bundle: Bundle, home: Path, offline: bool, progress: Progress) -> None:
-    count = len(pins(bundle.lock))
-    progress.note(f"building a clean environment of {count} packages for Python {bundle.manifest.python}")
-    draft = Path(tempfile.mkdtemp(prefix=f"{home.name}.", suffix=".part", dir=home.parent))
-    try:
-        place, parts = draft / "environment", draft / "parts"
-        _unpack(bundle, parts)
-        progress.advance(1, 3)
-        made: list[str | Path] = [
-            "venv",
-            place,
-            "--relocatable",
-            "--no-project",
-            "--quiet",
-            "--python",
-            _wanted(bundle),
-        ]
-        uv.run(made, what=f"making an environment for Python {bundle.manifest.python}", folder=parts, offline=offline)
-        progress.advance(2, 3)
-        sync: list[str | Path] = [
-            "pip",
-            "sync",
-            bundles.LOCK,
-            "--python",
-            place / "bin" / "python",
-            "--require-hashes",
-            "--quiet",
-        ]
-        sync += ["--only-binary", ":all:", "--link-mode", "copy", "--strict"]
-        uv.run(sync, what="installing the locked packages", folder=parts, offline=offline)
-        progress.advance(3, 3)
-        place.rename(home)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _wanted(bundle: Bundle) -> str:
-    """The running interpreter where it is of the bundle's version, else the version, for uv to find one."""
-    running = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return sys.executable if running == bundle.manifest.python else bundle.manifest.python
-
-
-def _unpack(bundle: Bundle, folder: Path) -> None:
-    """The lock and the wheels that travel along, as files. Their names passed the audit."""
-    for name in (bundles.LOCK, *travelling(bundle.lock)):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(bundle.files[name])
-
-
-def _sweep(folder: Path, home: Path) -> None:
-    """Remove what a creator that was killed left behind. Only called while no other can be at work."""
-    for left in folder.glob(f"{home.name}.*.part"):
-        shutil.rmtree(left, ignore_errors=True)
-    if home.exists() and not (home / "bin" / "python").exists():
-        shutil.rmtree(home)  # its interpreter was uninstalled
-
-
-@contextmanager
-def _alone(path: Path, progress: Progress) -> Iterator[None]:
-    """Hold the file lock ``path``. The system lets go of it when the process ends, however it ends."""
-    with open(path, "w") as opened:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress.note("another process is building this environment: waiting for it")
-            fcntl.flock(opened, fcntl.LOCK_EX)
-        yield

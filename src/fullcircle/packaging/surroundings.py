@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-import re
 import sys
 import sysconfig
 from base64 import urlsafe_b64encode
@@ -13,12 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
-from fullcircle.packaging.lock import normal
+from fullcircle.packaging.versions import normal, same
 
 # Written into every environment by uv itself; an interpreter's own byte code comes and goes.
 _OF_THE_ENVIRONMENT = {"_virtualenv.py", "_virtualenv.pth", "__pycache__"}
 _FOREIGN = {"site-packages", "dist-packages"}
-_SPELLINGS = {"alpha": "a", "beta": "b", "c": "rc", "pre": "rc", "preview": "rc", "rev": "post", "r": "post"}
 
 
 def installed() -> dict[str, str]:
@@ -58,7 +56,7 @@ def misfits(expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
             problems.append(f"{name} {has} is installed and not in the lock")
         elif has is None:
             problems.append(f"{name} {wanted} is in the lock and not installed")
-        elif _version(wanted) != _version(has):
+        elif not same(wanted, has):
             problems.append(f"{name} {has} is installed, the lock says {wanted}")
     return problems
 
@@ -110,10 +108,3 @@ def _of_python(path: str, library: str) -> bool:
 
 def _within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
-
-
-def _version(text: str) -> list[str]:
-    """The parts of a version as https://packaging.python.org/specifications/version-specifiers/ compares them."""
-    parts = re.findall(r"[0-9]+|[a-z]+", text.lower())
-    found = [part.lstrip("0") or "0" if part.isdigit() else _SPELLINGS.get(part, part) for part in parts]
-    return found[1:] if found[:1] == ["v"] else found

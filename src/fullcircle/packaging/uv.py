@@ -58,7 +58,9 @@ def run(
     unreached = not offline and _UNREACHED.search(failed) is not None
     if unreached and _try([*command, "--offline"], folder) is None:
         return
-    raise LockFailed(f"{what} failed. uv says:\n{_indented(failed)}", next_step=_next_step(failed, unreached))
+    raise LockFailed(
+        f"{what} failed. uv says:\n{_indented(failed)}", next_step=_next_step(failed, unreached, offline)
+    )
 
 
 def _try(command: list[str], folder: Path) -> str | None:
@@ -88,9 +90,11 @@ def _indented(output: str) -> str:
     return "\n".join(f"    {line}" for line in lines)
 
 
-def _next_step(failed: str, unreached: bool) -> str:
-    if "network was disabled" in failed:
+def _next_step(failed: str, unreached: bool, offline: bool) -> str:
+    if "network was disabled" in failed or (offline and "no version of" in failed):
         return "allow the network once (offline = no), so that uv's cache holds what is needed"
     if unreached:
         return "check the connection to the package index; uv's cache alone did not suffice"
+    if "No interpreter found" in failed or "no interpreter found" in failed:
+        return "install that Python where uv finds it (uv python install), or package on a machine that has it"
     return "read uv's words above; the versions asked for are those installed here"

@@ -142,7 +142,10 @@ PARTS = _names(
     "sklearn.",
 )
 
-OBJECTS = ESTIMATORS | PARTS | frozenset({"scipy.interpolate._bsplines.BSpline"})
+HELD = "fullcircle.runtimes.boosters.held.Held"
+"""The place of a booster of XGBoost or LightGBM: bytes that are checked before anything is made of them."""
+
+OBJECTS = ESTIMATORS | PARTS | frozenset({"scipy.interpolate._bsplines.BSpline", HELD})
 
 LOSSES = _names(
     """

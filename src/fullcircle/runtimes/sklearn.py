@@ -32,11 +32,12 @@ _BROKEN = (
 class SklearnRuntime:
     """Estimators and pipelines of scikit-learn, with transformers and models of the project's own classes.
 
-    What may be in them is said by ``allowed``, for the file and never by it.
+    What may be in them is said by ``allowed``, for the file and never by it. Boosters of XGBoost and LightGBM inside
+    are kept as their own checked text (``boosters.held``).
     """
 
     name = "sklearn"
-    packages = ("numpy", "pandas", "scikit-learn", "skops")
+    packages: tuple[str, ...] = ("numpy", "pandas", "scikit-learn", "skops")
     pickled = False
 
     def accepts(self, model: Any) -> bool:
@@ -52,32 +53,40 @@ class SklearnRuntime:
 
     def save(self, model: Any, folder: Path) -> SavedModel:
         """See Runtime."""
+        from fullcircle.runtimes.boosters import held
+
         if not callable(getattr(model, "predict", None)):
             raise ModelRefused(
                 "a model has to have predict", received=_type(model), next_step="return the fitted model from fit"
             )
-        judged = judge(_dump(model), lambda module: project_code.find(module, folder) is not None)
+        judged = judge(_dump(held.without(model)), lambda module: project_code.find(module, folder) is not None)
         classes = [name for name in judged.types if name.rpartition(".")[0] in judged.modules]
         try:
             code = project_code.collect(classes, folder)
-            requirements = libraries.needed(code)
+            requirements = {*libraries.needed(code), *_distributions(judged)}
         except (OSError, SyntaxError) as error:
             raise ModelRefused(
                 f"the source of the project's own classes cannot be read: {error}",
                 received=", ".join(classes),
                 next_step="mend the module",
             ) from error
-        return SavedModel(file=FILE, data=write(judged), types=judged.types, code=code, requirements=requirements)
+        return SavedModel(
+            file=FILE,
+            data=write(judged),
+            types=_types(judged),
+            code=code,
+            requirements=tuple(sorted(requirements)),
+        )
 
     def load(self, data: bytes, *, types: Sequence[str] | None = None, code: Path | None = None) -> Any:
         """See Runtime."""
         folder = code if code is not None and code.is_dir() else None
         sources = {} if folder is None else project_code.read(folder)
         judged = judge(data, {name.removesuffix(".__init__") for name in sources}.__contains__)
-        if types is not None and tuple(sorted(types)) != judged.types:
+        if types is not None and tuple(sorted(types)) != (found := _types(judged)):
             raise BundleInvalid(
                 "the model file does not hold the types that its manifest lists",
-                received=", ".join(sorted(set(types) ^ set(judged.types))[:5]),
+                received=", ".join(sorted(set(types) ^ set(found))[:5]),
                 next_step="build the bundle again from its run",
             )
         names: dict[str, str] = {}
@@ -102,9 +111,27 @@ class SklearnRuntime:
         return f"{type(model).__name__}{inner}"
 
 
+def _types(judged: Judged) -> tuple[str, ...]:
+    """All types of a file, those of boosters in it too, which are judged by this. Sorted."""
+    if not judged.held:
+        return judged.types
+    # Reading boosters needs numpy, and refusing a file is to import nothing.
+    from fullcircle.runtimes.boosters import kept
+
+    return tuple(sorted({*judged.types, *(kept.judge(document)[1] for document in judged.held)}))
+
+
+def _distributions(judged: Judged) -> set[str]:
+    """The distributions of the boosters in a file."""
+    from fullcircle.runtimes.boosters import kept
+
+    return {name for document in judged.held for name in kept.distributions(kept.judge(document)[0])}
+
+
 def _construct(judged: Judged, names: dict[str, str]) -> Any:
     """Make the model from what was judged, then check what its compiled parts will follow."""
     from fullcircle.runtimes import arrays, structure
+    from fullcircle.runtimes.boosters import held
 
     arrays.check(judged.files)
     skops = _skops()
@@ -114,7 +141,7 @@ def _construct(judged: Judged, names: dict[str, str]) -> Any:
     ]
     model = skops.loads(write(judged, names, compress=False), trusted=trusted)
     structure.check(model)
-    return model
+    return held.filled(model) if judged.held else model
 
 
 def _dump(model: Any) -> bytes:

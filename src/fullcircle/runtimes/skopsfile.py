@@ -51,13 +51,14 @@ State = dict[str, Any]
 class Judged:
     """A file that was found sound: its schema, the files it points to, and the names of all types, sorted.
 
-    ``modules`` are the project's own modules among them.
+    ``modules`` are the project's own modules among them. ``held`` are the documents of boosters, not yet judged.
     """
 
     schema: State = field(repr=False)
     files: Mapping[str, bytes] = field(repr=False)
     types: tuple[str, ...]
     modules: frozenset[str]
+    held: tuple[bytes, ...] = field(repr=False, default=())
 
 
 def judge(data: bytes, own: Callable[[str], bool] = lambda module: False) -> Judged:
@@ -92,6 +93,7 @@ def judge(data: bytes, own: Callable[[str], bool] = lambda module: False) -> Jud
         files={name: members[name] for name in judgement.files},
         types=tuple(sorted(judgement.types)),
         modules=frozenset(judgement.modules),
+        held=tuple(members[name] for name in judgement.held),
     )
 
 
@@ -114,6 +116,7 @@ class _Judgement:
         self.types: set[str] = set()
         self.modules: set[str] = set()
         self.files: dict[str, None] = {}
+        self.held: dict[str, None] = {}
         self.refused: dict[str, None] = {}
         self.seen: dict[int, State] = {}
 
@@ -140,8 +143,22 @@ class _Judgement:
         if loader in _FIELDS and not set(state) - _COMMON <= _FIELDS[loader]:
             raise invalid(f"a node of its schema ({loader}) has fields it should not have")
         self._identity(state)
+        if name == allowed.HELD:
+            self._holds(loader, state)
         for child in self._children(loader, state):
             self.node(child, depth + 1)
+
+    def _holds(self, loader: str, state: State) -> None:
+        """The place of a booster is an object with bytes and nothing else."""
+        content = _dict(state.get("content"))
+        inner = _dict(content.get("content"))
+        if loader != "ObjectNode" or content.get("__loader__") != "DictNode" or set(inner) != {"document"}:
+            raise invalid("the place of a booster in it is not as it has to be")
+        document = _dict(inner["document"])
+        file = document.get("file")
+        if document.get("__loader__") != "BytesNode" or not isinstance(file, str) or file not in self.members:
+            raise invalid("the place of a booster in it is not as it has to be")
+        self.held[file] = None
 
     def _own(self, loader: str, module: str) -> bool:
         if loader not in ("ObjectNode", "ConstructorFromReduceNode") or not self.own(module):

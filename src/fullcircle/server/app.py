@@ -5,7 +5,7 @@
     POST /outcomes          {"model": NAME, "outcomes": [{"id": ..., "value": ...}]}
     GET  /models            what is served, by which version, and what could not be loaded
     GET  /health/live       the process answers
-    GET  /health/ready      all wanted models answer, and the server is not draining
+    GET  /health/ready      all wanted models answer and have what they need, and the server is not draining
     GET  /metrics, /docs, /openapi.json
 
 Every answer from 400 on has the one shape ``{"error": {"code", "message", ...}}``. No input makes it answer 5xx
@@ -54,6 +54,7 @@ from fullcircle.server.http import (
 from fullcircle.server.inline import Inline
 from fullcircle.server.lane import Lane
 from fullcircle.server.meter import Meter
+from fullcircle.server.needs import Watch, not_met
 from fullcircle.server.publishing import Publishing
 from fullcircle.server.requests import outcomes_of, rows_of
 from fullcircle.server.strict import decode
@@ -71,7 +72,8 @@ class App:
     """One ASGI application. ``view`` tells what is served now; ``desk`` asks, logs and writes answers.
 
     ``hosts`` are the names that requests may be addressed to, beside those of loopback. ``meter`` counts;
-    ``publishing`` makes what is read by people and by other programs.
+    ``publishing`` makes what is read by people and by other programs. ``watch`` tells what the models need and have
+    not: readiness waits for that.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class App:
         *,
         meter: Meter | None = None,
         publishing: Publishing | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._view = view
         self._desk = desk
@@ -91,6 +94,7 @@ class App:
         self._reader = Reader(self._limits)
         self.meter = Meter() if meter is None else meter
         self._publishing = publishing or Publishing(self.meter)
+        self._watch = watch
         self._side = Lane("side", self._limits.waiting)
         self._slow = Lane("explain", self._limits.explaining)
         self._engines: dict[str, tuple[Loaded, Engine]] = {}
@@ -261,7 +265,11 @@ class App:
 
     async def _ready(self, view: View) -> Answer:
         problems = {name: trouble.message for name, trouble in sorted(view.troubles.items())}
+        if self._watch is not None:
+            problems |= {f"need {name}": told for name, told in sorted(self._watch.notes.items())}
         if view.ready and not self.draining:
+            if self._watch is not None and (unmet := self._watch.unmet):
+                return refusal(not_met(unmet))
             return answer({"ready": True, "problems": problems})
         if self.draining:
             why = "the server is shutting down"

@@ -35,20 +35,25 @@ _logger = logging.getLogger(__name__)
 
 
 class Previous(msgspec.Struct, frozen=True):
-    """The champion before, which answers where a row's policy is "fallback"."""
+    """The champion before, which answers where a row's policy is "fallback". ``pickle`` as in Entry."""
 
     version: int
     bundle: str
     path: str
+    pickle: bool = False
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One model as ``served.json`` names it."""
+    """One model as ``served.json`` names it.
+
+    ``pickle`` says that the ledger holds somebody's consent to a model file that runs code when it is loaded.
+    """
 
     version: int
     bundle: str
     path: str
     previous: Previous | None = None
+    pickle: bool = False
 
 
 class Served(msgspec.Struct, frozen=True):

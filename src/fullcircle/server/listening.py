@@ -10,7 +10,7 @@ import struct
 import sys
 from contextlib import suppress
 
-from fullcircle.errors import PortInUse, ServerFailed
+from fullcircle.errors import PortInUse, ServerFailed, SettingInvalid
 
 BACKLOG = 2048
 _ATTACH_FILTER = 26  # SO_ATTACH_FILTER of Linux; the module socket does not name it
@@ -23,8 +23,12 @@ _NO_NEW_CONNECTION = (
 )
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to the address; port 0 is any free one. Raises PortInUse or ServerFailed."""
+def listen(host: str, port: int, *, beside: bool = False) -> socket.socket:
+    """A socket bound to the address; port 0 is any free one. Raises PortInUse or ServerFailed.
+
+    Nobody else may listen there. With ``beside`` another server of the same user may, which this one takes over from:
+    it is bound only, and whoever calls ``listen`` on it gets a share of the connections from then on (Linux).
+    """
     try:
         (family, kind, protocol, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -34,8 +38,13 @@ def listen(host: str, port: int) -> socket.socket:
     bound = socket.socket(family, kind, protocol)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if beside:
+            _share(bound)
         bound.bind(address)
-        bound.listen(BACKLOG)
+        if not beside:
+            # Said after the bind, it lets a later one in that says it before, and keeps out all others.
+            _share(bound)
+            bound.listen(BACKLOG)
     except OSError as error:
         bound.close()
         if error.errno == errno.EADDRINUSE:
@@ -51,6 +60,27 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
     bound.setblocking(False)
     return bound
+
+
+def _share(bound: socket.socket) -> None:
+    if sys.platform.startswith("linux"):
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+
+
+def check_trusted(host: str, *, trusted: bool) -> None:
+    """Refuse an address beyond loopback, where nobody said that the network in front of it is trusted.
+
+    Raises SettingInvalid.
+    """
+    if trusted or host in ("127.0.0.1", "localhost", "::1"):
+        return
+    raise SettingInvalid(
+        "the server listens on loopback only, because it has no access control yet",
+        received=ascii(host),
+        allowed="127.0.0.1, localhost, ::1; any address with --trust-network",
+        next_step="say --trust-network where only callers who may call reach the port, as in a container whose port "
+        "is published on loopback",
+    )
 
 
 def url(bound: socket.socket) -> str:

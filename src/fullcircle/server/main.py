@@ -16,8 +16,9 @@ from pathlib import Path
 
 from fullcircle.errors import FullcircleError, WorkspaceUnusable
 from fullcircle.server import lines
-from fullcircle.server.listening import listen, url
+from fullcircle.server.listening import check_trusted, listen, url
 from fullcircle.server.workers import Place, Supervisor, cores, one_thread
+from fullcircle.types.takeover import TAKES_OVER
 
 MOST_WORKERS = 256
 
@@ -42,7 +43,10 @@ def stop_quietly() -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    with listen(options.host, options.port) as bound:
+    check_trusted(options.host, trusted=options.trust_network)
+    port = os.environ.get(TAKES_OVER, "")
+    options.late = port.isascii() and port.isdecimal()
+    with listen(options.host, int(port) if options.late else options.port, beside=options.late) as bound:
         try:
             options.predictions.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -59,6 +63,7 @@ def _serve(options: argparse.Namespace) -> int:
             listening=lambda: lines.tell({"listening": place}),
             delay=options.drain_seconds,
             hang=options.hang_seconds,
+            late=options.late,
         ).run()
 
 
@@ -91,7 +96,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--hosts", default="", help="names beside loopback's, for a proxy, separated by commas")
     add("--port", type=_number(0, 65535, "a port"), default=8710, help="the port; 0 is any free one")
     add("--models", default="", help="serve only these names, separated by commas")
-    add("--online", default="", help="the URL of the online store, for models with a feature view")
+    add(
+        "--trust-network", action="store_true",
+        help="listen beyond loopback: whoever reaches the port may call, for the server has no access control yet",
+    )  # fmt: skip
+    add(
+        "--online", default=os.environ.get("FULLCIRCLE_ONLINE", ""),
+        help="the URL of the online store, for models with a feature view; or the variable FULLCIRCLE_ONLINE",
+    )  # fmt: skip
     add(
         "--log-bytes", type=_number(1, 10**15, "a number of bytes"), default=10_000_000_000,
         help="how large the folder of predictions may grow",

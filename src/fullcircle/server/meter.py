@@ -82,6 +82,7 @@ class Meter:
         self._series: dict[tuple[str, int], _Series] = {}
         self._current: dict[str, int] = {}
         self._open: dict[str, bool] = {}
+        self._needs: Mapping[tuple[str, str], bool] = {}
         self._requests: dict[tuple[str, int, str, int], list[float]] = {}
         self._refused: dict[str, int] = {}
         self._swaps: dict[str, int] = {}
@@ -157,6 +158,10 @@ class Meter:
         """Whether the model is asked (closed), or known not to answer at the moment (open)."""
         self._open[model] = is_open
 
+    def needs(self, unmet: Mapping[tuple[str, str], bool]) -> None:
+        """Of each need, by its name and kind, whether its last check failed. Any thread may say so."""
+        self._needs = unmet
+
     def snapshot(self) -> Snapshot:
         """A copy of all that was counted, with what the process uses. May be called by any thread."""
         found = Snapshot(gauges={"in_flight": self.in_flight, "queue": self.queue, **process(self._begun)})
@@ -177,6 +182,7 @@ class Meter:
         found.counts |= {f"swaps\t{model}": count for model, count in list(self._swaps.items())}
         found.gauges |= {f"current\t{model}\t{version}": 1 for model, version in list(self._current.items())}
         found.gauges |= {f"breaker\t{model}": int(is_open) for model, is_open in list(self._open.items())}
+        found.gauges |= {f"unmet\t{name}\t{kind}": int(failed) for (name, kind), failed in self._needs.items()}
         return found
 
     def _fresh(self, model: str, version: int) -> _Series:

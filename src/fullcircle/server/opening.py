@@ -14,10 +14,14 @@ from fullcircle.errors import BundleInvalid, FullcircleError, ViewNotPublished
 from fullcircle.features.answering import Plan
 from fullcircle.features.online import OnlineStore, open_online
 from fullcircle.features.serving import Enricher
-from fullcircle.packaging.bundle import Bundle, open_bundle
+from fullcircle.packaging import machine
+from fullcircle.packaging.bundle import COMPILED_LOCK, LOCK, Bundle, open_bundle
 from fullcircle.packaging.loading import check_golden, scorer
+from fullcircle.packaging.lock import pins
 from fullcircle.runtimes.scorer import Enrich, Scorer
 from fullcircle.server.follower import Entry, Loaded
+from fullcircle.types.definitions import ViewSpec
+from fullcircle.types.needs import Need
 
 QUICK = 0.002  # seconds for one call of the model, up to which it is asked on the event loop
 MEASURING = 0.1  # seconds to find out how quick a model is, where the first calls do not show it
@@ -38,6 +42,7 @@ class Opener:
         self.code, self.online = code, online
         self._online: OnlineStore | None = None
         self._seconds: dict[str, tuple[float, int]] = {}
+        self._needs: dict[str, tuple[tuple[Need, ...], ViewSpec | None]] = {}
 
     def __call__(self, path: Path, name: str, entry: Entry) -> Scorer:
         """The scorer of the bundle at ``path``. Raises BundleInvalid, BundleTooNew or OSError, never half a model.
@@ -54,18 +59,26 @@ class Opener:
                 allowed=f"{name} {entry.bundle}",
                 next_step="deploy the version again",
             )
-        found = scorer(bundle, self.code / bundle.digest, version=entry.version, digest=entry.bundle)
+        machine.check_python(bundle.manifest.python)
+        found = scorer(
+            bundle,
+            self.code / bundle.digest,
+            version=entry.version,
+            digest=entry.bundle,
+            allow_pickle=entry.pickle,
+        )
         difference = check_golden(bundle, found)
         allowed = TOLERANCE * max([1.0, *(abs(row.value) for row in bundle.golden if isinstance(row.value, float))])
         if not difference <= allowed:
             raise BundleInvalid(
                 "the model answers its golden rows differently here than when it was packaged",
-                received=f"a difference of {difference:g}",
+                received="; ".join([f"a difference of {difference:g}", *_causes(bundle)]),
                 allowed=f"at most {allowed:g}",
                 next_step="serve it with the Python environment of its own bundle",
             )
         found.enrich = self._enrich(bundle)
         found.background = [golden.inputs for golden in bundle.golden if golden.inputs is not None]
+        self._needs[entry.bundle] = (bundle.needs, bundle.view)
         self._seconds[entry.bundle] = _measured(found, [golden.row for golden in bundle.golden])
         return found
 
@@ -73,7 +86,8 @@ class Opener:
         """The scorer of the champion before, where the entry names one that still can be opened; else None."""
         if entry.previous is None or entry.previous.bundle == entry.bundle:
             return None  # where the model cannot answer, the same model cannot either
-        earlier = Entry(version=entry.previous.version, bundle=entry.previous.bundle, path=entry.previous.path)
+        before = entry.previous
+        earlier = Entry(version=before.version, bundle=before.bundle, path=before.path, pickle=before.pickle)
         try:
             return self(folder / earlier.path, name, earlier)
         except Exception as error:  # noqa: BLE001 - foreign code; the version itself is served all the same
@@ -85,6 +99,10 @@ class Opener:
         """Whether the model may be asked on the event loop: its calls are short, and none waits for a network."""
         seconds, _ = self._seconds[loaded.bundle]
         return seconds <= QUICK and (loaded.scorer.enrich is None or self.online.startswith("sqlite:"))
+
+    def needs(self, loaded: Loaded) -> tuple[tuple[Need, ...], ViewSpec | None]:
+        """What the version needs at run time, and the feature view that it looks up."""
+        return self._needs.get(loaded.bundle, ((), None))
 
     def per_row(self, loaded: Loaded) -> float:
         """Seconds that the model takes for a row, when it answers its golden rows in one call."""
@@ -132,6 +150,14 @@ def _timed(work: Callable[[], object]) -> float:
         work()
         best = min(best, time.perf_counter() - begun)
     return best
+
+
+def _causes(bundle: Bundle) -> tuple[str, ...]:
+    """Where this process is not what the bundle's locks say, in words, as that may be why it answers differently."""
+    locks = {LOCK: pins(bundle.lock)}
+    if bundle.compiled_lock is not None:
+        locks[COMPILED_LOCK] = pins(bundle.compiled_lock)
+    return machine.against(bundle.manifest.python, locks, machine.here())
 
 
 def _content(path: Path) -> bytes:

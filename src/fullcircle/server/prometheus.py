@@ -43,6 +43,7 @@ GAUGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "queue": ("fullcircle_requests_waiting", "Requests that wait for the model.", ()),
     "current": ("fullcircle_model_workers", "Workers in which this version answers for the model.", _MODEL),
     "breaker": ("fullcircle_model_breaker_open", "Workers that do not ask the model, as it failed.", ("model",)),
+    "unmet": ("fullcircle_need_unmet", "Workers that find a need of a model not met.", ("need", "kind")),
     "workers": ("fullcircle_workers", "Workers that count.", ()),
     "rss": ("process_resident_memory_bytes", "Resident memory of all workers.", ()),
     "files": ("process_open_fds", "Open file descriptors of all workers.", ()),

@@ -37,7 +37,10 @@ class Spawned:
 
         Nobody may be waiting for its answer. Whoever had it closes its own socket.
         """
-        connection = self.connection.dup()
+        try:
+            connection = self.connection.dup()
+        except OSError:  # the event loop closed it when it ended
+            return None
         connection.settimeout(PATIENCE)
         try:
             connection.sendall(packed(Question(mode="release", rows=())))

@@ -57,6 +57,7 @@ _LEVELS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
 _GAUGES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "queue": ("fullcircle.requests.waiting", "{request}", "Requests that wait for the model.", ()),
     "breaker": ("fullcircle.model.breaker.open", "1", "1 while the model is not asked, as it failed.", ("model",)),
+    "unmet": ("fullcircle.need.unmet", "1", "1 while a need of a model is not met.", ("need", "kind")),
     "current": ("fullcircle.model.current", "1", "1 for the version that answers for the model.", _MODEL),
 }
 

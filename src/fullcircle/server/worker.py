@@ -29,6 +29,7 @@ from fullcircle.server.engines import Engines
 from fullcircle.server.follower import Follower, View
 from fullcircle.server.http import Receive, Scope, Send
 from fullcircle.server.meter import Meter
+from fullcircle.server.needs import Watch
 from fullcircle.server.opening import Opener
 from fullcircle.server.protocol import Bounds, Connection, Pulse
 from fullcircle.server.publishing import Publishing
@@ -68,8 +69,9 @@ def run(options: argparse.Namespace, place: Place) -> int:
     )
     hosts = [name.strip() for name in options.hosts.split(",") if name.strip()]
     publishing = Publishing(meter, tally.snapshot)
-    gate = Gate(place, lambda: follower.view)
-    app = App(gate.view, desk, hosts=hosts, meter=meter, publishing=publishing)
+    watch = Watch(lambda: follower.view, opener.needs, online=options.online, meter=meter)
+    gate = Gate(place, lambda: follower.view, lambda: not watch.unmet)
+    app = App(gate.view, desk, hosts=hosts, meter=meter, publishing=publishing, watch=watch)
     connections = _room_for(options.connections)
     server = Server(
         Access(app) if options.access_log else app,
@@ -78,14 +80,17 @@ def run(options: argparse.Namespace, place: Place) -> int:
         gate=gate,
         bounds=Bounds(connections=connections),
         delay=options.drain_seconds,
+        late=options.late,
         refused=lambda status: meter.refused(_REASONS[status], status, "other"),
     )
     follower.start()
+    watch.start()
     tally.keep()
     stop_sending = telemetry.start(meter)
     gc.freeze()  # what was imported stays: no collection need look at it again
     server.run(sockets=[])
     follower.stop()
+    watch.stop()
     stop_sending()
     tally.stop()
     if not app.close():
@@ -100,19 +105,20 @@ class Gate:
     """Holds back that this worker is ready, until its siblings that are not have closed their doors.
 
     ``view`` is what the application may show. Who was told by one worker that the server is ready must not meet
-    another one that is not. A worker alone shows what it has at once.
+    another one that is not. A worker alone shows what it has at once. ``met`` says whether what the models need at
+    run time is there: without it no worker is ready, though it answers whom it is asked by.
     """
 
-    def __init__(self, place: Place, view: Callable[[], View]) -> None:
-        self._view = view
+    def __init__(self, place: Place, view: Callable[[], View], met: Callable[[], bool] = lambda: True) -> None:
+        self._view, self._met = view, met
         # One that comes later finds siblings that answer: nobody waits for it, and its own door stays shut meanwhile.
         first = place.board.workers > 1 and not place.board.ready_beside(place.number)
         self._held = SETTLING if first else 0
 
     @property
     def ready(self) -> bool:
-        """Whether the models of this worker answer, shown or not."""
-        return self._view().ready
+        """Whether the models of this worker answer and have what they need, shown or not."""
+        return self._view().ready and self._met()
 
     @property
     def shown(self) -> bool:
@@ -121,7 +127,7 @@ class Gate:
 
     def tick(self) -> None:
         """Ten times a second."""
-        if self._held and self.ready:
+        if self._held and self._view().ready:
             self._held -= 1
 
     def view(self) -> View:
@@ -133,7 +139,8 @@ class Server(uvicorn.Server):
     """uvicorn with a door that opens and closes, a beat for the supervisor, bounded connections, and a drain.
 
     ``app`` is told that it drains, ``asked`` answers (it may be the same). ``gate`` says whether the models of
-    this worker answer: while they do not and those of another worker do, this one accepts no connections.
+    this worker answer: while they do not and those of another worker do, this one accepts no connections. With
+    ``late`` there is a server beside that answers until this one does: the door is not opened before.
     """
 
     def __init__(
@@ -146,6 +153,7 @@ class Server(uvicorn.Server):
         bounds: Bounds,
         delay: float,
         grace: float = GRACE_SECONDS,
+        late: bool = False,
         refused: Callable[[int], None] | None = None,
     ) -> None:
         super().__init__(_config(asked))
@@ -159,6 +167,7 @@ class Server(uvicorn.Server):
         self._door: asyncio.Server | None = None
         self._told: float | None = None
         self._orphan = False
+        self._late = late
 
     def tell(self) -> None:
         """Begin to drain: readiness is off from now on. Again: nothing more."""
@@ -227,7 +236,7 @@ class Server(uvicorn.Server):
             await asyncio.sleep(0.005)
 
     def _beat(self) -> None:
-        self._place.board.beat(self._place.number, ready=self._gate.ready)
+        self._place.board.beat(self._place.number, ready=self._gate.ready and not self._late)
 
     def _sweep(self) -> None:
         self._pulse.now = time.monotonic()
@@ -239,13 +248,14 @@ class Server(uvicorn.Server):
 
     async def _mind_door(self) -> None:
         """Accept connections, unless only others can answer them."""
-        if not self._gate.shown and self._place.board.ready_beside(self._place.number):
+        if not self._gate.shown and (self._late or self._place.board.ready_beside(self._place.number)):
             self._close_door()
         elif self._door is None:
             make = partial(Connection, self.config, self.server_state, {}, bounds=self._bounds, pulse=self._pulse)
             self._door = await asyncio.get_running_loop().create_server(
                 make, sock=self._place.bound.dup(), backlog=listening.BACKLOG
             )
+            self._late = False
 
     def _close_door(self) -> None:
         if self._door is not None:

@@ -32,6 +32,7 @@ SLOWEST = 30.0  # seconds between two tries with a worker that dies at once agai
 TELL_AFTER = 3  # deaths at once, one after another, until it is said
 _LATE = 5.0  # seconds over delay and grace until a worker that does not end is killed
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_NOBODY = -1  # no worker's place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ class Supervisor:
 
     ``work`` gets its place and returns the exit code of its process. ``listening`` is called when the first worker
     answers. A worker that ends with ``refused`` before any worker has answered ends the whole with that code: it
-    has said why. ``delay`` and ``hang`` are seconds.
+    has said why. ``delay`` and ``hang`` are seconds. ``late``: it counts as answering when its models do.
     """
 
     bound: socket.socket
@@ -74,6 +75,7 @@ class Supervisor:
     grace: float = GRACE_SECONDS
     hang: float = 10.0
     refused: int = 2
+    late: bool = False
     _all: list[_Worker] = field(default_factory=list)
     _told: float | None = None
     _answered: bool = False
@@ -236,7 +238,7 @@ class Supervisor:
             beats = self._board.beats(worker.number)
             if beats != worker.seen:
                 worker.seen, worker.silent = beats, 0.0
-                if not self._answered:
+                if not self._answered and (not self.late or self._board.ready_beside(_NOBODY)):
                     self._answered = True
                     self.listening()
                 continue

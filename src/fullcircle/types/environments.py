@@ -11,8 +11,10 @@ from fullcircle.errors import ProjectInvalid
 FILES = ("uv.lock", "pyproject.toml", "requirements.txt")
 """Where a project says its packages, the most exact first."""
 
+_CLAUSE = r"(?:===?|~=|!=|<=?|>=?) *[A-Za-z0-9][A-Za-z0-9._*+!-]*"
 REQUIREMENT = re.compile(
-    r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(?:\[[A-Za-z0-9._, -]*\])?\s*(?:[<>=!~][A-Za-z0-9.*+!<>=~, -]*)?\s*(?:;[^;@/\n]*)?"
+    rf"[A-Za-z0-9][A-Za-z0-9._-]* *(?:\[[A-Za-z0-9._, -]*\])? *(?:{_CLAUSE}(?: *, *{_CLAUSE})*)? *"
+    r"(?:;[A-Za-z0-9_.,'\"<>=!~()*+ -]*)?"
 )
 """One line that names a package and its versions: no address, no path, no option, no second line."""
 
@@ -40,7 +42,7 @@ def check(requirements: object, python: object, platform: object, allow_pickle: 
     """Refuse what no environment can be made of. Raises ProjectInvalid."""
     lines: Sequence[object] = ()
     if isinstance(requirements, str):
-        if "\n" in requirements or requirements.startswith("/") or ".." in requirements.split("/"):
+        if not requirements.isprintable() or requirements.startswith("/") or ".." in requirements.split("/"):
             raise _wrong("requirements names no file beside the project", requirements, ", ".join(FILES))
     elif isinstance(requirements, Sequence):
         lines = requirements

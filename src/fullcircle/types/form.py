@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-FormName = Literal["frame", "array", "trees", "linear"]
-COMPILED_FORMS: tuple[FormName, ...] = ("trees", "linear")
+FormName = Literal["frame", "array", "trees", "linear", "onnx"]
+COMPILED_FORMS: tuple[FormName, ...] = ("trees", "linear", "onnx")
 """Those that a bundle keeps in a file of their own, and that answer without the fitted model."""
 
 
@@ -15,11 +15,11 @@ class Certificate:
     """Which form answers for a version, and how it compared with the model as it was fitted.
 
     ``form``: "frame" (the model as it was fitted, asked with a data frame), "array" (the same model asked with an
-    array), "trees" or "linear" (compiled for numpy). Over ``rows`` rows the largest difference of an answer or
-    probability was ``largest_difference``, relative to the larger of the answer and 1; at most ``tolerance`` is
-    allowed, and classes are equal in all of them. ``seconds`` are the form's for 1 row and for 64 rows,
-    ``native_seconds`` the fitted model's. ``refused`` are the forms that were tried in vain, each with the reason,
-    and ``versions`` the libraries that it was compared with.
+    array), "trees" or "linear" (compiled for numpy), "onnx" (converted, asked with ONNX Runtime). Over ``rows``
+    rows the largest difference of an answer or probability was ``largest_difference``, relative to the larger of
+    the answer and 1; at most ``tolerance`` is allowed, and classes are equal in all of them. ``seconds`` are the
+    form's for 1 row and for 64 rows, ``native_seconds`` the fitted model's. ``refused`` are the forms that were
+    tried in vain, each with the reason, and ``versions`` the libraries that it was compared with.
     """
 
     form: FormName = "frame"

@@ -60,7 +60,8 @@ class Trained:
 class Packaged:
     """A registered, proven version. ``files`` names each file of the bundle with its SHA-256.
 
-    ``tests`` says how many of its tests came to each status (passed, noted, skipped).
+    ``tests`` says how many of its tests came to each status (passed, noted, skipped), ``folder`` where the bundle and
+    its attestations were written to travel, "" where nobody asked for that.
     """
 
     model: str
@@ -71,11 +72,15 @@ class Packaged:
     files: tuple[tuple[str, str], ...]
     proof: Proof
     tests: Mapping[str, int] = field(default_factory=dict)
+    folder: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deployed:
-    """A server that answers. ``rows`` were answered over HTTP and by the batch scorer, with the same numbers."""
+    """A server that answers. ``rows`` were answered over HTTP and by the batch scorer, with the same numbers.
+
+    Where nothing was started, ``url`` is "", ``place`` the folder that was written, and ``steps`` what to type.
+    """
 
     model: str
     version: int
@@ -83,11 +88,13 @@ class Deployed:
     url: str
     rows: int = 0
     largest_difference: float = 0.0
+    place: str = ""
+    steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Removed:
-    """A server that was stopped; ``url`` is empty where none ran."""
+    """A server that was stopped: ``url`` is where it was, empty where none ran; of files, the folder."""
 
     model: str
     url: str

@@ -1,36 +1,35 @@
-"""The target "local": one server process on this machine, which outlives the command that started it."""
+"""The target "local": a server process on this machine, or a schedule of batches, that outlives who started it.
+
+Each is kept by a small process of its own (``deployment.keeper``), which starts it again when it dies. What is
+remembered lies in the service's state folder.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
-from fullcircle.deployment import client, process
-from fullcircle.deployment.target import SILENT, Plan, Running, Service, log_flags
+from fullcircle.deployment import client, keeper, process, schedule
+from fullcircle.deployment.keeper import Note, Told, recall
+from fullcircle.deployment.target import SILENT, Plan, Ran, Running, Service, log_flags
 from fullcircle.errors import FullcircleError, PortInUse, ServerFailed
 from fullcircle.types.progress import Progress
+from fullcircle.types.takeover import TAKES_OVER
 
-PATIENCE = 40.0  # seconds a server has to finish what it answers: more than the server's own grace
 _SETTLED = 1.0  # seconds until the server has seen a served.json that was just written
 _LAST_LINES = 12
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 _TELEMETRY = "OTEL_"  # where the server sends its metrics is said by OpenTelemetry's own variables
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-class _Note(msgspec.Struct, frozen=True):
-    """What is remembered of a server that was started."""
-
-    pid: int
-    born: str
-    url: str
-    arguments: tuple[str, ...]
+_PATIENCE = keeper.PATIENCE + 15.0  # for the keeper: it waits for the server first
 
 
 class _Entry(msgspec.Struct):
@@ -43,34 +42,54 @@ class _Served(msgspec.Struct):
 
 
 class LocalTarget:
-    """Starts ``python -I -m fullcircle.server`` and remembers it in the service's state folder."""
+    """Starts ``python -I -m fullcircle.server`` under a keeper, and remembers both in the service's state folder."""
 
     name = "local"
+    runs = True
 
     def plan(self, service: Service) -> Plan:
         """What ``apply`` would do."""
         note = _remembered(service)
+        what = "schedule" if service.schedule else "server"
         if note is None:
-            return Plan(action="start", text="no server runs: one will be started")
-        if note.url and note.arguments == _arguments(service):
-            return Plan(action="keep", text=f"the server at {note.url} goes on and follows served.json")
-        place = note.url or f"process {note.pid}"
-        return Plan(action="restart", text=f"the server at {place} runs in another way and will be started again")
+            action, text = "start", f"no {what} runs: one will be started"
+        elif note.url and note.arguments == arguments(service) and not _other_job(service):
+            action, text = "keep", f"the server at {note.url} goes on and follows served.json"
+            if service.schedule:
+                text = "the schedule goes on as it is"
+            if not note.kept:
+                text += "; its keeper was killed, and it gets another"
+        else:
+            place = note.url if note.url and not service.schedule else f"process {note.pid}"
+            action, text = "restart", f"the {what} at {place} runs in another way and will be started again"
+        return Plan(
+            action=action,  # type: ignore[arg-type] # one of the three
+            text=text,
+            folder=str(service.state.absolute()),
+            files=_files(service),
+            steps=_steps(service),
+        )
 
     def apply(self, service: Service, progress: Progress = SILENT) -> Running:
-        """Start the server where needed and wait until all models answer. Raises ServerFailed or PortInUse."""
+        """Start what is to run and wait until all models answer. Raises ServerFailed or PortInUse."""
         with _locked(service):
             plan = self.plan(service)
             progress.note(plan.text)
             old = _remembered(service)
             if plan.action != "keep":
                 _check_python(service)
+            taken = None
             if old is not None and plan.action == "restart":
-                _end(service, old)
+                taken = _take_place(service, old, plan.files)
+                if taken is None:
+                    _end(service, old)
                 old = None
-            note = old or _start(service)
+            if old is not None and not old.kept:
+                _start(service, plan.files, taken_over=True)
+            note = old or taken or _start(service, plan.files)
             try:
-                _wait(service, note)
+                if service.schedule is None:
+                    _wait(service, note)
             except BaseException:
                 if note is not old:
                     _end(service, note)
@@ -80,38 +99,48 @@ class LocalTarget:
     def status(self, service: Service) -> Running:
         """What is there now."""
         note = _remembered(service)
+        what = "schedule" if service.schedule else "server"
+        ran = _ran(service.state) if service.schedule else None
         if note is None:
-            return Running(running=False, problem="no server runs")
-        problem = client.why_not_ready(note.url)
-        try:
-            found = client.models(note.url)
-        except FullcircleError:
-            found = ()
-        versions = tuple((one.name, one.version) for one in found if one.version is not None)
-        return Running(
-            running=True, ready=not problem, url=note.url, pid=note.pid, versions=versions, problem=problem
-        )
+            last = recall(service.state)
+            gave_up = last is not None and last.gave_up and last.url
+            problem = f"no {what} runs" + (f": {last.ended}" if last is not None and gave_up else "")
+            return Running(running=False, problem=problem, ran=ran)
+        problem = "" if note.kept else "its keeper was killed: deploy again, and it gets another"
+        if not note.lives:
+            problem = f"it ended and is being started again: {note.ended}"
+        seen = Running(running=True, pid=note.pid, starts=note.starts, ended=note.ended, problem=problem, ran=ran)
+        if service.schedule:
+            return replace(seen, ready=not problem)
+        return _asked(replace(seen, url=note.url)) if note.lives else replace(seen, url=note.url)
 
     def remove(self, service: Service) -> None:
-        """End the server, if it is ours and runs."""
+        """End what runs, if it is ours."""
         if not service.state.is_dir():
             return
         with _locked(service):
             note = _remembered(service)
             if note is not None:
                 _end(service, note)
-            _file(service).unlink(missing_ok=True)
+            (service.state / keeper.NOTE).unlink(missing_ok=True)
 
 
-def _file(service: Service) -> Path:
-    return service.state / "server.json"
+def _asked(seen: Running) -> Running:
+    """The same, with what the server says of itself."""
+    missing = client.why_not_ready(seen.url)
+    try:
+        found = client.models(seen.url)
+    except FullcircleError:
+        found = ()
+    versions = tuple((one.name, one.version) for one in found if one.version is not None)
+    return replace(seen, ready=not missing, versions=versions, problem=missing or seen.problem)
 
 
-def _log(service: Service) -> Path:
-    return service.state / "server.log"
-
-
-def _arguments(service: Service) -> tuple[str, ...]:
+def arguments(service: Service) -> tuple[str, ...]:
+    """The command that runs: of the server, or of the schedule."""
+    if service.schedule is not None:
+        program = (sys.executable, "-I", "-m", "fullcircle.deployment.schedule")
+        return (*program, str(service.state.absolute()))
     options = {
         "--served": service.served.absolute(),
         "--predictions": service.predictions.absolute(),
@@ -132,13 +161,67 @@ def _arguments(service: Service) -> tuple[str, ...]:
     return (str(service.python.absolute()), "-I", "-m", "fullcircle.server", *flags)
 
 
-def _remembered(service: Service) -> _Note | None:
-    """The server that was started for this service, if that very process still runs."""
+def job(service: Service) -> bytes:
+    """The file that says what a schedule does. Its environment is not in it: that may hold passwords."""
+    told = service.schedule
+    assert told is not None  # noqa: S101 - asked only where there is one
+    found = schedule.Job(
+        command=told.command, source=told.source, out=told.out, every=told.every, folder=str(told.folder)
+    )
+    return msgspec.json.format(msgspec.json.encode(found)) + b"\n"
+
+
+def _files(service: Service) -> Mapping[str, bytes]:
+    told = msgspec.json.format(msgspec.json.encode(Told(arguments=arguments(service)))) + b"\n"
+    return {keeper.TOLD: told, **({schedule.JOB: job(service)} if service.schedule else {})}
+
+
+def _steps(service: Service) -> tuple[str, ...]:
+    kept = "a keeper starts it again whenever it ends, and gives up after 6 deaths within 10 seconds each"
+    if service.schedule is not None:
+        told = service.schedule
+        return (f"every {told.every:g} seconds: score {told.source}, results in {told.out}", kept)
+    where = f"{service.host}:{service.port}" if service.port else f"{service.host}, any free port"
+    return (f"a server of {', '.join(service.models) or 'all champions'} on {where}", kept)
+
+
+def _other_job(service: Service) -> bool:
+    """Whether the schedule that runs was told something else."""
+    if service.schedule is None:
+        return False
     try:
-        note = msgspec.json.decode(_file(service).read_bytes(), type=_Note)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return (service.state / schedule.JOB).read_bytes() != job(service)
+    except OSError:
+        return True
+
+
+def _ran(state: Path) -> Ran | None:
+    """The last run of a schedule, summed up; None where none is known."""
+    history = schedule.recall(state)
+    if not history.runs:
         return None
-    return note if note.born and process.born(note.pid) == note.born else None
+    last = history.runs[-1]
+    failed = [f"{one.file}: {one.words}" for one in last.files if one.code]
+    return Ran(
+        began=last.began,
+        seconds=last.seconds,
+        files=len(last.files),
+        rows=sum(one.rows for one in last.files),
+        rejected=sum(one.rejected for one in last.files),
+        code=max((one.code for one in last.files), default=0),
+        words="; ".join([last.words] * bool(last.words) + failed[:3]),
+        next=history.next,
+    )
+
+
+def _log(service: Service) -> Path:
+    return service.state / keeper.LOG
+
+
+def _remembered(service: Service) -> Note | None:
+    """What was started for this service, if that very program or its keeper still runs."""
+    note = recall(service.state)
+    return note if note is not None and (note.lives or note.kept) else None
 
 
 @contextmanager
@@ -159,70 +242,102 @@ def _locked(service: Service) -> Iterator[None]:
         os.close(handle)
 
 
-def _start(service: Service) -> _Note:
-    if not process.can_listen(service.host, service.port):
+def _take_place(service: Service, old: Note, files: Mapping[str, bytes]) -> Note | None:
+    """A new server on the port of one that goes on answering until then; None where that cannot be.
+
+    The old one's keeper is killed first, or it would start it again; what it keeps does not notice. The new one
+    listens when its models answer, and then the old one is told to finish. Where the new one cannot answer, the old
+    one goes on and gets a keeper.
+    """
+    port = old.url.rpartition(":")[2]
+    stays = port.isdecimal() and service.port in (0, int(port)) and service.host in old.arguments
+    if service.schedule is not None or not (sys.platform.startswith("linux") and old.lives and stays):
+        return None
+    told = (service.state / keeper.TOLD).read_bytes()
+    process.kill(old.keeper, old.keeper_born)
+    try:
+        note = _start(service, files, takes_over=port)
+    except BaseException as error:
+        keeper.write(service.state / keeper.TOLD, told)
+        keeper.write(service.state / keeper.NOTE, msgspec.json.encode(old))
+        if isinstance(error, PortInUse):  # a server of an older fullcircle lets nobody listen beside it
+            return None
+        _start(service, {}, taken_over=True)
+        raise
+    process.end(old.pid, old.born, patience=keeper.PATIENCE)
+    return note
+
+
+def _start(service: Service, files: Mapping[str, bytes], *, taken_over: bool = False, takes_over: str = "") -> Note:
+    """Start a keeper, and wait until what it keeps listens; where it is taken over, only for the keeper.
+
+    ``takes_over`` is the port of a server whose place it takes.
+    """
+    free = bool(taken_over or takes_over or service.schedule) or process.can_listen(service.host, service.port)
+    if not free:
         raise _port_in_use(service)  # before a process is started for nothing; the server itself has the last word
+    for name, content in files.items():
+        keeper.write(service.state / name, content)
+    if not taken_over:
+        (service.state / keeper.NOTE).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.replace(_log(service), service.state / f"{keeper.LOG}.1")
+    command = (sys.executable, "-I", "-m", "fullcircle.deployment.keeper", str(service.state.absolute()))
+    environment = _environment(service) | ({TAKES_OVER: takes_over} if takes_over else {})
+    pid = process.start(command, environment, _log(service), fresh=False)
+    begun = Note(pid=0, born="", url="", arguments=(), keeper=pid, keeper_born=process.born(pid))
+    try:
+        return _listening(service, begun)
+    except BaseException:
+        if not taken_over:
+            _end(service, begun)
+        raise
+
+
+def _environment(service: Service) -> dict[str, str]:
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
     environment |= {name: value for name, value in os.environ.items() if name.startswith(_TELEMETRY)}
+    environment |= {name: os.environ[name] for name in service.variables if name in os.environ}
     environment |= dict.fromkeys(_ONE_THREAD, "1")
-    arguments = _arguments(service)
-    with suppress(FileNotFoundError):
-        os.replace(_log(service), service.state / "server.log.1")
-    try:
-        pid = process.start(arguments, environment, _log(service))
-    except OSError as error:
-        raise _no_python(service, error.strerror or "it is no program") from error
-    note = _Note(pid=pid, born=process.born(pid), url="", arguments=arguments)
-    try:
-        # Noted before it listens: should this command be killed now, the next one finds the server.
-        _write(_file(service), msgspec.json.encode(note))
-        note = _Note(pid=pid, born=note.born, url=_listening(service, note), arguments=arguments)
-        _write(_file(service), msgspec.json.encode(note))
-    except BaseException:
-        _end(service, note)
-        raise
-    return note
+    return environment | (dict(service.schedule.environment) if service.schedule else {})
 
 
 def _check_python(service: Service) -> None:
     """Before anything that runs is ended for it."""
-    if not os.access(service.python, os.X_OK):
-        raise _no_python(service, "there is no program")
+    if service.schedule is None and not os.access(service.python, os.X_OK):
+        raise ServerFailed(
+            "the server's Python cannot be started: there is no program",
+            received=service.python,
+            next_step="package the version again: its environment is rebuilt",
+        )
 
 
-def _no_python(service: Service, why: str) -> ServerFailed:
-    return ServerFailed(
-        f"the server's Python cannot be started: {why}",
-        received=service.python,
-        next_step="package the version again: its environment is rebuilt",
-    )
-
-
-def _listening(service: Service, note: _Note) -> str:
-    """The address the server says it listens on."""
+def _listening(service: Service, begun: Note) -> Note:
+    """The note of the new keeper, once what it keeps listens."""
     deadline = time.monotonic() + service.timeout
     while True:
-        running = process.born(note.pid) == note.born != ""
-        for line in _log(service).read_bytes().splitlines():
-            if line.startswith(b'{"listening":'):
-                return str(msgspec.json.decode(line)["listening"])
-            if line.startswith(b'{"error":') and msgspec.json.decode(line)["error"]["code"] == PortInUse.code:
-                raise _port_in_use(service)
-        if not running:
+        alive = begun.kept
+        note = recall(service.state)
+        if note is not None and note.keeper == begun.keeper and note.url:
+            return note
+        if not alive:
+            for line in _log(service).read_bytes().splitlines():
+                if line.startswith(b'{"error":') and msgspec.json.decode(line)["error"]["code"] == PortInUse.code:
+                    raise _port_in_use(service)
             raise _failed(service, "the server ended before it listened")
         if time.monotonic() > deadline:
             raise _failed(service, f"the server did not listen within {service.timeout:g} seconds")
         time.sleep(0.02)
 
 
-def _wait(service: Service, note: _Note) -> None:
+def _wait(service: Service, note: Note) -> None:
     """Wait until all that served.json names answers, each by the version and bundle it names."""
     begun = time.monotonic()
     while True:
         problem = _problem(service, note.url, settled=time.monotonic() - begun > _SETTLED)
         if not problem:
             return
-        if process.born(note.pid) != note.born:
+        if not note.kept and not note.lives:
             raise _failed(service, "the server ended before it was ready")
         if time.monotonic() - begun > service.timeout:
             raise _failed(service, f"the server was not ready within {service.timeout:g} seconds: {problem}")
@@ -251,16 +366,13 @@ def _problem(service: Service, url: str, *, settled: bool) -> str:
     return client.why_not_ready(url)
 
 
-def _end(service: Service, note: _Note) -> None:
-    process.end(note.pid, note.born, patience=PATIENCE)
-    _file(service).unlink(missing_ok=True)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Replace the file as a whole: a reader sees the old note or the new one."""
-    beside = path.with_name(path.name + ".new")
-    beside.write_bytes(content)
-    os.replace(beside, path)
+def _end(service: Service, note: Note) -> None:
+    """The keeper first: it ends what it keeps. One that was killed has left that to us."""
+    process.end(note.keeper, note.keeper_born, patience=_PATIENCE)
+    left = recall(service.state) or note
+    if left.lives:
+        process.end(left.pid, left.born, patience=keeper.PATIENCE)
+    (service.state / keeper.NOTE).unlink(missing_ok=True)
 
 
 def _failed(service: Service, what: str) -> ServerFailed:

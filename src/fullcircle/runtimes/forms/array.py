@@ -1,4 +1,4 @@
-"""A fitted scikit-learn model asked with an array: without a frame, and with one call where that is provable."""
+"""A fitted model asked with an array: without a frame, and with one call where that is provable."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fullcircle.runtimes.boosters import kept
 from fullcircle.runtimes.forms.preparing import UNARY, Array
 from fullcircle.runtimes.forms.steps import NotCompiled, split
 from fullcircle.types.contract import Contract
@@ -15,6 +16,7 @@ _NEAR = 1e-12
 _KINDS = ("number", "integer", "boolean")
 _ONE_CALL = frozenset(
     {
+        "lightgbm.sklearn.LGBMClassifier",
         "sklearn.ensemble._forest.ExtraTreesClassifier",
         "sklearn.ensemble._forest.RandomForestClassifier",
         "sklearn.ensemble._gb.GradientBoostingClassifier",
@@ -24,6 +26,8 @@ _ONE_CALL = frozenset(
         "sklearn.naive_bayes.GaussianNB",
         "sklearn.tree._classes.DecisionTreeClassifier",
         "sklearn.tree._classes.ExtraTreeClassifier",
+        "xgboost.sklearn.XGBClassifier",
+        "xgboost.sklearn.XGBRFClassifier",
     }
 )
 """Classifiers that decide by the order of the scores from which their probabilities are made."""
@@ -36,7 +40,9 @@ class ArrayForm:
     name = "array"
 
     def __init__(self, contract: Contract, model: Any) -> None:
-        if any(column.kind not in _KINDS for column in contract.columns):
+        # A booster alone knows categories by their places, as the matrix does; a step before it knows their names.
+        kinds = (*_KINDS, "category") if kept.kind(model) is not None else _KINDS
+        if any(column.kind not in kinds for column in contract.columns):
             raise NotCompiled("not all columns are numbers")
         self.probable = contract.task == "classification" and hasattr(model, "predict_proba")
         self._regression = contract.task == "regression"
@@ -117,6 +123,8 @@ def _copied(part: Any, change: Any, seen: dict[int, Any]) -> Any:
     module = type(part).__module__.partition(".")[0]
     if module in ("numpy", "scipy"):
         return part
+    if kept.kind(part) is not None:
+        return kept.nameless(part) if change is not _calm else part
     if module != "sklearn":
         raise NotCompiled(f"{type(part).__name__} is not scikit-learn's own")
     twin = copy.copy(part)

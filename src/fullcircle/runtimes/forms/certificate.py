@@ -1,7 +1,11 @@
-"""Which form serves a model: the fastest that was proven equal, else the model as it was fitted."""
+"""Which form serves a model: the first that is worth it and was proven equal, else the model as it was fitted.
+
+No clock decides (see ``worthwhile``), so the same model gives the same choice wherever it is packaged.
+"""
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 import warnings
@@ -16,9 +20,10 @@ from fullcircle.errors import FullcircleError
 from fullcircle.runtimes.contracts import examine
 from fullcircle.runtimes.encoding import Encoder
 from fullcircle.runtimes.form import Form, FrameForm
-from fullcircle.runtimes.forms import growing, probes, stored, weighing
+from fullcircle.runtimes.forms import growing, probes, steps, stored, weighing, worthwhile
 from fullcircle.runtimes.forms.array import ArrayForm, single_threaded
 from fullcircle.runtimes.forms.linear import TOLERANCE
+from fullcircle.runtimes.forms.onnx import OnnxForm, converted
 from fullcircle.runtimes.forms.preparing import Array
 from fullcircle.runtimes.forms.steps import NotCompiled
 from fullcircle.runtimes.scorer import Block, Scorer
@@ -31,7 +36,7 @@ _SECONDS = 0.02
 _REPEATS = 3
 _MOST_SECONDS = 1.0
 _ALONE = 100
-_ALONE_SECONDS = 1.0
+_ALONE_UNCOMPILED = 25
 _LIBRARIES = {"numpy": "numpy", "scikit-learn": "sklearn", "scipy": "scipy"}
 
 
@@ -61,6 +66,7 @@ Make = Callable[[Contract, Any], Candidate]
 def trees(contract: Contract, model: Any) -> Candidate:
     """The model as trees in numpy, as a bundle would open it. Raises NotCompiled."""
     prepared, forest, decision, link = growing.grow(contract, model)
+    worthwhile.check_trees(forest, type(steps.split(model)[1]).__name__)
     data = stored.trees(prepared, forest, decision, link)
     return Candidate(
         form=stored.opened(data, contract),
@@ -74,6 +80,7 @@ def trees(contract: Contract, model: Any) -> Candidate:
 def linear(contract: Contract, model: Any) -> Candidate:
     """The model as weights in numpy, as a bundle would open it. Raises NotCompiled."""
     prepared, weights, decision, link = weighing.weigh(contract, model)
+    worthwhile.check_scores(len(weights.intercept))
     data = stored.linear(prepared, weights, decision, link)
     return Candidate(
         form=stored.opened(data, contract),
@@ -86,10 +93,26 @@ def linear(contract: Contract, model: Any) -> Candidate:
 
 def array(contract: Contract, model: Any) -> Candidate:
     """The model asked with an array. Raises NotCompiled."""
-    return Candidate(form=ArrayForm(contract, model), name="array", data=None, limits={}, tolerance=TOLERANCE)
+    form = ArrayForm(contract, model)
+    worthwhile.check_size(model)
+    return Candidate(form=form, name="array", data=None, limits={}, tolerance=TOLERANCE)
+
+
+def onnx(contract: Contract, model: Any) -> Candidate:
+    """The model converted to ONNX, as a bundle would open it. Raises NotCompiled."""
+    data = converted(contract, model)
+    return Candidate(form=OnnxForm(contract, data), name="onnx", data=data, limits={}, tolerance=TOLERANCE)
 
 
 CANDIDATES: Mapping[str, Make] = {"trees": trees, "linear": linear, "array": array}
+WITH_ONNX: Mapping[str, Make] = {"trees": trees, "linear": linear, "onnx": onnx, "array": array}
+"""For projects that name onnxruntime among their packages: their servers then have it."""
+
+
+def candidates_of(lines: Sequence[str]) -> Mapping[str, Make]:
+    """The candidates for a project that says these requirements."""
+    named = {re.split(r"[^A-Za-z0-9_.-]", line.strip(), maxsplit=1)[0].lower() for line in lines}
+    return WITH_ONNX if "onnxruntime" in named else CANDIDATES
 
 
 def choose(
@@ -100,7 +123,7 @@ def choose(
     seed: int = 0,
     candidates: Mapping[str, Make] = CANDIDATES,
 ) -> Chosen:
-    """The first candidate that answers as the model does on every row compared, and faster for 1 row and for 64.
+    """The first candidate that is made for the model, and answers as the model does on every row compared.
 
     ``rows`` are rows as callers send them (golden and test rows; the first 2000 that the contract lets through
     count). To them come rows at every split and around it, at the bounds of each column, and with missing values and
@@ -113,15 +136,10 @@ def choose(
         return Chosen(form=frame, certificate=Certificate(refused=tuple((name, why) for name in candidates)))
     refused: list[tuple[str, str]] = []
     native = FrameForm(contract, single_threaded(model))
-    native_seconds = _timed(contract, native, matrix)
-    if native_seconds[1] > _MOST_SECONDS:
-        why = "the model is too slow to be asked for thousands of rows"
-        refused = [(name, why) for name in candidates]
-        candidates = {}
     for name, make in candidates.items():
         try:
             candidate = make(contract, model)
-            alone = int(min(_ALONE, max(1.0, _ALONE_SECONDS / native_seconds[0])))
+            alone = _ALONE_UNCOMPILED if candidate.data is None else _ALONE
             certificate = _compared(contract, native, candidate, matrix, seed, alone)
         except (NotCompiled, FullcircleError, *_FOREIGN) as error:
             why = str(error) if isinstance(error, NotCompiled) else f"it could not be made ({type(error).__name__})"
@@ -130,22 +148,27 @@ def choose(
         if isinstance(certificate, str):
             refused.append((name, certificate))
             continue
-        seconds = _timed(contract, candidate.form, matrix)
-        if not all(own < other for own, other in zip(seconds, native_seconds, strict=True)):
-            refused.append((name, "it is not faster"))
-            continue
         certificate = replace(
             certificate,
-            seconds=seconds,
-            native_seconds=native_seconds,
+            seconds=_timed(contract, candidate.form, matrix),
+            native_seconds=_timed(contract, native, matrix),
             refused=tuple(refused),
             versions=_versions(),
         )
         return Chosen(form=candidate.form, certificate=certificate, data=candidate.data)
     return Chosen(
         form=frame,
-        certificate=Certificate(native_seconds=native_seconds, refused=tuple(refused), versions=_versions()),
+        certificate=Certificate(refused=tuple(refused), versions=_versions()),
     )
+
+
+def kept(certificate: Certificate) -> Certificate:
+    """What a bundle keeps of a certificate: nothing that the same inputs could give otherwise on another machine.
+
+    Those are timings, and how far below its tolerance a form came: BLAS adds in another order with other threads.
+    """
+    same = replace(certificate, seconds=(0.0, 0.0), native_seconds=(0.0, 0.0))
+    return same if not same.tolerance else replace(same, same_bits=False, largest_difference=same.tolerance)
 
 
 def told(certificate: Certificate) -> str:
@@ -202,7 +225,7 @@ def _compared(
             largest = max(largest, _distance(a, b))
         count += len(rows)
     if largest > candidate.tolerance or (candidate.tolerance == 0.0 and not same):
-        return f"its answers differ by up to {largest:.3g}"
+        return f"its answers differ by more than {candidate.tolerance:g}"
     if not steady:
         return "it answers a row alone otherwise than among others"
     return Certificate(

@@ -1,4 +1,4 @@
-"""A fitted ensemble of scikit-learn, read as a ``Forest`` when a version is packaged."""
+"""A fitted ensemble of scikit-learn or LightGBM, read as a ``Forest`` when a version is packaged."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fullcircle.runtimes.forms import steps
+from fullcircle.runtimes.forms import lightgbmtrees, steps
 from fullcircle.runtimes.forms.preparing import Array, Prepared
 from fullcircle.runtimes.forms.steps import Cell, NotCompiled
 from fullcircle.runtimes.forms.trees import MOST_LEAVES, MOST_NODES, MOST_TABLE_BYTES, Forest, table_bytes
@@ -41,6 +41,8 @@ def grow(contract: Contract, model: Any) -> Grown:
         raise NotCompiled("it has several outputs")
     if kind == _HISTOGRAM:
         cells, forest, decision, link = _histogram(contract, last, cells)
+    elif kind == lightgbmtrees.KIND:
+        cells, forest, decision, link = lightgbmtrees.read(contract, last, cells, alone=not before)
     elif kind == _BOOSTING:
         cells = steps.validated(cells)
         forest, decision, link = _boosting(contract, last)

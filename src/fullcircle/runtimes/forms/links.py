@@ -1,4 +1,4 @@
-"""From a model's raw score to its answer, with the same functions of the same libraries as scikit-learn uses.
+"""From a model's raw score to its answer, with the same functions of the same libraries as the model uses.
 
 scikit-learn's logistic function is scipy's, which calls the C library's ``exp`` for one value after the other, and
 so does ``math.exp``; numpy's own vectorised ``exp`` has other bits, and is what scikit-learn uses everywhere else.
@@ -17,6 +17,7 @@ LINKS_OF = {
     "value": ("identity", "exp"),
     "positive": ("expit", "half_expit", "none"),
     "nonnegative": ("expit", "half_expit", "none"),
+    "likelier": ("expit",),
     "largest": ("softmax", "softmax_by_row", "shares", "one_vs_rest", "none"),
 }
 """How a score decides, each with the ways in which it may become an answer or probabilities."""
@@ -28,6 +29,9 @@ def answers(raw: Array, decision: str, link: str) -> tuple[Array, Array | None]:
         return (np.exp(raw[:, 0]) if link == "exp" else raw[:, 0]), None
     if decision == "largest":
         return raw.argmax(axis=1), chances(raw, link)
+    if decision == "likelier":  # LightGBM compares the chances, which a tiny score leaves equal
+        table = _two(raw[:, 0])
+        return (table[:, 1] > table[:, 0]).astype(np.intp), table
     decided = raw[:, 0] > 0 if decision == "positive" else raw[:, 0] >= 0
     return decided.astype(np.intp), chances(raw, link)
 

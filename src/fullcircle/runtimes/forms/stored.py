@@ -110,7 +110,8 @@ def opened(data: bytes, contract: Contract) -> TreesForm | LinearForm:
     _require(words.link in LINKS_OF.get(words.decision, ()), "how it decides")
     _require((words.decision == "value") == (contract.task == "regression"), "how it decides")
     _require(words.decision == "value" or len(contract.classes) >= 2, "how it decides")
-    _require(words.decision not in ("positive", "nonnegative") or len(contract.classes) == 2, "how it decides")
+    two = ("positive", "nonnegative", "likelier")
+    _require(words.decision not in two or len(contract.classes) == 2, "how it decides")
     if words.form == "linear":
         return _linear(words, prepared, found, scores)
     return _trees(words, prepared, found, scores)

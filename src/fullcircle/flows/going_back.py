@@ -1,0 +1,68 @@
+"""A champion that changes while its server runs: its environment is made before, and the server moves into it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from fullcircle.flows import consent, deploy, versions
+from fullcircle.flows.session import Session
+from fullcircle.packaging import proof as proofs
+from fullcircle.types.bundle import Proof
+
+_TARGET = "local"
+
+
+def make_ready(session: Session, model: str, version: int) -> None:
+    """See that a version can answer before it becomes champion.
+
+    Its bundle is read and audited. Where a server of the model runs here, the version's environment is there
+    afterwards; one that had to be built again has answered the golden rows once more, with the same bits. Raises
+    BlobMissing, BlobCorrupt, BundleInvalid, LockFailed or ProofFailed, and nothing has changed then.
+    """
+    bundle = versions.bundle(session, model, version)
+    if not _runs(session, model):
+        return
+    known = _environment(session, model, version)
+    home = session.workspace.environments / known
+    there = bool(known) and (home / "bin" / "python").exists()
+    python = proofs.environment(
+        bundle, session.workspace.environments, offline=session.settings.offline, progress=session.progress
+    )
+    if not there:
+        digest = versions.find(session, model, version).bundle
+        proofs.prove(bundle, python, allow_pickle=consent.given(session, digest))
+
+
+def follow(session: Session, model: str) -> None:
+    """Have the model's server, where one runs here, answer from the environment of the champion.
+
+    A server follows a champion by itself. Where the champion was proven in another environment than the one that it
+    runs in, a new server takes its place on the same port. Raises ServerFailed where that cannot answer; the old one
+    goes on then.
+    """
+    if not _runs(session, model):
+        return
+    noted = session.workspace.ledger.state().deployments[model]
+    champion = versions.champion(session, model)
+    if _environment(session, model, int(noted["version"])) == _environment(session, model, champion):
+        return
+    port = urlsplit(str(noted["url"])).port or session.settings.port
+    moved = replace(
+        session, settings=replace(session.settings, values={**session.settings.values, "port": str(port)})
+    )
+    try:
+        deploy.deploy_in(moved, model)
+    finally:
+        if "features" in vars(moved):
+            moved.features.close()
+
+
+def _runs(session: Session, model: str) -> bool:
+    noted = session.workspace.ledger.state().deployments.get(model)
+    return noted is not None and noted.get("target") == _TARGET and deploy.process_of(session, model) > 0
+
+
+def _environment(session: Session, model: str, version: int) -> str:
+    """The name of the environment that a version was proven in."""
+    return session.recall(versions.find(session, model, version).proof, Proof).environment
