@@ -48,7 +48,7 @@ demo: setup  ## one turn of the circle on 442 real patients
 		test -n "$$page" && echo && echo "The page of this turn, for your browser: $$(realpath "$$page")"
 
 test: setup  ## all tests on two cores (ARGS="-k name" for some)
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup  ## style, types, the floors of the house, sizes
 	$(BIN)/ruff check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import textwrap
 from collections.abc import Iterator
@@ -109,9 +110,14 @@ def begun(root: Path) -> None:
 
 
 def settings(folder: Path, **flags: str) -> Settings:
-    """Settings of a workspace in ``folder`` with a signing key of its own, and any free port."""
+    """Settings of a workspace that is begun in ``folder``, with a signing key of its own and any free port."""
     if "workspace" not in flags:
         begun(folder / "workspace")
+    return unbegun(folder, **flags)
+
+
+def unbegun(folder: Path, **flags: str) -> Settings:
+    """The same, and there is no workspace yet."""
     values: dict[str, str | None] = {
         "workspace": str(folder / "workspace"),
         "config": str(folder / "config"),
@@ -120,10 +126,16 @@ def settings(folder: Path, **flags: str) -> Settings:
     return load_settings({**values, **flags}, folder=folder)
 
 
+def shared(factory: pytest.TempPathFactory) -> Path:
+    """The temporary folder of this run of the tests, one for all processes that take part."""
+    folder = factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
 @contextmanager
 def surroundings(factory: pytest.TempPathFactory) -> Iterator[None]:
     """One folder of environments for all workspaces: building one takes seconds, and they are all alike."""
-    folder = factory.getbasetemp() / "environments"
+    folder = shared(factory) / "environments"
     folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FULLCIRCLE_ENVIRONMENTS", str(folder))

@@ -125,13 +125,17 @@ def test_only_what_is_copied_goes_to_the_builder(tmp_path: Path) -> None:
 
 
 def test_what_a_model_needs_is_asked_for_and_never_written_down(tmp_path: Path) -> None:
-    needing = sample_version(looks_up=True, hashes=True, pickled=True, compiled=True, variables=("API_TOKEN",))
+    needing = sample_version(
+        looks_up=True, hashes=True, pickled=True, compiled=True, variables=("API_TOKEN",), passed=("SSL_CERT_FILE",)
+    )
     service = service_of(tmp_path, version=needing, online="redis://user:hunter2@example.org")
     files = context.files(service)
     assert b"hunter2" not in b"".join(files.values())
     compose = files["compose.yaml"].decode()
-    assert 'FULLCIRCLE_ONLINE: "${FULLCIRCLE_ONLINE:?is not set}"' in compose
-    assert 'API_TOKEN: "${API_TOKEN:?is not set}"' in compose
+    assert '"FULLCIRCLE_ONLINE": "${FULLCIRCLE_ONLINE:?is not set}"' in compose
+    assert '"API_TOKEN": "${API_TOKEN:?is not set}"' in compose
+    assert '      "SSL_CERT_FILE":\n' in compose, "passed on where it is set"
+    assert f"install -o {context.USER} -m 400" in files["README.md"].decode()
     assert "secrets: [fullcircle-log-key]" in compose
     assert "-e API_TOKEN" in files["README.md"].decode()
     assert "No `/explain`" in files["README.md"].decode()
@@ -139,6 +143,29 @@ def test_what_a_model_needs_is_asked_for_and_never_written_down(tmp_path: Path) 
     assert '"--check", "--allow-pickle"' in files["Containerfile"].decode()
     assert json.loads(files["served.json"])["models"]["bike-demand"]["pickle"] is True
     assert "/explain is off" in " ".join(ContainerTarget().plan(service).steps)
+
+
+def test_the_needs_and_the_proof_travel_along_and_the_build_names_what_differs(tmp_path: Path) -> None:
+    travelling = sample_version(requires=b"[]", proof=b"{}", variables=("API_TOKEN",))
+    files = context.files(service_of(tmp_path, version=travelling))
+    assert (files["requires.json"], files["proof.json"]) == (b"[]", b"{}")
+    container = files["Containerfile"].decode()
+    assert "COPY bundle.zip served.json proof.json requires.json ./" in container
+    assert f'"--certificate", "{context.SERVED}/proof.json"' in container
+    assert {"!proof.json", "!requires.json"} <= set(files[".dockerignore"].decode().split())
+    asked = "docker run --rm -e API_TOKEN --entrypoint /opt/fullcircle/bin/python bike-demand:3"
+    assert asked in files["README.md"].decode()
+    steps = " ".join(ContainerTarget().plan(service_of(tmp_path, version=travelling)).steps)
+    assert "is not asked from here" in steps
+    without = context.files(service_of(tmp_path))
+    assert not {"requires.json", "proof.json"} & without.keys()
+    assert "--certificate" not in without["Containerfile"].decode()
+
+
+def test_packages_are_installed_from_the_lock_once(tmp_path: Path) -> None:
+    (install,) = [line for line in text_of(service_of(tmp_path), "Containerfile").splitlines() if '"pip"' in line]
+    command = json.loads(install.partition(" ")[2])
+    assert command.count("-r") == command.count("lock.txt") == 1
 
 
 HOSTILE: list[dict[str, object]] = [
@@ -157,6 +184,7 @@ HOSTILE: list[dict[str, object]] = [
     {"version": sample_version(attestations={"x\n.json": b""})},
     {"version": sample_version(wheels={**sample_version().wheels, "../x.whl": b""})},
     {"version": sample_version(variables=("A: b\nc",))},
+    {"version": sample_version(passed=('A": b',))},
     {"version": None},
 ]
 

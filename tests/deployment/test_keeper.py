@@ -168,6 +168,39 @@ def test_a_log_that_has_grown_is_set_aside_when_it_starts_again(tmp_path: Path) 
         assert (tmp_path / f"{keeper.LOG}.1").stat().st_size > 11_000_000
 
 
+def test_a_log_that_grows_is_set_aside_while_it_runs(tmp_path: Path) -> None:
+    told(tmp_path, LISTENS + "head -c 11000000 /dev/zero | tr '\\0' 'x'; echo; echo more; exec sleep 60")
+    with kept(tmp_path) as running:
+        until(lambda: (tmp_path / keeper.NOTE).exists() and note_of(tmp_path).url != "")
+        until(lambda: (tmp_path / f"{keeper.LOG}.1").exists() or log_of(tmp_path).endswith("more\n"))
+        os.kill(running.pid, signal.SIGCHLD)  # else it looks every few seconds
+        until(lambda: (tmp_path / keeper.LOG).stat().st_size < 10_000)
+        assert note_of(tmp_path).starts == 1
+
+
+def test_a_note_that_cannot_be_written_ends_nothing_and_is_written_later(tmp_path: Path) -> None:
+    told(tmp_path, LISTENS + "exec sleep 60")
+    (tmp_path / keeper.NOTE).mkdir()  # as a full disk would do, for whoever runs this
+    with kept(tmp_path) as running:
+        until(lambda: "started" in log_of(tmp_path))
+        assert log_of(tmp_path).count("server.json cannot be written") == 1
+        (tmp_path / keeper.NOTE).rmdir()
+        os.kill(running.pid, signal.SIGCHLD)  # else it tries every few seconds
+        until(lambda: (found := keeper.recall(tmp_path)) is not None and found.url != "")
+        assert (note_of(tmp_path).starts, note_of(tmp_path).lives) == (1, True)
+    assert sorted(path.suffix for path in tmp_path.iterdir() if path.suffix == ".new") == []
+
+
+def test_told_to_stop_between_two_lives_it_starts_nothing_more(tmp_path: Path) -> None:
+    told(tmp_path, LISTENS + "sleep 0.05; exit 1", pause=60.0)
+    with kept(tmp_path) as running:
+        until(lambda: (tmp_path / keeper.NOTE).exists() and note_of(tmp_path).ended != "")
+        assert (note_of(tmp_path).pid, note_of(tmp_path).kept) == (0, True)
+        running.terminate()
+        assert running.wait(5) == 0
+    assert (note_of(tmp_path).starts, note_of(tmp_path).ended) == (1, "it was told to stop")
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"pid": 1}'])
 def test_a_note_that_cannot_be_read_is_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / keeper.NOTE).write_bytes(content)

@@ -6,17 +6,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 
 from fullcircle import registry
 from fullcircle.deployment import client, keeper, process
+from fullcircle.deployment.keeper import Note
 from fullcircle.deployment.target import Service, Target
-from fullcircle.deployment.targets.local import LocalTarget
+from fullcircle.deployment.targets.local import REPLACED, LocalTarget, arguments, variables
 from fullcircle.errors import ServerFailed
 from fullcircle.testing.targets import RunningTargetSuite
 from fullcircle.types.progress import Progress, Silent
@@ -26,7 +29,7 @@ from serving import GOOD
 
 @pytest.fixture(scope="module")
 def archives() -> dict[int, bytes]:
-    return {version: archive(version) for version in (1, 2)}
+    return {version: archive(version, compiled=True) for version in (1, 2)}
 
 
 @pytest.fixture
@@ -107,8 +110,11 @@ print(LocalTarget().apply(service).pid)
         with pytest.raises(ServerFailed, match="version 3 of m cannot answer"):
             target.apply(service)
         third = target.status(service)
-        assert (third.pid, third.ready, third.versions) == (first.pid, True, (("m", 2),))
+        assert (third.pid, third.ready, third.versions) == (first.pid, False, (("m", 2),))
+        assert third.problem.startswith("version 3 of m is to answer, and version 2 goes on answering: ")
+        assert client.ready(first.url)
         serve(service.served, {"m": (2, archives[2])})
+        until(lambda: target.status(service).ready)
         # A keeper that is killed is missed, and the server goes on; the next deployment brings another keeper.
         note = keeper.recall(service.state)
         assert note is not None
@@ -222,8 +228,76 @@ def test_the_server_gets_no_secret_of_the_environment(service: Service, monkeypa
     program.write_text("#!/bin/sh\nenv >&2\nexit 1\n")
     program.chmod(0o755)
     with pytest.raises(ServerFailed):
-        LocalTarget().apply(replace(service, python=program))
+        LocalTarget().apply(replace(service, python=program, online="redis://me:geheim@cache/0"))
     told = (service.state / "server.log").read_text()
     assert "OMP_NUM_THREADS=1" in told
+    assert "FULLCIRCLE_ONLINE=redis://me:geheim@cache/0" in told, "by a variable: everybody can read a command line"
     assert "hunter2" not in told
     assert "PYTHONPATH" not in told
+
+
+@pytest.mark.parametrize(
+    ("online", "private"),
+    [
+        ("", False),
+        ("redis://cache/0", False),
+        ("redis://:geheim@cache/0", True),
+        ("redis://cache/0?password=geheim", True),
+    ],
+)
+def test_a_plan_holds_no_password_and_knows_that_one_is_given(service: Service, online: str, private: bool) -> None:
+    service = replace(service, online=online)
+    files = LocalTarget().plan(service).files
+    assert b"geheim" not in b"".join(files.values())
+    assert (online != "" and online in arguments(service)) is (online != "" and not private)
+    assert variables(service) == (("FULLCIRCLE_ONLINE",) if private else ())
+
+
+@contextmanager
+def running(count: int) -> Iterator[list[Note]]:
+    """Processes that do nothing, as notes of servers."""
+    started = [subprocess.Popen(["sleep", "60"]) for _ in range(count)]
+    try:
+        yield [
+            Note(pid=one.pid, born=process.born(one.pid), url="http://127.0.0.1:9", arguments=()) for one in started
+        ]
+    finally:
+        for one in started:
+            one.kill()
+            one.wait()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given", "action"),
+    [
+        ((), (), "keep"),
+        (("A",), ("A",), "keep"),
+        ((), ("A",), "keep"),
+        (("A",), (), "restart"),
+        (("A", "B"), ("A",), "restart"),
+    ],
+)
+def test_a_server_that_lacks_a_variable_is_started_again(
+    service: Service, wanted: tuple[str, ...], given: tuple[str, ...], action: str
+) -> None:
+    service.state.mkdir()
+    with running(1) as (note,):
+        there = msgspec.structs.replace(note, arguments=arguments(service), variables=given)
+        keeper.write(service.state / keeper.NOTE, msgspec.json.encode(there))
+        assert LocalTarget().plan(replace(service, variables=wanted)).action == action
+
+
+@pytest.mark.parametrize("new", ["listens", "starts", "none"])
+def test_what_was_interrupted_while_a_place_was_taken_leaves_no_server_that_nobody_knows(
+    service: Service, new: str
+) -> None:
+    service.state.mkdir()
+    with running(2) as (old, other):
+        keeper.write(service.state / REPLACED, msgspec.json.encode(old))
+        if new != "none":
+            changes = {} if new == "listens" else {"url": ""}
+            keeper.write(service.state / keeper.NOTE, msgspec.json.encode(msgspec.structs.replace(other, **changes)))
+        LocalTarget().remove(service)
+        assert not old.lives
+        assert other.lives is (new == "none"), "what nobody noted is not ours"
+    assert {path.name for path in service.state.iterdir()} == {"lock"}

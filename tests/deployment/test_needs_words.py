@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 from hypothesis import given, settings
@@ -29,6 +29,48 @@ def test_an_address_is_shown_without_user_password_query_and_fragment(user: str,
     seen = shown(place)
     assert seen == f"postgresql://{host}/sales"
     assert "ZQ" not in seen
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text("GHIJ0123456789/?#@:", max_size=12), st.sampled_from(["postgresql", "redis", "https"]))
+def test_a_password_that_nobody_quoted_is_not_shown_as_a_path(middle: str, scheme: str) -> None:
+    seen = shown(f"{scheme}://me:ZQ{middle}QZ@host/sales")
+    assert "ZQ" not in seen
+    assert "QZ" not in seen
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "seen"),
+    [
+        ("url", "env:HOOK", False),
+        ("url", "http://127.0.0.1:{port}/services/T0/geheim", True),
+        ("h2o", "env:HOOK", False),
+        ("mlflow", "env:HOOK", False),
+    ],
+)
+def test_the_path_of_a_web_address_in_a_variable_may_be_a_secret(
+    kind: str, at: str, seen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = dead()
+    monkeypatch.setenv("HOOK", f"http://127.0.0.1:{port}/services/T0/geheim?b=1")
+    (found,) = Checker().check((Need(name="hook", kind=kind, at=at.format(port=port)),))  # type: ignore[arg-type]
+    assert found.status == "failed"
+    assert ("geheim" in repr(found)) is seen
+    assert f"127.0.0.1:{port}" in found.received
+
+
+@pytest.mark.parametrize("at", ["http://[::1]/", "https://[::1]/x"])
+def test_an_address_of_ipv6_without_a_port_has_the_usual_one(at: str) -> None:
+    (found,) = Checker().check((Need(name="it", kind="url", at=at),))
+    assert "name of the host" not in found.what
+    assert found.received.startswith(at.partition("]")[0]) or found.status == "ok"
+
+
+@pytest.mark.parametrize("password", ["p%40ss", "a%2Fb", "%C3%BC%C3%BC"])
+def test_a_password_is_taken_out_of_foreign_words_however_it_is_written(password: str) -> None:
+    place = f"postgresql://me@db/x?sslpassword={password}"
+    for written in (password, unquote(password)):
+        assert without(f"bad: {written}", place) == "bad: ***"
 
 
 @settings(max_examples=150, deadline=None)

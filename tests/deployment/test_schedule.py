@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -127,6 +128,124 @@ def test_a_file_or_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
     missing = msgspec.structs.replace(job(tmp_path, "none.csv"), command=("/no/such/program",))
     (two,) = Work(tmp_path / "state", missing).run().files
     assert (two.code, two.words) == (2, "it cannot be scored: No such file or directory")
+
+
+@pytest.mark.parametrize("out", ["out/{name}.csv", "out/all-{time}.csv"])
+def test_two_files_whose_results_would_have_one_name_are_both_refused(tmp_path: Path, out: str) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("day.csv", "day.jsonl"):
+        (tmp_path / "in" / name).write_text("a\n")
+    found = Work(tmp_path / "state", job(tmp_path, "in", out)).run().files
+    assert [one.code for one in found] == [2, 2]
+    assert found[0].words == f"its result would have the same name as that of {tmp_path / 'in' / 'day.jsonl'}"
+    assert not list((tmp_path / "out").glob("*")), "and nothing is scored"
+
+
+def test_a_result_is_never_replaced_by_that_of_a_file_that_came_later(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "day.csv").write_text("first\n")
+    work = Work(tmp_path / "state", job(tmp_path, "in", "out/{name}.csv"))
+    assert [one.code for one in work.run().files] == [0]
+    (tmp_path / "in" / "day.jsonl").write_text("second\n")
+    (late,) = work.run().files
+    assert (Path(late.file).name, late.code) == ("day.jsonl", 2)
+    assert (tmp_path / "out" / "day.csv").read_text() == "FIRST\n"
+
+
+def told_by(folder: Path, program: str, *names: str) -> Work:
+    """Work on files of these names by another program than the scorer; ``file`` and ``state`` are known to it."""
+    (folder / "in").mkdir(exist_ok=True)
+    for name in names:
+        (folder / "in" / name).write_text("a\n")
+    head = "import json, pathlib, sys\n"
+    head += f"file, state = pathlib.Path(sys.argv[1]), pathlib.Path({str(folder / 'state')!r})\n"
+    found = msgspec.structs.replace(job(folder, "in"), command=(sys.executable, "-I", "-S", "-c", head + program))
+    return Work(folder / "state", found)
+
+
+def test_each_file_is_noted_when_it_is_done_so_that_a_killed_run_repeats_none(tmp_path: Path) -> None:
+    program = 'told = state / "runs.json"\n' + (
+        'print(json.dumps({"rows": len(json.loads(told.read_text())["done"]) if told.exists() else 0}))'
+    )
+    work = told_by(tmp_path, program, "1.csv", "2.csv", "3.csv")
+    assert [one.rows for one in work.run().files] == [0, 1, 2]
+
+
+def test_a_file_that_changes_while_it_is_scored_is_scored_again(tmp_path: Path) -> None:
+    work = told_by(tmp_path, 'file.write_text(file.read_text() + "b")\nprint(\'{"rows": 1}\')', "1.csv")
+    assert [len(work.run().files) for _ in range(3)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("program", "done"),
+    [
+        ('print(\'{"rows": 2, "rejected": 2}\')\nsys.exit(1)', True),
+        ("sys.exit(1)", False),
+        ('print("[]")\nsys.exit(1)', False),
+        ("raise MemoryError", False),
+        ("import os\nos.kill(os.getpid(), 9)", False),
+        ("", True),
+    ],
+)
+def test_only_what_ended_as_it_should_is_done(tmp_path: Path, program: str, done: bool) -> None:
+    work = told_by(tmp_path, program, "1.csv")
+    (one,) = work.run().files
+    assert one.done is done
+    assert len(work.run().files) == (0 if done else 1)
+
+
+ODD = ["two words.csv", "-out.csv", "line\nbreak.csv", "$(id) %s {name}.csv", "ünï'\".csv", "a.b.c.csv"]
+
+
+def test_a_name_is_a_name_whatever_stands_in_it(tmp_path: Path) -> None:
+    program = 'print(json.dumps({"rows": len(sys.argv)}))\npathlib.Path(sys.argv[3]).write_text(file.name)'
+    work = told_by(tmp_path, program, *ODD)
+    found = work.run().files
+    assert {Path(one.file).name for one in found} == set(ODD)
+    assert {(one.code, one.rows) for one in found} == {(0, 5)}
+    assert sorted(path.read_text() for path in (tmp_path / "scored").iterdir()) == sorted(ODD)
+    assert work.run().files == ()
+
+
+def test_where_nothing_can_be_noted_it_does_not_begin_again_at_once(tmp_path: Path) -> None:
+    work = told_by(tmp_path, 'open(str(state) + ".ran", "a").write("x")\nprint(\'{"rows": 1}\')', "1.csv")
+    (tmp_path / "state" / schedule.RUNS).mkdir()  # as a full disk would do
+    thread = threading.Thread(target=work.again_and_again)
+    thread.start()
+    until((tmp_path / "state.ran").exists)
+    time.sleep(0.3)
+    work.stop()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert (tmp_path / "state.ran").read_text() == "x"
+
+
+@pytest.mark.parametrize(("ahead", "runs"), [(-7200.0, 1), (-10.0, 0), (7200.0, 1)])
+def test_a_clock_that_was_set_means_a_run_at_most(tmp_path: Path, ahead: float, runs: int) -> None:
+    """The last run was so long ago; or it lies in the future, because the clock was set back."""
+    work = told_by(tmp_path, "print('{\"rows\": 1}')", "1.csv")
+    (tmp_path / "state" / schedule.RUNS).write_bytes(msgspec.json.encode(History(started=time.time() + ahead)))
+    thread = threading.Thread(target=work.again_and_again)
+    thread.start()
+    if runs:
+        until(lambda: len(schedule.recall(tmp_path / "state").runs) == runs)
+    time.sleep(0.1)
+    work.stop()
+    thread.join(10)
+    known = schedule.recall(tmp_path / "state")
+    assert len(known.runs) == runs
+    assert known.started <= time.time() + (0 if runs else 1), "the next one is due an interval from now, at most"
+
+
+def test_runs_that_note_at_once_lose_nothing(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    works = [Work(tmp_path / "state", job(tmp_path, "in")) for _ in range(4)]
+    threads = [threading.Thread(target=lambda one=one: [one.run() for _ in range(5)]) for one in works]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert len(schedule.recall(tmp_path / "state").runs) == 20
 
 
 def test_two_runs_never_overlap_even_after_the_first_was_killed(tmp_path: Path) -> None:

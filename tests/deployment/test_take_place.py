@@ -25,7 +25,7 @@ from sample_models import ROWS, archive, serve
 
 @pytest.fixture(scope="module")
 def archives() -> dict[int, bytes]:
-    return {version: archive(version) for version in (1, 2)}
+    return {version: archive(version, compiled=True) for version in (1, 2)}
 
 
 @pytest.fixture(scope="module")

@@ -135,6 +135,7 @@ def test_a_schedule_is_a_timer_and_no_password_stands_in_it(tmp_path: Path) -> N
         ({"hosts": ("a\nExecStart=/bin/sh",)}, "m", LOGIN),
         ({"online": "redis://x\r"}, "m", LOGIN),
         ({"port": 0}, "m", LOGIN),
+        ({"variables": ("A\nUser=root",)}, "m", LOGIN),
         ({}, "../m", LOGIN),
         ({}, "m\n", LOGIN),
         ({}, "m", "me\nUser=root"),
@@ -159,6 +160,24 @@ def test_arguments_come_back_as_they_were_or_are_refused(further: list[str]) -> 
     assert "\n" not in line
     assert not re.search(r"(?<!%)(?:%%)*%(?!%)", line), "no specifier"
     assert read(line) == ["/bin/program", *further] or any("%%" in one or "$$" in one for one in further)
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_what_a_model_reads_is_named_and_its_values_are_in_a_file_of_their_own(tmp_path: Path, batch: bool) -> None:
+    service = service_of(
+        tmp_path, variables=("API_TOKEN",), online="redis://:hunter2@cache/0",
+        schedule=schedule_of(tmp_path) if batch else None,
+    )  # fmt: skip
+    name, content = next(iter(units.files(service, "m", login=LOGIN).items()))
+    assert b"hunter2" not in content
+    assert parsed(content)["Service"]["EnvironmentFile"] == ["-/etc/fullcircle/m.env"]
+    (comment,) = [line for line in content.decode().splitlines() if line.startswith("# The values")]
+    assert "API_TOKEN" in comment
+    assert "FULLCIRCLE_ONLINE" in comment, name
+
+
+def test_a_server_that_reads_nothing_has_no_file_of_values(tmp_path: Path) -> None:
+    assert b"EnvironmentFile" not in units.files(service_of(tmp_path), "m", login=LOGIN)["fullcircle-m.service"]
 
 
 def test_what_to_type_names_the_units(tmp_path: Path) -> None:

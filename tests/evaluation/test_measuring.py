@@ -332,6 +332,16 @@ def test_two_perfect_models_that_differ_are_bounded_by_what_is_known_of_each() -
     assert (found.low, found.high) == pytest.approx((alone.low - 1.0, 1.0 - alone.low))
 
 
+def test_a_perfect_ranking_is_better_than_one_answer_to_all_rows_by_what_is_known_of_itself() -> None:
+    perfect = _perfect(2)
+    rival = dataclasses.replace(perfect, predicted=np.zeros(60, dtype=int), probabilities=np.full((60, 2), 0.5))
+    found, alone = improvement(_c("roc_auc"), perfect, rival), estimate(_c("roc_auc"), perfect)
+    assert estimate(_c("roc_auc"), rival).low is None, "as a figure of its own it promises nothing"
+    assert alone.low is not None
+    assert (found.value, found.low, found.high) == (0.5, pytest.approx(alone.low - 0.5), 0.5)
+    assert (found.low or 0.0) > 0.3
+
+
 def test_hits_that_never_differ_are_not_known_never_to() -> None:
     one = _scored(1, 100)
     assert one.probabilities is not None

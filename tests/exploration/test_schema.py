@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import resource
 import shutil
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -29,12 +31,13 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mlflow.store.tracking.dbmodels.initial_models import Base
 
     path = tmp_path_factory.mktemp("older") / "mlflow.db"
-    engine = sqlalchemy.create_engine(f"sqlite:///{path}", poolclass=sqlalchemy.NullPool)
-    Base.metadata.create_all(engine)
     config = Config()
     config.set_main_option("script_location", next(iter(db_migrations.__path__)))
     config.set_main_option("sqlalchemy.url", f"sqlite:///{path}")
-    command.upgrade(config, OLDER)
+    with schema.unsynced(path):
+        engine = sqlalchemy.create_engine(f"sqlite:///{path}", poolclass=sqlalchemy.NullPool)
+        Base.metadata.create_all(engine)
+        command.upgrade(config, OLDER)
     with closing(sqlite3.connect(path)) as database:
         database.execute(
             "insert into experiments (experiment_id, name, artifact_location, lifecycle_stage) "
@@ -141,6 +144,79 @@ def test_a_database_that_another_process_has_open_is_not_replaced(place: Path) -
         with pytest.raises(TrackingUnavailable, match="another process has"):
             Tracking(f"sqlite:///{place}", own=True).leaderboard("houses")
         assert other.execute("select count(*) from experiments").fetchone() == (2,)
+
+
+def test_what_is_written_while_it_is_upgraded_is_refused_and_not_lost(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, heard = schema.copy, []
+
+    def copy(source: Path, target: Path) -> None:
+        real(source, target)
+        with closing(sqlite3.connect(place, timeout=0.0)) as other:
+            try:
+                other.execute("insert into experiments (experiment_id, name) values (9, 'late')")
+            except sqlite3.OperationalError as error:
+                heard.append(str(error))
+
+    monkeypatch.setattr(schema, "copy", copy)
+    with closing(sqlite3.connect(place, timeout=0.0)) as open_still:
+        assert open_still.execute("select count(*) from experiments").fetchone() == (1,)
+        Tracking(f"sqlite:///{place}", own=True).leaderboard("houses")
+        assert heard == ["database is locked"] * 2
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):  # its file has another name now
+            open_still.execute("insert into experiments (experiment_id, name) values (9, 'late')")
+    with closing(sqlite3.connect(place)) as after:
+        after.execute("insert into experiments (experiment_id, name) values (9, 'late')")
+
+
+def test_a_database_that_is_being_written_to_is_not_upgraded(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = sqlite3.connect
+    monkeypatch.setattr(schema.sqlite3, "connect", lambda *given, **named: real(*given, **{**named, "timeout": 0.0}))
+    with closing(real(place)) as other:
+        other.execute("insert into experiments (experiment_id, name) values (7, 'half')")
+        with pytest.raises(TrackingUnavailable, match="another process has"):
+            schema.refuse_or_upgrade(_mlflow(), f"sqlite:///{place}", "shown", own=True, tell=lambda _: None)
+        other.commit()
+        assert other.execute("select count(*) from experiments").fetchone() == (2,)
+    assert revision(place) == OLDER
+
+
+@pytest.mark.parametrize("room", [0.5, 1.01])
+def test_where_the_disk_is_full_it_is_as_it_was(place: Path, room: float) -> None:
+    before, names = digest(place), {path.name for path in place.parent.iterdir()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(place.stat().st_size * room), hard))
+    try:
+        with pytest.raises(TrackingUnavailable, match="could not be brought"):
+            schema.refuse_or_upgrade(_mlflow(), f"sqlite:///{place}", "shown", own=True, tell=lambda _: None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert digest(place) == before
+    assert {path.name for path in place.parent.iterdir()} == names
+
+
+def test_of_two_who_find_it_older_one_upgrades_and_the_other_waits(place: Path) -> None:
+    told: list[str] = []
+    found: list[Any] = []
+
+    def look() -> None:
+        found.append(Tracking(f"sqlite:///{place}", own=True, tell=told.append).leaderboard("houses"))
+
+    callers = [threading.Thread(target=look) for _ in range(2)]
+    for one in callers:
+        one.start()
+    for one in callers:
+        one.join()
+    assert [[row.name for row in rows] for rows in found] == [["old"], ["old"]]
+    assert len(told) == 1
+    assert sorted(path.name for path in place.parent.glob("mlflow.db.*")) == [f"mlflow.db.{OLDER}", "mlflow.db.lock"]
+
+
+def _mlflow() -> Any:
+    from fullcircle.exploration.connection import load_mlflow
+
+    return load_mlflow()
 
 
 def test_no_database_has_no_revision(tmp_path: Path) -> None:

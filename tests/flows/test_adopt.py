@@ -13,19 +13,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
+from sklearn.tree import DecisionTreeClassifier
 
 import circles
+from fullcircle.cli import text
 from fullcircle.development import contract_file
-from fullcircle.errors import ColumnMissing, DataUnfit, ModelRefused, ProjectInvalid
+from fullcircle.errors import ColumnMissing, DataUnfit, ModelRefused, PredictionInvalid, ProjectInvalid
 from fullcircle.exploration.tracking import Tracking
+from fullcircle.flows import parting, reproduce
 from fullcircle.flows.adopt import Adoption, adopt
 from fullcircle.flows.promote import promote
+from fullcircle.flows.refitting import lay_out, refit
 from fullcircle.flows.retrain import retrain
 from fullcircle.flows.score import score
+from fullcircle.flows.session import opened
 from fullcircle.settings import Settings
 
 FEATURES = ["heat", "rooms", "area"]
@@ -109,7 +115,7 @@ def test_it_has_a_project_a_contract_a_report_and_a_proven_version(adopted: Adop
     ]
     said = contract_file.path_of(Path(found.project).parent, "project.py").read_text()
     assert all(f"[columns.{name}]" in said or name in said for name in FEATURES)
-    assert found.next_steps[0] == "fullcircle promote houses 1"
+    assert found.next_steps[0] == "fullcircle promote houses --version 1"
 
 
 def test_the_report_says_that_nobody_knows_what_it_has_learned(adopted: Adopting) -> None:
@@ -122,6 +128,22 @@ def test_the_report_says_that_nobody_knows_what_it_has_learned(adopted: Adopting
     assert report.about.train_rows == 0
     assert adopted.found.trained.train_rows == 0
     assert adopted.found.trained.test_rows == len(adopted.frame) // 2
+    with Console().capture() as shown:
+        Console(width=200).print(text.trained(adopted.found.trained))
+    assert "trained elsewhere, 200 rows to test" in shown.get()
+    page = Path(adopted.found.trained.report_page).read_text()
+    assert "the model had not seen" not in page
+    assert "what the model learned from is not known" in page
+
+
+def test_it_is_built_again_from_the_model_in_its_bundle(adopted: Adopting, tmp_path: Path) -> None:
+    with opened(adopted.settings) as session:
+        materials = reproduce._materials(session, "houses", 1)
+    assert "model.skops" not in materials.source
+    lay_out(materials, tmp_path)
+    made = parting.judged(materials.draft, refit(tmp_path), version=1, clean=True)
+    assert (made.same, made.parted) == (True, "")
+    assert {each.part: each.same for each in made.compared}["model"]
 
 
 def test_mlflow_loads_the_version_and_answers_with_the_same_bits_as_a_batch(
@@ -205,8 +227,14 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("given")
     frame = pd.read_csv(io.StringIO(circles.houses(rows=60)))
     frame["dear"] = np.where(frame["cost"] > frame["cost"].median(), "yes", "no")
+    frame["gaps"] = frame["cost"].where(frame.index > 3)
+    frame["flat"] = 1.0
     frame.to_parquet(folder / "sample.parquet")
     skops.io.dump(fitted(frame), folder / "houses.skops")
+    both = DecisionTreeClassifier(max_depth=1).fit(frame[["rooms", "heat"]], frame[["dear", "area"]])
+    skops.io.dump(both, folder / "both.skops")
+    wide = Ridge().fit(frame[["rooms", "heat"]], frame[["cost", "heat"]])
+    skops.io.dump(wide, folder / "wide.skops")
     classes = LogisticRegression(max_iter=1000).fit(frame[["rooms", "heat"]], frame["dear"].map({"no": 0, "yes": 1}))
     skops.io.dump(classes, folder / "classes.skops")
     bare = Ridge().fit(frame[["rooms", "heat"]].to_numpy(), frame["cost"])
@@ -229,6 +257,11 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         ("classes.skops", ["rooms", "heat", "dear"], "dear", DataUnfit, "not those of the model"),
         ("bare.skops", ["rooms", "heat", "area", "cost"], "cost", DataUnfit, "another number"),
+        ("bare.skops", ["rooms", "heat", "dear"], "dear", DataUnfit, "does not fit the task"),
+        ("bare.skops", ["rooms", "heat", "gaps"], "gaps", DataUnfit, "missing in some rows"),
+        ("bare.skops", ["rooms", "heat", "flat"], "flat", DataUnfit, "same value in every row"),
+        ("both.skops", ["rooms", "heat", "dear"], "dear", ModelRefused, "several questions"),
+        ("wide.skops", ["rooms", "heat", "cost"], "cost", PredictionInvalid, "another shape"),
         ("strange.bin", ["rooms", "cost"], "cost", ModelRefused, "kind of this model cannot be told"),
         ("nowhere.skops", ["rooms", "cost"], "cost", ModelRefused, "no such model"),
     ],
@@ -246,6 +279,22 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(
             settings=circles.settings(tmp_path),
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_what_was_written_is_gone_again_where_the_table_is_too_small(given: Path, tmp_path: Path) -> None:
+    pd.read_parquet(given / "sample.parquet").head(12).to_csv(tmp_path / "sample.csv", index=False)
+    settings = circles.settings(tmp_path)
+    for name in ("sample.csv", "sample.csv"):  # and again: nothing of before is in the way
+        with pytest.raises(DataUnfit, match="too few rows"):
+            adopt(
+                given / "houses.skops",
+                data=tmp_path / name,
+                label="cost",
+                out=tmp_path / "out",
+                settings=settings,
+            )
+    assert not list(tmp_path.glob("*out*"))
+    assert not list(tmp_path.glob(".adopt*"))
 
 
 def test_a_folder_that_is_there_is_not_overwritten(given: Path, tmp_path: Path) -> None:

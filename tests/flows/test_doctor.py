@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -13,21 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import circles
 from bundle_samples import sample
 from circles import UNTIMED
-from fullcircle.deployment import client
+from fullcircle.deployment import client, keeper, process
+from fullcircle.deployment.keeper import Note, Told
 from fullcircle.development.loading import load
-from fullcircle.errors import NeedUnmet, ProjectNotFound
-from fullcircle.flows import deploy, needs
+from fullcircle.errors import NeedUnmet, ProjectNotFound, ServerFailed
+from fullcircle.flows import deploy, going_back, needs
 from fullcircle.flows.doctor import Diagnosis, doctor
 from fullcircle.flows.doctor_machine import available_memory, behind, checks
 from fullcircle.flows.session import Session, opened
 from fullcircle.packaging import proof as proofs
 from fullcircle.packaging.bundle import open_bundle
 from fullcircle.settings import Settings
+from fullcircle.types.bundle import Proof
 from fullcircle.types.needs import Checked, Need
 from fullcircle.types.report import Finding, Measure, Report
 from needed import dead
@@ -54,7 +58,7 @@ def names(found: Diagnosis, status: str) -> list[str]:
 @pytest.fixture
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("FULLCIRCLE_ENVIRONMENTS", str(tmp_path / "environments"))
-    return circles.settings(tmp_path)
+    return circles.unbegun(tmp_path)
 
 
 @pytest.fixture
@@ -74,7 +78,7 @@ class TestTheMachine:
         assert found.about == str(alone.workspace)
 
     def test_a_shared_ledger_is_asked_before_there_is_a_folder(self, tmp_path: Path) -> None:
-        settings = circles.settings(tmp_path, ledger=f"postgresql://me:geheim@127.0.0.1:{dead()}/ledger")
+        settings = circles.unbegun(tmp_path, ledger=f"postgresql://me:geheim@127.0.0.1:{dead()}/ledger")
         found = doctor(settings=settings)
         assert "nothing listens" in line(found, "ledger").what
         assert "geheim" not in repr(found)
@@ -97,6 +101,9 @@ class TestTheMachine:
         (tmp_path / "memory.max").write_text("1000000000\n")
         (tmp_path / "memory.current").write_text("900000000\n")
         assert available_memory(tmp_path, told) == 100_000_000
+        (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 300000000\n")
+        assert available_memory(tmp_path, told) == 400_000_000, "what was only read is given back"
+        (tmp_path / "memory.stat").unlink()
         (tmp_path / "memory.current").write_text("1900000000\n")
         assert available_memory(tmp_path, tmp_path / "no") == 0
         assert available_memory(tmp_path / "no", tmp_path / "no") is None
@@ -110,7 +117,7 @@ class TestTheMachine:
         assert found.received.startswith("4000 seconds") or found.received.startswith("3999")
 
     def test_a_library_that_the_settings_need(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        settings = circles.settings(tmp_path, online="redis://cache/0", blobs="s3://bucket/x")
+        settings = circles.unbegun(tmp_path, online="redis://cache/0", blobs="s3://bucket/x")
         monkeypatch.setitem(sys.modules, "s3fs", None)
         found = {one.name: one for one in checks(settings, {"temporary": tmp_path})}
         assert found["library s3fs"].status == "failed"
@@ -122,7 +129,7 @@ class TestTheMachine:
     def test_a_port_of_another_program(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:
             port = other.getsockname()[1]
-            found = doctor(settings=circles.settings(tmp_path, port=str(port)))
+            found = doctor(settings=circles.unbegun(tmp_path, port=str(port)))
         assert line(found, "port").status == "warn"
         assert str(port) in line(found, "port").what
         assert found.well
@@ -157,8 +164,12 @@ class TestTheWorkspace:
         assert names(found, "failed") == ["clock and records"]
         assert "ledger.db" in line(found, "clock and records").what
 
+    def test_a_link_to_nothing_is_no_record(self, workspace: Settings) -> None:
+        (workspace.workspace / "left").symlink_to(workspace.workspace / "nothing")
+        assert line(doctor(settings=workspace), "clock and records").status == "ok"
+
     def test_an_mlflow_that_nobody_reaches(self, workspace: Settings, tmp_path: Path) -> None:
-        settings = circles.settings(tmp_path, mlflow=f"http://me:geheim@127.0.0.1:{dead()}")
+        settings = circles.unbegun(tmp_path, mlflow=f"http://me:geheim@127.0.0.1:{dead()}")
         found = doctor(settings=settings)
         assert line(found, "mlflow").status == "failed"
         assert "geheim" not in repr(found)
@@ -194,6 +205,15 @@ class TestBeforeDeploy:
         assert (found.value.code, found.value.exit_code) == ("need_unmet", 1)
         assert found.value.next_step
 
+    def test_what_is_known_is_not_asked_again(self, workspace: Settings, tmp_path: Path) -> None:
+        known = Need(name="a", kind="file", at=str(tmp_path / "none"))
+        further = Need(name="b", kind="file", at=str(tmp_path / "none"))
+        with opened(workspace) as session:
+            needs.before_deploy(session, sample(requires=(known,)), Path("/no/python"), known=(known,))
+            with pytest.raises(NeedUnmet) as found:
+                needs.before_deploy(session, sample(requires=(known, further)), Path(sys.executable), known=(known,))
+        assert found.value.what.endswith("needs what is not there: b")
+
     def test_an_environment_that_cannot_check_is_no_yes(self, workspace: Settings) -> None:
         wanted = (Need(name="a", kind="file", at="/etc/passwd"),)
         with opened(workspace) as session, pytest.raises(NeedUnmet, match="needs what is not there"):
@@ -218,23 +238,23 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         patch.setenv("FULLCIRCLE_ENVIRONMENTS", str(folder / "environments"))
         patch.delenv("HOUSES_TOKEN", raising=False)
         patch.delenv("HOUSES_PRICES", raising=False)
-        settings = circles.settings(folder)
+        settings = circles.unbegun(folder)
         before = doctor(project, settings=settings)
         assert not settings.workspace.exists()
         assert names(before, "failed") == ["token", "prices"]
         assert {"champion", "extra"} <= set(names(before, "warn"))
         with opened(settings) as session:
-            champion(session, archive(1, "houses", load(project).project.needs))
+            champion(session, archive(1, "houses", load(project).project.needs, compiled=True))
         yield House(project, settings)
         with opened(settings, create=False) as session:
             deploy.remove_in(session, "houses", "a test")
 
 
-def champion(session: Session, data: bytes) -> None:
-    """Make it version 1 and champion, as packaging and promoting would."""
+def champion(session: Session, data: bytes, version: int = 1, proof: str | None = None) -> Path:
+    """Make it champion, as packaging and promoting would. Returns the Python of its environment."""
     bundle = open_bundle(data)
     python = session.workspace.environments / proofs.key(bundle) / "bin" / "python"
-    python.parent.mkdir(parents=True)
+    python.parent.mkdir(parents=True, exist_ok=True)
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)
     blob = session.workspace.blobs.put(data)
@@ -243,10 +263,11 @@ def champion(session: Session, data: bytes) -> None:
         measures=(Measure(name="model_bytes", value=5000.0), Measure(name="latency_p99_ms", value=2.0)),
     )  # fmt: skip
     report = session.keep(Report(subject="houses", findings=(measured,)))
-    parts: dict[str, Any] = {"run": "r" * 32, "snapshot": blob, "proof": blob, "report": report}
+    parts: dict[str, Any] = {"run": "r" * 32, "snapshot": blob, "proof": proof or blob, "report": report}
     session.record("bundle.built", model="houses", run=parts["run"], bundle=blob, bytes=len(data))
-    session.record("version.registered", model="houses", version=1, bundle=blob, **parts)
-    session.record("version.promoted", model="houses", version=1, reason="a test", report=report)
+    session.record("version.registered", model="houses", version=version, bundle=blob, **parts)
+    session.record("version.promoted", model="houses", version=version, reason="a test", report=report)
+    return python
 
 
 def deployed(house: House) -> str:
@@ -293,6 +314,49 @@ def test_a_model_is_deployed_when_what_it_needs_is_there(
     found = doctor(house.project, settings=settings)
     assert line(found, "server of houses").status == "failed"
     assert "deploy houses" in line(found, "server of houses").next_step
+
+
+def test_a_server_that_could_not_take_over_is_told_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger names the new champion by then; the server that answered goes on, and somebody has to know."""
+    monkeypatch.setenv("FULLCIRCLE_ENVIRONMENTS", str(tmp_path / "environments"))
+    settings = circles.unbegun(tmp_path)
+    with opened(settings) as session, subprocess.Popen(["sleep", "60"]) as server:
+        try:
+            champion(session, archive(1, "houses", compiled=True), proof=session.keep(proof_in("one")))
+            second = champion(session, archive(2, "houses", compiled=True), 2, proof=session.keep(proof_in("two")))
+            second.write_text("#!/bin/sh\necho 'no module named numpy' >&2\nexit 3\n")
+            state = session.workspace.root / "deployments" / "houses"
+            state.mkdir(parents=True)
+            url = f"http://127.0.0.1:{dead()}"
+            told = ("sleep", "127.0.0.1")
+            keeper.write(state / keeper.TOLD, msgspec.json.encode(Told(arguments=told)))
+            note = Note(pid=server.pid, born=process.born(server.pid), url=url, arguments=told)
+            keeper.write(state / keeper.NOTE, msgspec.json.encode(note))
+            at = {"version": 1, "bundle": "b" * 64, "target": "local", "url": url}
+            session.record("deployment.started", model="houses", **at)
+            with pytest.raises(
+                ServerFailed, match="version 2 of houses is champion now, but no new server"
+            ) as caught:
+                going_back.follow(session, "houses")
+            assert "no module named numpy" in (caught.value.received or "")
+            assert f"goes on at {url}" in (caught.value.next_step or "")
+            assert "fullcircle rollback houses" in (caught.value.next_step or "")
+            assert server.poll() is None
+            kept = keeper.recall(state)
+            assert kept is not None
+            assert (kept.pid, kept.url, kept.kept) == (server.pid, url, True)
+            assert deploy.behind(session, "houses"), "nobody answers there"
+        finally:
+            deploy.remove_in(session, "houses", "a test")
+            server.kill()
+    assert server.wait() is not None
+
+
+def proof_in(environment: str) -> Proof:
+    return Proof(
+        bundle="b" * 64, python="3.11.0", platform="linux", packages=(), golden_rows=9, largest_difference=0.0,
+        same_bits=True, environment=environment, seconds=1.0,
+    )  # fmt: skip
 
 
 def changed(house: House, before: str, after: str) -> Diagnosis:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from sklearn.linear_model import Ridge
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
 
 from fullcircle import registry
 from fullcircle.errors import ModelRefused
@@ -72,6 +76,27 @@ def test_a_booster_of_an_array_does_not_name_its_columns(tmp_path: Path) -> None
     fitted.booster_.save_model(tmp_path / "model.txt")
     found = foreign.read(tmp_path / "model.txt", consent=False)
     assert (found.features, found.width) == ((), 3)
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("label", ["number", "two"])
+def test_an_onnx_file_tells_its_columns_and_its_task(tmp_path: Path, label: str, named: bool) -> None:
+    skl2onnx = pytest.importorskip("skl2onnx")
+    from skl2onnx.common.data_types import FloatTensorType
+
+    rows, labels = table()
+    fitted = (Ridge() if label == "number" else LogisticRegression()).fit(rows, labels[label])
+    inputs = [(name, FloatTensorType([None, 1])) for name in "abc"] if named else [("X", FloatTensorType([None, 3]))]
+    if named:
+        fitted = make_pipeline(ColumnTransformer([("all", "passthrough", ["a", "b", "c"])]), fitted).fit(
+            rows, labels[label]
+        )
+    made = skl2onnx.to_onnx(fitted, initial_types=inputs, options={"zipmap": False} if label == "two" else None)
+    (tmp_path / "model.onnx").write_bytes(made.SerializeToString())
+    found = foreign.read(tmp_path / "model.onnx", consent=False)
+    assert (found.features, found.width) == (("a", "b", "c") if named else (), 3)
+    assert found.task == ("regression" if label == "number" else "classification")
+    np.testing.assert_allclose(found.model.predict(rows), fitted.predict(rows), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["model.json", "model.ubj", "model.txt", "model.skops", "model.onnx"])
@@ -155,6 +180,59 @@ def test_mlflows_folder_is_read_by_its_own_flavor_and_a_pickle_in_it_needs_conse
     found = foreign.read(tmp_path, consent=True)
     assert found.kind == "MLflow's sklearn: pickle"
     assert same(found, fitted, rows, tmp_path) == "sklearn"
+
+
+@pytest.mark.parametrize("flavor", ["xgboost", "lightgbm"])
+def test_mlflows_booster_is_read_without_its_pyfunc_and_its_signature_names_the_columns(
+    tmp_path: Path, flavor: str
+) -> None:
+    rows, labels = table()
+    if flavor == "xgboost":
+        xgboost = pytest.importorskip("xgboost")
+        fitted: Any = xgboost.XGBRegressor(n_estimators=2, n_jobs=1).fit(rows.to_numpy(), labels["number"])
+        fitted.save_model(tmp_path / "model.ubj")
+        told = {"data": "model.ubj", "model_class": "nobody.imports.this"}
+    else:
+        lightgbm = pytest.importorskip("lightgbm")
+        fitted = lightgbm.LGBMRegressor(n_estimators=2, n_jobs=1, verbose=-1).fit(rows.to_numpy(), labels["number"])
+        fitted.booster_.save_model(tmp_path / "model.lgb")
+        told = {"data": "model.lgb"}
+    inputs = json.dumps([{"name": name, "type": "double"} for name in "abc"])
+    flavors = {flavor: told, "python_function": {"loader_module": "nobody.imports.this"}}
+    found = foreign.read(mlmodel(tmp_path, flavors=flavors, signature={"inputs": inputs}), consent=False)
+    assert found.kind.startswith(f"MLflow's {flavor}")
+    assert (found.features, found.width) == (("a", "b", "c"), 3)
+    assert found.model.predict(rows).tolist() == fitted.predict(rows.to_numpy()).tolist()
+
+
+LOADER = """
+from pathlib import Path
+
+
+def _load_pyfunc(path):
+    return Factor(Path(path))
+
+
+class Factor:
+    def __init__(self, path):
+        self.path = path
+
+    def predict(self, frame):
+        return frame[["a"]] * float(self.path.read_text())
+"""
+
+
+def test_a_pyfunc_with_consent_reads_its_files_after_the_folder_it_came_in_is_gone(tmp_path: Path) -> None:
+    rows, _ = table()
+    home = tmp_path / "model"
+    (home / "code").mkdir(parents=True)
+    (home / "code" / "lazy_factor_loader.py").write_text(LOADER)
+    (home / "factor.txt").write_text("2.5")
+    loader = {"loader_module": "lazy_factor_loader", "code": "code", "data": "factor.txt"}
+    found = foreign.read(mlmodel(home, flavors={"python_function": loader}), consent=True)
+    shutil.rmtree(home)
+    assert found.kind == "pyfunc of MLflow (python_function)"
+    np.testing.assert_array_equal(found.model.predict(rows), rows["a"] * 2.5)
 
 
 @pytest.mark.parametrize("file", ["../outside.skops", "/etc/hostname", "missing.skops"])

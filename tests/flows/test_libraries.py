@@ -15,6 +15,7 @@ from fullcircle.flows.runs import runs
 from fullcircle.flows.session import opened
 from fullcircle.flows.train import train
 from fullcircle.packaging.lock import pins
+from fullcircle.types.definitions import FunctionSpec, ViewSpec
 
 PROJECT = """
 import fullcircle as fc
@@ -64,6 +65,25 @@ def test_what_a_shipped_module_imports_is_in_the_bundles_lock(tmp_path: Path) ->
         bundle = build(session, drafts.of_run(session, trained.run), latest_report(session, trained.run)[1])
     assert bundle.manifest.code == ("scaling",)
     assert pins(bundle.lock)["jinja2"] == version("jinja2")
+
+
+@pytest.mark.parametrize(
+    ("imports", "expected"),
+    [
+        ((), ()),
+        (("math", "json"), ()),
+        (("pandas as pd",), ("pandas",)),
+        (("scipy.stats as st", "numpy as np", "math"), ("numpy", "scipy")),
+        (("jinja2", "sklearn.metrics as me"), ("Jinja2", "scikit-learn")),
+    ],
+)
+def test_what_a_views_functions_import_is_needed_by_every_form(
+    imports: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    function = FunctionSpec(name="f", source="", inputs=("a",), returns="float", imports=imports)
+    view = ViewSpec(name="v", time="at", tables=(), features=(), functions=(function,), order=("f",), keys={})
+    assert drafts.needed(view) == expected
+    assert drafts.needed(None) == ()
 
 
 def test_a_module_that_only_this_machine_has_is_refused_before_training(

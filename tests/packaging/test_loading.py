@@ -37,7 +37,7 @@ def answering(bundle: Bundle, change: Any) -> Any:
 def test_a_bundle_answers_as_it_was_recorded(kind: Any, tmp_path: Path) -> None:
     bundle = open_bundle(pack(kind()))
     scorer = loading.scorer(bundle, tmp_path, version=3)
-    assert loading.check_golden(bundle, scorer) == 0.0
+    loading.check_golden(bundle, scorer, next_step="")
     found = loading.replay(bundle, scorer)
     assert (found.rows, found.same_bits, found.differences) == (len(bundle.golden), True, ())
     (answer,) = scorer.score([bundle.golden[0].row])
@@ -85,7 +85,34 @@ def test_a_change_of_a_probability_is_seen() -> None:
 )
 def test_a_change_of_anything_else_is_infinite(change: Any) -> None:
     bundle = classifier()
-    assert loading.check_golden(bundle, answering(bundle, change)) == math.inf
+    assert loading.replay(bundle, answering(bundle, change)).largest_difference == math.inf
+    with pytest.raises(BundleInvalid, match="golden rows differently") as caught:
+        loading.check_golden(bundle, answering(bundle, change), next_step="use its own environment")
+    assert "a difference of inf; golden row 1" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "taken"),
+    [
+        (lambda value: math.nextafter(value, math.inf), True),
+        (lambda value: value + 1e-10, True),
+        (lambda value: value + 1e-4, False),
+        (lambda value: math.nan, False),
+        (lambda value: math.inf, False),
+    ],
+)
+def test_server_and_mlflow_allow_what_another_cpu_may_change_and_no_more(change: Any, taken: bool) -> None:
+    bundle = regressor()
+    changed = answering(bundle, lambda p: replace(p, value=change(p.value)))
+    if taken:
+        loading.check_golden(bundle, changed, next_step="")
+        return
+    with pytest.raises(BundleInvalid, match="golden rows differently") as caught:
+        loading.check_golden(bundle, changed, next_step="use its own environment")
+    told = str(caught.value)
+    assert "golden row 1: answer" in told
+    assert "Python and packages are those of the lock; the CPU here is" in told, "what may be why"
+    assert "use its own environment" in told
 
 
 @given(a=st.floats(allow_nan=False), b=st.floats(allow_nan=False))
@@ -200,4 +227,4 @@ def test_a_shipped_class_answers_from_the_bundle(tmp_path: Path) -> None:
     assert bundle.manifest.code == ("doubling_sample",)
     assert "doubling_sample" not in sys.modules
     scorer = loading.scorer(bundle, tmp_path / "code")
-    assert loading.check_golden(bundle, scorer) == 0.0
+    assert loading.replay(bundle, scorer).same_bits

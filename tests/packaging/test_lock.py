@@ -17,6 +17,7 @@ from fullcircle.types.progress import Silent
 
 A, B = "a" * 64, "b" * 64
 SKLEARN = ("numpy", "pandas", "scikit-learn", "skops")
+OLDER = Wanted(source="requirements.txt", lines=("tomli<2.1",))
 
 
 class Listening(Silent):
@@ -34,9 +35,14 @@ def own() -> tuple[str, bytes]:
 
 @pytest.fixture(scope="module")
 def both(own: tuple[str, bytes]) -> locks.Lock:
+    """A lock, made when uv's cache has all that the tests here ask for; the network is asked where it has not."""
     try:
-        found = locks.lock(wheel=own, packages=[*SKLEARN, "certifi", "tomli"])  # then uv's cache has all of it
-        assert {"certifi", "tomli"} <= set(locks.pins(found.text))
+        for packages, wanted in (([*SKLEARN, "certifi", "tomli"], Wanted()), (["tomli"], OLDER)):
+            try:
+                found = locks.lock(wheel=own, packages=packages, wanted=wanted, offline=True)
+            except LockFailed:
+                found = locks.lock(wheel=own, packages=packages, wanted=wanted)
+            assert set(packages) <= set(locks.pins(found.text))
         return locks.lock(wheel=own, packages=SKLEARN, compiled=True, offline=True)
     except LockFailed as error:
         if "connection" in str(error.next_step):
@@ -99,7 +105,8 @@ def test_without_packages_it_is_what_a_server_is_made_of(own: tuple[str, bytes],
 
 def test_what_the_project_says_bounds_and_adds_nothing(own: tuple[str, bytes], text: str) -> None:
     lines = ("scikit-learn[docs] >=1.5", f"numpy=={version('numpy')} ; python_version > '3.8'", "pytest>=1", "absent")
-    said = Wanted(source="pyproject.toml", lines=(*lines, "scipy"))
+    own_too = (f"fullcircle[lab]>={version('fullcircle')}", f"fullcircle=={version('fullcircle')}")
+    said = Wanted(source="pyproject.toml", lines=(*lines, "scipy", *own_too))
     assert locks.lock(wheel=own, packages=SKLEARN, wanted=said, offline=True).text == text
 
 
@@ -109,6 +116,8 @@ def test_what_the_project_says_bounds_and_adds_nothing(own: tuple[str, bytes], t
         ("scikit-learn==1.5.0", "scikit-learn"),
         ("pandas[all]>=1,<2", "pandas"),
         ("numpy<2 ; python_version>'3'", "numpy"),
+        ("fullcircle==99.0", "fullcircle"),
+        ("fullcircle[lab]<0.0.1", "fullcircle"),
     ],
 )
 @pytest.mark.usefixtures("text")
@@ -200,10 +209,8 @@ def test_a_version_that_nobody_trained_with_is_told(own: tuple[str, bytes]) -> N
     found = locks.lock(wheel=own, packages=["tomli"], offline=True, progress=listening)
     assert any(f"{sys.version_info.major}.{sys.version_info.minor}" in note for note in listening.heard)
     assert listening.heard[-1] == "not installed here: tomli; the latest were taken"
-    wanted = Wanted(source="requirements.txt", lines=("tomli<2.1",))
-    assert (
-        locks.pins(locks.lock(wheel=own, packages=["tomli"], wanted=wanted, progress=listening).text)["tomli"] < "2.1"
-    )
+    older = locks.lock(wheel=own, packages=["tomli"], wanted=OLDER, offline=True, progress=listening)
+    assert locks.pins(older.text)["tomli"] < "2.1"
     assert listening.heard[-1] == "not installed here: tomli; versions are the latest that requirements.txt allows"
     assert "tomli" in locks.pins(found.text)
 

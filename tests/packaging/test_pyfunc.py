@@ -7,6 +7,7 @@ import gc
 import json
 import tempfile
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +105,54 @@ def test_rows_may_be_given_in_several_forms(regressor: Bundle) -> None:
     expected = list(model.predict(pd.DataFrame(rows))["prediction"])
     assert list(model.predict(rows)["prediction"]) == expected
     assert list(model.predict(columns)["prediction"]) == expected
+    arrays = {name: np.array(values, dtype=object) for name, values in columns.items()}
+    assert list(model.predict(arrays)["prediction"]) == expected
     assert list(model.predict(rows[0])["prediction"]) == expected[:1]
     assert len(model.predict([])) == 0
     with pytest.raises(DataUnfit, match="no rows"):
         model.predict(np.zeros((3, 3)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda frame: frame[["colour", "size", "age"]],
+        lambda frame: frame.astype({"colour": "category"}),
+        lambda frame: frame.astype({"colour": "string", "age": "Int64", "size": "Float64"}),
+        lambda frame: frame.astype({"age": "int8"}),
+        lambda frame: frame.astype({"age": float}),
+        lambda frame: frame.astype(object),
+        lambda frame: frame.convert_dtypes(dtype_backend="pyarrow"),
+    ],
+    ids=["order", "category", "nullable", "small", "float", "object", "arrow"],
+)
+def test_a_frame_may_hold_the_same_values_in_other_types_and_another_order(regressor: Bundle, change: Any) -> None:
+    frame = pd.DataFrame(model_samples.rows(20, seed=4))
+    model = pyfunc.Answering(regressor)
+    pd.testing.assert_frame_equal(model.predict(change(frame.copy())), model.predict(frame))
+
+
+def test_a_time_in_the_place_of_a_number_is_rejected_in_its_row_and_no_rows_give_no_answers(
+    regressor: Bundle, classifier: Bundle
+) -> None:
+    frame = pd.DataFrame(model_samples.rows(3)).astype(object)
+    frame.loc[1, "age"] = pd.Timestamp("2024-02-29")
+    found = pyfunc.Answering(regressor).predict(frame)
+    assert list(found["verdict"] == "rejected") == [False, True, False]
+    assert "2024-02-29" in found.loc[1, "problems"]
+    for bundle in (regressor, classifier):
+        none = pyfunc.Answering(bundle).predict(frame.head(0))
+        assert len(none) == 0
+        assert list(none.columns)[:3] == ["prediction", "verdict", "problems"]
+
+
+def test_threads_may_share_it(regressor: Bundle) -> None:
+    model = pyfunc.Answering(regressor)
+    frames = [pd.DataFrame(model_samples.rows(10, seed=seed)) for seed in range(16)]
+    expected = [model.predict(frame) for frame in frames]
+    with ThreadPoolExecutor(4) as pool:
+        for found, wanted in zip(pool.map(model.predict, frames * 4), expected * 4, strict=True):
+            pd.testing.assert_frame_equal(found, wanted)
 
 
 def test_a_bundle_that_answers_otherwise_than_it_did_is_not_loaded(regressor: Bundle) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -150,6 +151,43 @@ def test_a_requirements_file_with_includes_hashes_and_comments(tmp_path: Path) -
         "tiny-d~=1.4",
         "tiny-e!=3",
     )
+
+
+LINES = [
+    "tiny-a",
+    "tiny-b==1.0",
+    "tiny-c[x, y] >=2 ,<3",
+    "tiny-d ; python_version > '3'",
+    "tiny-e~=1.4 ; extra == 'a'",
+]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(LINES), st.integers(0, 7), st.booleans()), max_size=6),
+    st.booleans(),
+    st.data(),
+)
+def test_however_a_requirements_file_is_laid_out_it_says_the_same(
+    written: list[tuple[str, int, bool]], mark: bool, data: st.DataObject
+) -> None:
+    """Comments, hashes, continued lines, tabs, the ends of lines of another system, includes that go in circles."""
+    end = data.draw(st.sampled_from(["\n", "\r\n", "\r"]))
+    blank = data.draw(st.lists(st.sampled_from(["", "  ", "# tiny-z==1", "\t# x \\"]), max_size=2))
+    files: dict[str, list[str]] = {"requirements.txt": [*blank], "deep/more.txt": ["-r ../requirements.txt"]}
+    for line, layout, elsewhere in written:
+        text = [
+            line, f"  {line}  # why not", f"{line} \\{end}    --hash=sha256:aa", f"{line} --hash=md5:a --hash=sha1:b",
+            line.replace(" ", "\t"), f"{line}\\", f"\\{end}{line}", f"{line}\t#{line} --hash=x",
+        ][layout]  # fmt: skip
+        files["deep/more.txt" if elsewhere else "requirements.txt"] += [text, *blank] if layout != 5 else [text, ""]
+    include = data.draw(
+        st.sampled_from(["-r deep/more.txt", "-rdeep/more.txt", "--requirement=deep/../deep/more.txt"])
+    )
+    files["requirements.txt"].append(include)
+    texts = {name: ("\ufeff" * mark + end.join(lines)).encode() for name, lines in files.items()}
+    found = requirement_files.listed("requirements.txt", lambda name: texts[name].decode("utf-8-sig"))
+    here = [line for line, _, elsewhere in written if not elsewhere]
+    assert found == here + [line for line, _, elsewhere in written if elsewhere]
 
 
 HOSTILE = [
@@ -329,6 +367,42 @@ def test_training_with_another_version_than_the_project_says_is_refused_at_once(
     assert "selenium" not in str(caught.value), "what is not loaded was not trained with"
     (tmp_path / "requirements.txt").write_text(f"msgspec=={version('msgspec')}.0\nselenium==0.1\n")
     assert wanted(tmp_path, project()).source == "requirements.txt"
+
+
+def installed_as(folder: Path, name: str, number: str, module: str) -> None:
+    info = folder / f"{name.replace('-', '_')}-{number}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n")
+    (info / "RECORD").write_text(f"{module}/__init__.py,,\n{info.name}/RECORD,,\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "refused"),
+    [
+        ("torch-like==2.1", False),
+        ("torch-like==2.1.0+cpu", False),
+        ("Torch_Like == 2.1.0", False),
+        ("torch-like==2.1.0+cu118", True),
+        ("torch-like==2.2", True),
+        ("torch-like>=2.2", False),  # a range is judged by uv, when the lock is made
+        ("torch-like==2.2 ; sys_platform == 'win32'", False),
+        ("fullcircle==99.0", True),
+        (f"fullcircle=={version('fullcircle')}", False),
+        ("never-loaded==2", False),
+    ],
+)
+def test_a_pin_is_judged_as_an_installer_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, refused: bool
+) -> None:
+    installed_as(tmp_path / "site", "torch-like", "2.1.0+cpu", "torch_like")
+    installed_as(tmp_path / "site", "never-loaded", "1.0", "never_loaded")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.setitem(sys.modules, "torch_like", sys)
+    if not refused:
+        assert wanted(tmp_path, project([line])).lines == (line,)
+        return
+    with pytest.raises(LockFailed, match=f"the model was trained with {re.split('[ =]', line)[0]} "):
+        wanted(tmp_path, project([line]))
 
 
 def test_python_and_platform_are_the_projects() -> None:

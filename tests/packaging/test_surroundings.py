@@ -1,17 +1,20 @@
 from __future__ import annotations
 
-import subprocess
+import io
 import sys
 import sysconfig
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from packaging.specifiers import SpecifierSet
 
 from bundle_samples import WHEEL
-from fullcircle.packaging import surroundings
+from fullcircle.packaging import surroundings, versions
 from fullcircle.packaging.wheel import build
 
 METADATA = b"Metadata-Version: 2.4\nName: tiny\nVersion: 1.0\n"
@@ -19,16 +22,19 @@ METADATA = b"Metadata-Version: 2.4\nName: tiny\nVersion: 1.0\n"
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A site-packages with one package in it, unpacked from a real wheel."""
-    source = tmp_path / "tiny"
+    return unpacked(tmp_path)
+
+
+def unpacked(place: Path) -> Path:
+    """A site-packages with one package in it, unpacked from a real wheel by another zip reader than ours."""
+    source = place / "tiny"
     source.mkdir()
     (source / "__init__.py").write_text("x = 1\n")
     (source / "more.py").write_text("y = 2\n")
-    filename, data = build(source, name="tiny", version="1.0", info={"METADATA": METADATA})
-    (tmp_path / filename).write_bytes(data)
-    folder = tmp_path / "site-packages"
-    subprocess.run([sys.executable, "-m", "zipfile", "-e", tmp_path / filename, folder], check=True)
-    return folder
+    _, data = build(source, name="tiny", version="1.0", info={"METADATA": METADATA})
+    with zipfile.ZipFile(io.BytesIO(data)) as opened:
+        opened.extractall(place / "site-packages")
+    return place / "site-packages"
 
 
 def test_an_untouched_site_has_nothing_to_tell(site: Path) -> None:
@@ -53,6 +59,31 @@ def test_a_removed_file_is_named(site: Path) -> None:
 def test_what_nobody_brought_is_named(site: Path, name: str) -> None:
     (site / name).write_text("")
     assert surroundings.tampered(site) == [f"{name} was added to the environment by nobody in the lock"]
+
+
+ADDED = ["tiny/numpy.py", "tiny/more.so", "tiny/more.pyc", "tiny/deep/x.py", "deep/x.py", "tiny-1.0.dist-info/x", "x"]
+
+
+@given(st.sets(st.sampled_from(ADDED)))
+def test_what_was_put_among_a_packages_files_is_named(names: set[str]) -> None:
+    """A compiled module beside one of Python is imported first, and no file that was there has changed."""
+    with TemporaryDirectory() as name:
+        site = unpacked(Path(name))
+        for each in names:
+            path = site / each
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"")
+        told = {each.removesuffix("/x.py") if each.endswith("deep/x.py") else each for each in names}
+        expected = [f"{each} was added to the environment by nobody in the lock" for each in sorted(told)]
+        assert surroundings.tampered(site) == expected
+
+
+def test_a_folder_that_became_a_link_is_named(site: Path, tmp_path: Path) -> None:
+    (site / "tiny").rename(tmp_path / "moved")
+    (site / "tiny").symlink_to(tmp_path / "moved")
+    assert surroundings.tampered(site) == ["tiny was added to the environment by nobody in the lock"]
+    (tmp_path / "moved" / "more.py").unlink()
+    assert "tiny/more.py of tiny is missing" in surroundings.tampered(site)
 
 
 def test_this_environment_and_pythons_library_are_no_strangers() -> None:
@@ -117,6 +148,27 @@ def test_one_version_in_two_spellings_is_one(one: str, other: str) -> None:
 )
 def test_other_versions_are_told_apart(one: str, other: str) -> None:
     assert surroundings.misfits({"a": one}, {"a": other}) == [f"a {other} is installed, the lock says {one}"]
+
+
+@pytest.mark.parametrize(
+    ("pinned", "version", "expected"),
+    [
+        ("2.1", "2.1.0+cpu", True),
+        ("2.1.0", "2.1.0+cu118", True),
+        ("2.1.0+cpu", "2.1.0+cpu", True),
+        ("2.1.0+CPU", "2.1+cpu", True),
+        ("2.1.0+cpu", "2.1.0", False),
+        ("2.1.0+cpu", "2.1.0+cu118", False),
+        ("2.1.0", "2.1.1+cpu", False),
+        ("2.1.0", "2.1.0.post1", False),
+    ],
+)
+def test_a_pin_lets_any_build_of_its_version_through_unless_it_names_one(
+    pinned: str, version: str, expected: bool
+) -> None:
+    """As https://packaging.python.org/specifications/version-specifiers/ has it, and its own library too."""
+    assert versions.allowed(pinned, version) == expected
+    assert SpecifierSet(f"=={pinned}").contains(version, prereleases=True) == expected
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=4), st.lists(st.integers(0, 30), min_size=1, max_size=4))

@@ -28,6 +28,18 @@ def test_what_every_environment_has_is_left_out() -> None:
     assert _of(scaling=text) == ()
 
 
+def test_where_no_model_may_be_what_it_would_bring_counts() -> None:
+    """On-demand functions are called in the environment of a compiled form too, which has no scikit-learn."""
+    text = b"import numpy as np, pandas, sklearn.base, scipy.stats, skops, os.path, fullcircle"
+    assert needed({"fullcircle.share": text}, beside_model=False) == (
+        "numpy",
+        "pandas",
+        "scikit-learn",
+        "scipy",
+        "skops",
+    )
+
+
 def test_the_projects_own_modules_are_no_libraries() -> None:
     sources = {"scaling": b"import helping\nimport parts.numbers\nfrom . import x\nfrom .. import y", "helping": b""}
     assert needed({**sources, "parts.numbers": b"import scaling"}) == ()

@@ -141,6 +141,14 @@ def test_what_is_optional_is_told_and_keeps_nobody_waiting(there: Path, tmp_path
     assert fleet.watch.notes == {"extra": "optional: there is no such file"}
 
 
+def test_what_is_told_of_a_need_that_looks_wrong_is_not_where_it_is(there: Path) -> None:
+    there.write_text("")
+    fleet = Fleet(file(there))
+    fleet.serve()
+    assert fleet.looks()
+    assert fleet.watch.notes == {"table": "the file is empty"}
+
+
 def test_each_change_is_one_line_and_a_figure(there: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     fleet = Fleet(file(there))
@@ -283,7 +291,7 @@ def _get(url: str) -> tuple[int, Any]:
 
 def test_a_real_server_waits_for_what_its_bundle_needs(tmp_path: Path) -> None:
     there = tmp_path / "table.csv"
-    serve(tmp_path / "served.json", {"m": (1, archive(1, requires=(file(there),)))})
+    serve(tmp_path / "served.json", {"m": (1, archive(1, requires=(file(there),), compiled=True))})
     flags = ["--served", "served.json", "--predictions", "predictions", "--code-cache", "code", "--port", "0"]
     with (tmp_path / "errors").open("wb") as errors:
         process = subprocess.Popen(

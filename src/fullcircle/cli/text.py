@@ -74,9 +74,10 @@ def trained(found: Trained) -> RenderableType:
         for candidate in found.candidates
     ]
     main = found.report.measure(found.metric)
+    learned = f"{found.train_rows} rows to train" if found.train_rows else "trained elsewhere, here are rows"
     lines: list[RenderableType] = [
         Text(
-            f"run {found.run[:12]} on snapshot {found.snapshot.digest[:12]}: {found.train_rows} rows to train, "
+            f"run {found.run[:12]} on snapshot {found.snapshot.digest[:12]}: {learned}, "
             f"{found.test_rows} to test ({found.split})"
         )
     ]

@@ -48,12 +48,20 @@ def _text(found: Verified) -> RenderableType:
     lines += [_beside(each) for each in found.attestations]
     lines += ["nothing lies beside it that says where it comes from"] if not found.attestations else []
     lines += [f"WRONG: {problem}" for problem in found.problems]
-    return Text("\n".join([*lines, "the bundle is whole" if found.passed else "do not use this bundle"]))
+    return Text("\n".join([*lines, _judgement(found)]))
+
+
+def _judgement(found: Verified) -> str:
+    if not found.passed:
+        return "do not use this bundle"
+    if found.key:
+        return f"the bundle is whole, and what lies beside it was signed by the key {found.key[:16]}"
+    return "the bundle is whole; who made it is not shown: name the maker's public key with --key, or the --digest"
 
 
 def _beside(found: Beside) -> str:
     """An attestation in a line. Whether the key is the right one, only its owner can say."""
     if not found.signed_by:
-        return f"{found.file}: {found.kind}, about this bundle, not signed"
+        return f"{found.file}: {found.kind}, about this bundle, NOT SIGNED: anybody may have written it"
     checked = {True: "verified", False: "NOT its signature", None: "no key here to verify it"}[found.verified]
     return f"{found.file}: {found.kind}, about this bundle, signed by key {found.signed_by[:16]} ({checked})"

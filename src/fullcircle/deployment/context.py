@@ -20,6 +20,7 @@ PORT = 8710
 USER = 10001
 HOME, DATA, SERVED = "/opt/fullcircle", "/var/lib/fullcircle", "/srv/fullcircle"
 KEY = "/run/secrets/fullcircle-log-key"
+PROOF, REQUIRES = "proof.json", "requires.json"
 CONTAINERFILE, COMPOSE, README, IGNORED = "Containerfile", "compose.yaml", "README.md", ".dockerignore"
 _PYTHON = f"{HOME}/bin/python"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -41,7 +42,12 @@ def files(service: Service) -> dict[str, bytes]:
     }
     found |= {f"wheels/{name}": content for name, content in version.wheels.items()}
     found |= {f"attestations/{name}": content for name, content in version.attestations.items()}
-    return found
+    return found | {name: content for name, content in _beside(version).items() if content}
+
+
+def _beside(version: Version) -> dict[str, bytes]:
+    """What may stand beside the bundle, empty where there is none: its proof elsewhere, and its needs."""
+    return {PROOF: version.proof, REQUIRES: version.requires}
 
 
 def base(service: Service) -> str:
@@ -69,17 +75,34 @@ def _readme(service: Service, version: Version) -> bytes:
         _BUILD,
         _CALLERS.format(names=", ".join(f"`{one}`" for one in ("127.0.0.1", "localhost", *service.hosts))),
         f"**What it writes.** Predictions go to the volume `{DATA}`; nothing else is written but `/tmp`, so the\n"
-        f"root file system may be read-only. The user is {USER}, without a name and without rights.",
+        f"root file system may be read-only. The user is {USER}, without a name and without rights; a folder of the\n"
+        f"host in place of the volume has to be writable for it.",
+        *([_KEY] if version.hashes else []),
+        *([_needs(version, name)] if version.requires else []),
         *([_NO_EXPLAIN] if version.compiled else []),
     ]
     return ("\n\n".join(text) + "\n").encode()
 
 
+def _needs(version: Version, name: str) -> str:
+    flags = " ".join(f"-e {variable}" for variable in _variables(version))
+    return (
+        "**What the model needs** stands in `requires.json`. It is asked where the container runs: the server is\n"
+        "not ready before all of it was there once, and `/health/ready` names what is missing. To ask before:\n\n"
+        f"```\ndocker run --rm {flags}{' ' * bool(flags)}--entrypoint {_PYTHON} {name} \\\n"
+        f"  -I -m fullcircle.deployment.needs {SERVED}/{REQUIRES}\n```"
+    )
+
+
+_KEY = f"""\
+**The key** that private values are hashed with is a file of the host; user {USER} has to be able to read it, and
+nobody else: `sudo install -o {USER} -m 400 log.key /path/to/log.key`."""
 _BUILD = """\
 **What the build does.** It takes packages from the index that the builder's pip is set up with (no file here names
 one), exactly those of `lock.txt`, by hash, no source distribution, so there is no compiler. Then it answers the
-golden rows of the bundle: where one answer has other bits than the one that was evaluated, no image is built. The
-server does the same again whenever it starts, on the machine where it starts."""
+golden rows of the bundle: where one answer has other bits than the one that was evaluated, no image is built, and
+what differs from where it was proven is named. The server does the same again whenever it starts, on the machine
+where it starts. `podman build` keeps the health check only with `--format docker`."""
 _CALLERS = """\
 **Who may call it.** The server has no access control yet. In the container it listens on all addresses, and is told
 so (`--trust-network`): whoever reaches the port may ask it, and send outcomes. Publish it on loopback, as above, or
@@ -101,6 +124,11 @@ def _run_lines(version: Version, name: str, port: int) -> list[str]:
 
 
 def _variables(version: Version) -> list[str]:
+    return [*_demanded(version), *version.passed]
+
+
+def _demanded(version: Version) -> list[str]:
+    """Those without which nothing is started."""
     return [*(["FULLCIRCLE_ONLINE"] if version.looks_up else []), *version.variables]
 
 
@@ -123,7 +151,7 @@ def _checked(service: Service) -> Version:
         grammar.checked("the name of an attestation", name, grammar.STATEMENT, "NAME.json")
     for name in service.hosts:
         grammar.checked("a name in the setting hosts", name, grammar.HOST, "the name of a host")
-    for name in version.variables:
+    for name in (*version.variables, *version.passed):
         grammar.checked("the name of a variable", name, grammar.VARIABLE, "letters, digits and _")
     for word in (service.log_full, service.log_fsync):
         grammar.checked("a setting of the log", word, grammar.WORD, "one word")
@@ -148,17 +176,12 @@ def _has_health(wheel: bytes) -> bool:
 def _containerfile(service: Service, version: Version) -> str:
     image = base(service)
     pip = ["python", "-m", "pip", "--python", _PYTHON, "install", "--require-hashes", "--only-binary", ":all:"]
-    pip += [
-        "--no-deps",
-        "--no-cache-dir",
-        "--disable-pip-version-check",
-        "--root-user-action=ignore",
-        "-r",
-        "lock.txt",
-    ]
+    pip += ["--no-deps", "--no-cache-dir", "--disable-pip-version-check", "--root-user-action=ignore"]
     make = f"import os; os.makedirs('{DATA}'); os.chown('{DATA}', {USER}, {USER})"
     prove = [_PYTHON, "-I", "-m", "fullcircle.packaging.prove", f"{SERVED}/bundle.zip", "--check"]
+    prove += ["--certificate", f"{SERVED}/{PROOF}"] if version.proof else []
     prove += ["--allow-pickle"] if version.pickled else []
+    copied = ["bundle.zip", "served.json", *(name for name, content in _beside(version).items() if content)]
     labels = {
         "org.opencontainers.image.title": version.model,
         "org.opencontainers.image.version": str(version.number),
@@ -178,10 +201,10 @@ def _containerfile(service: Service, version: Version) -> str:
         "",
         f"FROM {image}",
         *(f'LABEL {name}="{value}"' for name, value in labels.items()),
-        f"ENV {' '.join(f'{name}=1' for name in _THREADS)} PYTHONDONTWRITEBYTECODE=1",
+        f"ENV {' '.join(f'{name}=1' for name in _THREADS)}",
         f"COPY --from=build {HOME} {HOME}",
         f"WORKDIR {SERVED}",
-        "COPY bundle.zip served.json ./",
+        f"COPY {' '.join(copied)} ./",
         *(["COPY attestations ./attestations"] if version.attestations else []),
         f"RUN {_list([_PYTHON, '-I', '-c', make])}",
         f"USER {USER}:{USER}",
@@ -215,7 +238,7 @@ def _compose(service: Service, version: Version) -> str:
     name = grammar.image_name(version.model)
     lines = [
         "services:",
-        f"  {name}:",
+        f'  "{name}":',
         "    build:",
         "      context: .",
         f"      dockerfile: {CONTAINERFILE}",
@@ -230,12 +253,12 @@ def _compose(service: Service, version: Version) -> str:
         "    restart: unless-stopped",
         f"    stop_grace_period: {_SECONDS}s",
     ]
-    variables = _variables(version)
-    if variables:
-        lines += ["    environment:", *(f'      {one}: "${{{one}:?is not set}}"' for one in variables)]
+    if _variables(version):
+        lines += ["    environment:", *(f'      "{one}": "${{{one}:?is not set}}"' for one in _demanded(version))]
+        lines += [f'      "{one}":' for one in version.passed]
     if version.hashes:
         lines += ["    secrets: [fullcircle-log-key]"]
-    lines += ["volumes:", f"  {name}-data:"]
+    lines += ["volumes:", f'  "{name}-data":']
     if version.hashes:
         lines += ["secrets:", "  fullcircle-log-key:", '    file: "${FULLCIRCLE_LOG_KEY_FILE:?is not set}"']
     return "\n".join(lines) + "\n"
@@ -244,6 +267,7 @@ def _compose(service: Service, version: Version) -> str:
 def _ignored(version: Version) -> bytes:
     """Only what the Containerfile copies goes to the builder."""
     copied = ["bundle.zip", "served.json", "lock.txt", "wheels", *(["attestations"] if version.attestations else [])]
+    copied += [name for name, content in _beside(version).items() if content]
     return "\n".join(["*", *(f"!{name}" for name in copied)]).encode() + b"\n"
 
 

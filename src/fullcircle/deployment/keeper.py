@@ -8,7 +8,7 @@ Only one keeper at a time has a STATE. A server that lives already, because its 
 is. A program that dies before it first listened is not tried again: whoever deployed it waits for the reason. Later
 deaths are followed by a new start, at once after a long life, then after longer and longer pauses; after ``tries``
 quick deaths in a row it gives up and says so. SIGTERM is passed on; when the program has finished, the keeper ends
-with 0.
+with 0. A disk that is full ends no keeper: what it could not write down it writes when there is room.
 """
 
 from __future__ import annotations
@@ -34,15 +34,19 @@ TOLD, NOTE, LOG, LOCK = "service.json", "server.json", "server.log", "keeper.loc
 PATIENCE = 40.0  # seconds a server has to finish what it answers: more than the server's own grace
 BUSY = 3  # exit code where another keeper has the folder
 GAVE_UP = 4
-_MOST_LOG = 10_000_000  # bytes after which the log is set aside at the next start
+MOST_LOG = 10_000_000  # bytes after which the log is set aside
 _GONE = "gone"  # the birth of what had ended before it could be asked
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What to run. ``young`` is how many seconds a life has to last to count as one, ``pause`` the first pause."""
+    """What to run. ``young`` is how many seconds a life has to last to count as one, ``pause`` the first pause.
+
+    ``variables`` are the names of environment variables that the keeper was given for the program.
+    """
 
     arguments: tuple[str, ...]
+    variables: tuple[str, ...] = ()
     tries: int = 6
     young: float = 10.0
     pause: float = 0.5
@@ -60,6 +64,7 @@ class Note(msgspec.Struct, frozen=True):
     starts: int = 0
     ended: str = ""
     gave_up: bool = False
+    variables: tuple[str, ...] = ()
 
     @property
     def lives(self) -> bool:
@@ -83,19 +88,26 @@ def main(arguments: Sequence[str]) -> int:
         return Keeper(state, told).run()
 
 
-def recall(state: Path) -> Note | None:
+def recall(state: Path, name: str = NOTE) -> Note | None:
     """The note in a folder; None where there is none that can be read."""
     try:
-        return msgspec.json.decode((state / NOTE).read_bytes(), type=Note)
+        return msgspec.json.decode((state / name).read_bytes(), type=Note)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
 
 def write(path: Path, content: bytes) -> None:
     """Replace a file as a whole: a reader sees the old or the new."""
-    beside = path.with_name(path.name + ".new")
-    beside.write_bytes(content)
-    os.replace(beside, path)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        with open(beside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # a name that came before its bytes would be an empty file after a power cut
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 class Keeper:
@@ -104,7 +116,8 @@ class Keeper:
     def __init__(self, state: Path, told: Told) -> None:
         self._state, self._told = state, told
         self._me = (os.getpid(), process.born(os.getpid()))
-        self._note = Note(pid=0, born="", url="", arguments=told.arguments)
+        self._note = Note(pid=0, born="", url="", arguments=told.arguments, variables=told.variables)
+        self._unwritten = False
         self._begun = 0.0  # of the life of now
         self._place = 0  # in the log, where the life of now begins
         self._quick = 0  # deaths in a row that came at once
@@ -116,9 +129,13 @@ class Keeper:
         with self._woken() as wake:
             self._take_over()
             while not self._stopped:
+                if self._unwritten:
+                    self._write()
                 if self._note.born:
                     if self._note.lives:
                         self._listen()
+                        if self._place < 0:
+                            self._set_aside()
                         self._sleep(wake)
                         continue
                     code = self._bury()
@@ -134,6 +151,7 @@ class Keeper:
         if found is not None and found.arguments == self._told.arguments and found.lives:
             _say(f"process {found.pid} runs already and is kept from now on")
             self._begun = time.monotonic()
+            self._place = -1 if found.url else 0  # it has said its address, in whatever log that was
             self._write(pid=found.pid, born=found.born, url=found.url, starts=max(found.starts, 1), ended=found.ended)
         else:
             self._write(starts=0)  # before anything is started: whoever comes now finds this keeper
@@ -141,10 +159,7 @@ class Keeper:
     def _start(self) -> None:
         arguments = _on_port(self._told.arguments, self._note.url)
         log = self._state / LOG
-        with suppress(FileNotFoundError):
-            if log.stat().st_size > _MOST_LOG:
-                shutil.copyfile(log, log.with_name(LOG + ".1"))
-                os.truncate(log, 0)
+        self._set_aside()
         self._place = log.stat().st_size if log.exists() else 0
         self._begun = time.monotonic()
         try:
@@ -154,6 +169,17 @@ class Keeper:
             self._write(pid=0, born=_GONE, starts=self._note.starts + 1, ended=f"it cannot start: {error.strerror}")
             return
         self._write(pid=pid, born=process.born(pid) or _GONE, starts=self._note.starts + 1)
+
+    def _set_aside(self) -> None:
+        """Keep the log bounded. Whoever writes to it appends, and goes on at its new end."""
+        log = self._state / LOG
+        try:
+            if log.stat().st_size > MOST_LOG:
+                shutil.copyfile(log, log.with_name(LOG + ".1"))
+                os.truncate(log, 0)
+        except OSError:  # no room for a copy: the newest words are worth more than room that is not there
+            with suppress(OSError):
+                os.truncate(log, 0)
 
     def _listen(self) -> None:
         """Note the address, once the program has said it."""
@@ -229,7 +255,13 @@ class Keeper:
     def _write(self, **changes: object) -> None:
         keeper, born = self._me
         self._note = msgspec.structs.replace(self._note, keeper=keeper, keeper_born=born, **changes)
-        write(self._state / NOTE, msgspec.json.encode(self._note))
+        try:
+            write(self._state / NOTE, msgspec.json.encode(self._note))
+            self._unwritten = False
+        except OSError as error:
+            if not self._unwritten:
+                _say(f"{NOTE} cannot be written: {error.strerror}")
+            self._unwritten = True
 
 
 def _on_port(arguments: tuple[str, ...], url: str) -> list[str]:
@@ -263,8 +295,9 @@ def _alone(path: Path) -> Iterator[bool]:
 
 def _say(words: str) -> None:
     """One JSON line on standard error, as the server's own log has them."""
-    sys.stderr.write(msgspec.json.encode({"level": "warning", "logger": "keeper", "message": words}).decode() + "\n")
-    sys.stderr.flush()
+    line = msgspec.json.encode({"level": "warning", "logger": "keeper", "message": words})
+    with suppress(OSError):  # a full disk
+        os.write(2, line + b"\n")
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ its own, the ``score`` command, whose results appear under their name only when 
 pattern each file is scored once, and again when it changed; a file that is named is scored in every run. A run that
 takes longer than the interval is followed by the next multiple of it: runs that were missed do not pile up. Two runs
 never overlap, not even where a timer of the system and a keeper start them: a lock is held by the run and by the
-process that scores, so that it outlives a run that was killed.
+process that scores, so that it outlives a run that was killed. Two files whose results would have one name are
+refused.
 
-SIGTERM ends what is being scored; the next run goes on from where it was.
+SIGTERM ends what is being scored; the next run goes on from where it was, also after one that was killed: each file
+is noted when it is done.
 """
 
 from __future__ import annotations
@@ -21,8 +23,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -45,7 +49,10 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class One(msgspec.Struct, frozen=True):
-    """How one file went. ``code`` is the exit code of the command, ``words`` what it said where it is not 0."""
+    """How one file went. ``code`` is the exit code of the command, ``words`` what it said where it is not 0.
+
+    ``done``: it is not scored again before it changes; also where all of its rows were rejected.
+    """
 
     file: str
     out: str
@@ -54,6 +61,7 @@ class One(msgspec.Struct, frozen=True):
     rows: int = 0
     rejected: int = 0
     words: str = ""
+    done: bool = False
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -75,7 +83,7 @@ class History(msgspec.Struct, frozen=True):
 
 
 class _Scored(msgspec.Struct):
-    rows: int = 0
+    rows: int
     rejected: int = 0
 
 
@@ -155,7 +163,11 @@ class Work:
             now = time.time()
             due = known.started + self._job.every
             if now >= due or known.started > now:  # the clock may have been set back
-                self.run()
+                try:
+                    self.run()
+                except OSError as error:  # a full disk: nothing can be noted, and it must not begin at once again
+                    sys.stderr.write(f"the run cannot be noted: {error.strerror}\n")
+                    self._stopped.wait(min(self._job.every, 30.0))
             else:
                 self._stopped.wait(min(due - now, 5.0))
 
@@ -167,20 +179,41 @@ class Work:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return self._note(Run(began=_utc(began), seconds=0.0, words="the run before has not ended"), began)
+            clock = time.monotonic()
             done: list[One] = []
-            known = recall(self._state).done
-            scored: dict[str, tuple[int, int]] = {}
-            for file in files(self._job.source):
+            for file, mark, clash in self._due(began):
                 if self._stopped.is_set():
                     break
-                mark = _mark(file)
-                if mark is not None and mark == known.get(file) and many(self._job.source):
-                    continue
-                one = self._score(file, began, lock.fileno())
+                one = self._clashed(file, began, clash) if clash else self._score(file, began, lock.fileno())
                 done.append(one)
-                if one.code in (0, 1) and mark is not None and not self._stopped.is_set():
-                    scored[file] = mark
-            return self._note(Run(began=_utc(began), seconds=time.time() - began, files=tuple(done)), began, scored)
+                if one.done and mark is not None and not self._stopped.is_set():
+                    self._change(partial(_with_done, file, mark))
+            run = Run(began=_utc(began), seconds=round(time.monotonic() - clock, 3), files=tuple(done))
+            return self._note(run, began)
+
+    def _due(self, began: float) -> Iterator[tuple[str, tuple[int, int] | None, str]]:
+        """Files to score with their marks, and another file whose result would have the same name, "" for none.
+
+        The mark is of before the file is scored: what changes meanwhile is scored again.
+        """
+        known, source = recall(self._state).done, files(self._job.source)
+        # Results with a time in their names only meet those of the same run.
+        meeting = [file for file in source if "{time}" not in self._job.out or _mark(file) != known.get(file)]
+        by_result: dict[str, list[str]] = {}
+        for file in meeting:
+            by_result.setdefault(result(self._job.out, file, began), []).append(file)
+        for file in source:
+            mark = _mark(file)
+            if mark is not None and mark == known.get(file) and many(self._job.source):
+                continue
+            others = by_result.get(result(self._job.out, file, began), [])
+            yield file, mark, next((one for one in others if one != file), "")
+
+    def _clashed(self, file: str, began: float, other: str) -> One:
+        out = result(self._job.out, file, began)
+        return One(
+            file=file, out=out, code=2, seconds=0.0, words=f"its result would have the same name as that of {other}"
+        )
 
     def _score(self, file: str, began: float, lock: int) -> One:
         out = result(self._job.out, file, began)
@@ -204,9 +237,9 @@ class Work:
         said, words_ = self._child.communicate()
         code, self._child = self._child.returncode, None
         try:
-            scored = msgspec.json.decode(said, type=_Scored)
+            scored, told = msgspec.json.decode(said, type=_Scored), True
         except msgspec.MsgspecError:
-            scored = _Scored()
+            scored, told = _Scored(rows=0), False
         words = (said + words_).decode(errors="replace").strip()[-_WORDS:] if code else ""
         return One(
             file=file,
@@ -216,21 +249,34 @@ class Work:
             rows=scored.rows,
             rejected=scored.rejected,
             words=words,
+            done=code == 0 or (code == 1 and told),  # 1 without a word is a program that broke
         )
 
-    def _note(self, run: Run, began: float, scored: dict[str, tuple[int, int]] | None = None) -> Run:
-        known = recall(self._state)
-        # In step with the first run: one that came a little late does not move all later ones.
-        first = known.started if 0 < known.started <= began else began
-        due = following(first, self._job.every, time.time())
-        found = History(
-            runs=(*known.runs, run)[-MOST_RUNS:],
-            next=_utc(due),
-            done={file: mark for file, mark in (known.done | (scored or {})).items() if os.path.exists(file)},
-            started=due - self._job.every,
-        )
-        write(self._state / RUNS, msgspec.json.encode(found))
+    def _note(self, run: Run, began: float) -> Run:
+        def noted(known: History) -> dict[str, Any]:
+            # In step with the first run: one that came a little late does not move all later ones.
+            first = known.started if 0 < known.started <= began else began
+            due = following(first, self._job.every, time.time())
+            return {
+                "runs": (*known.runs, run)[-MOST_RUNS:],
+                "next": _utc(due),
+                "done": {file: mark for file, mark in known.done.items() if os.path.exists(file)},
+                "started": due - self._job.every,
+            }
+
+        self._change(noted)
         return run
+
+    def _change(self, change: Callable[[History], dict[str, Any]]) -> None:
+        """Change the history. A run that found another at work notes that beside it: one waits for the other."""
+        with open(self._state / (RUNS + ".lock"), "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            known = recall(self._state)
+            write(self._state / RUNS, msgspec.json.encode(msgspec.structs.replace(known, **change(known))))
+
+
+def _with_done(file: str, mark: tuple[int, int], known: History) -> dict[str, Any]:
+    return {"done": {**known.done, file: mark}}
 
 
 def _mark(file: str) -> tuple[int, int] | None:

@@ -21,8 +21,8 @@ import msgspec
 from fullcircle.deployment.keeper import write
 
 BASE = 45_000_000
-"""Bytes of ``python:3.x-slim`` for amd64, compressed: what its page at the public registry showed for 3.11 to 3.13.
-A constant, because nothing here can ask a registry; other base images are counted as this one."""
+"""Bytes that are assumed for the base image, compressed, about what a slim Python for amd64 takes. Nothing here can ask
+a registry: docs/targets.md says how to check it. Every base image is counted as this one."""
 _LARGE, _SAMPLES, _SAMPLE = 1_000_000, 8, 65_536
 _BYTE_CODE = 2.1
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9.+!-]+)", re.MULTILINE)
@@ -47,7 +47,7 @@ class Estimate:
 
     def told(self) -> str:
         """One sentence for people."""
-        parts = f"base image {_mb(self.base)}, packages {_mb(self.packages)}, model and attestations {_mb(self.own)}"
+        parts = f"base image {_mb(self.base)} assumed, packages {_mb(self.packages)}, model and attestations {_mb(self.own)}"
         sentence = f"about {_mb(self.total)} compressed ({parts})"
         if not self.unknown:
             return sentence

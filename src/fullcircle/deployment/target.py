@@ -42,7 +42,9 @@ class Version:
     hashes, ``wheels`` (by file name) those that the lock expects beside it, ``attestations`` (by file name) what was
     said of the bundle. ``compiled`` means that the lock has no library of the model's own. ``looks_up``: it needs an
     online store; ``hashes``: it needs the key that private values are hashed with; ``pickled``: there is consent to
-    its model file, which runs code when it is loaded. ``variables`` are the environment variables that it reads.
+    its model file, which runs code when it is loaded. ``variables`` are the environment variables that it cannot do
+    without, ``passed`` those that it reads where they are set. ``requires`` are its needs as the bundle has them, and
+    ``proof`` is the certificate as JSON, with the packages of the form that answers; b"" where there are none.
     """
 
     model: str
@@ -58,6 +60,9 @@ class Version:
     hashes: bool = False
     pickled: bool = False
     variables: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()
+    requires: bytes = b""
+    proof: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -82,6 +82,7 @@ def _server(service: Service, model: str, user: str) -> bytes:
         f"User={user}",
         f"ExecStart={command(local.arguments(service))}",
         "Environment=OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1",
+        *_told(model, local.variables(service)),
         "Restart=on-failure",
         "RestartSec=1",
         "KillMode=mixed",
@@ -110,8 +111,7 @@ def _batch(service: Service, model: str, user: str) -> bytes:
         f"ExecStart={command((*local.arguments(service), '--once'))}",
         f"WorkingDirectory={_word(str(told.folder))}",
         *(f"Environment={_quoted(f'{name}={value}')}" for name, value in _open(told.environment).items()),
-        f"# What may hold a password stands in this file, if anywhere: {', '.join(_SECRET)}",
-        f"EnvironmentFile=-/etc/fullcircle/{model}.env",
+        *_told(model, (*_SECRET, *local.variables(service))),
         *_confined(written, [source]),
     ]
     return _text(lines)
@@ -134,6 +134,19 @@ def _timer(service: Service, model: str) -> bytes:
         "WantedBy=timers.target",
     ]
     return _text(lines)
+
+
+def _told(model: str, names: Sequence[str]) -> list[str]:
+    """Where the values are of what may hold a password; nothing where nothing is read."""
+    if not names:
+        return []
+    shown = [
+        grammar.checked("the name of a variable", one, grammar.VARIABLE, "letters, digits and _") for one in names
+    ]
+    return [
+        f"# The values of these, as far as they are needed, stand in a file that only root reads: {', '.join(shown)}",
+        f"EnvironmentFile=-/etc/fullcircle/{model}.env",
+    ]
 
 
 _SECRET = ("FULLCIRCLE_LEDGER", "FULLCIRCLE_BLOBS", "FULLCIRCLE_FEATURES", "FULLCIRCLE_ONLINE", "FULLCIRCLE_MLFLOW")

@@ -27,13 +27,17 @@ def check_data(frame: Any, project: Project) -> Task:
         kind_of(frame[name], private=bool(project.inputs.columns.get(name, {}).get("private")))
     if project.data.time:
         _check_time(frame[project.data.time], project.data.time)
-    labels = frame[project.label]
-    _check_labelled(labels, project.label)
-    task = project.task or _told(labels, project.label)
+    return check_labels(frame[project.label], project.label, project.task)
+
+
+def check_labels(labels: Any, name: str, task: Task | None = None) -> Task:
+    """The task, given or told from labels (n values). Raises DataUnfit where they do not fit it."""
+    _check_labelled(labels, name)
+    task = task or _told(labels, name)
     if task == "regression":
-        _check_quantity(labels, project.label)
+        _check_quantity(labels, name)
     else:
-        _check_classes(labels, project.label)
+        _check_classes(labels, name)
     return task
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -227,13 +227,22 @@ def _changed_hits(answers: Answers, rival: Answers) -> Bounds:
 
 def _apart(metric: Metric, answers: Answers, rival: Answers) -> Bounds:
     """No row pulls the difference, which happens where both models are perfect: each one's own interval bounds it."""
-    own, other = (estimate(metric, each) for each in (answers, rival))
+    own, other = (_bounded(metric, each) for each in (answers, rival))
     ends = (own.low, own.high, other.low, other.high)
     if None in ends:
         return Bounds(math.nan, math.nan, "no interval is known for either")
     a, b, c, d = (metric.merit(each) for each in ends if each is not None)
     (low, high), (least, most) = sorted((a, b)), sorted((c, d))
     return Bounds(low - most, high - least, "bounds of both intervals")
+
+
+def _bounded(metric: Metric, answers: Answers) -> Estimate:
+    """The metric with its interval. Of one answer to all rows the area is a half, exactly, whatever rows come."""
+    found = estimate(metric, answers)
+    shares = answers.probabilities
+    if found.low is None and metric.name == "roc_auc" and shares is not None and bool((shares == shares[0]).all()):
+        return replace(found, low=found.value, high=found.value)
+    return found
 
 
 def finite(value: float) -> float | None:

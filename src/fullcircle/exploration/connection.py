@@ -9,7 +9,6 @@ import logging
 import os
 import re
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,35 +70,13 @@ def _make(mlflow: Any, path: Path) -> None:
     try:
         for rest in (making, path.with_name(f"{making.name}-journal")):
             rest.unlink(missing_ok=True)  # what a process that was killed left behind
-        with _unsynced(making):
+        with schema.unsynced(making):
             _client(mlflow, f"sqlite:///{making}")
         # A copy, because MLflow keeps its connection to the first file open.
         shutil.copyfile(making, made)
         os.replace(made, path)
     finally:
         making.unlink(missing_ok=True)
-
-
-@contextmanager
-def _unsynced(path: Path) -> Iterator[None]:
-    """Write no change of a SQLite file through to the disk: one that is cut short is made anew.
-
-    MLflow commits 74 times while it makes its tables, and a busy disk takes up to a quarter of a second for each.
-    """
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
-
-    def relax(connection: Any, record: Any) -> None:
-        if isinstance(connection, sqlite3.Connection):
-            (_, _, file), *_ = connection.execute("PRAGMA database_list").fetchall()
-            if file and os.path.samefile(file, path):
-                connection.execute("PRAGMA synchronous = OFF")
-
-    event.listen(Engine, "connect", relax)
-    try:
-        yield
-    finally:
-        event.remove(Engine, "connect", relax)
 
 
 @contextmanager

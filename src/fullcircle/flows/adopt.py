@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fullcircle import registry
-from fullcircle.development.loading import LoadedProject, load
+from fullcircle.development.checking import check_labels
+from fullcircle.development.loading import load
 from fullcircle.errors import ColumnMissing, DataUnfit, ModelRefused, ProjectInvalid
 from fullcircle.exploration import adopting
 from fullcircle.exploration.columns import look_at, task_of
@@ -74,9 +75,9 @@ def adopt(
     ``model`` is an address of MLflow's (``models:/NAME/3``, ``models:/NAME@ALIAS``, ``runs:/RUN/PATH``), a file of
     skops, XGBoost (.json, .ubj), LightGBM (.txt) or ONNX, or a folder with an MLmodel. ``data`` is a table with the
     model's columns and ``label``; half of it (``test_share``) is for the report, the other for the contract. The
-    folder ``out`` (by default named after the model) gets project.py, the model and the contract; ``allow_pickle``
-    allows a model that runs code when it is read. ``checks`` are those of the report, all by default. Nothing is
-    promoted.
+    folder ``out`` (by default named after the model) gets project.py, the model and the contract, and is gone again
+    where there comes no report of it; ``allow_pickle`` allows a model that runs code when it is read. ``checks`` are
+    those of the report, all by default. Nothing is promoted.
 
     Raises ModelRefused, ColumnMissing, DataUnfit and ProjectInvalid where the three do not fit each other, and the
     errors of training and packaging.
@@ -91,10 +92,12 @@ def adopt(
         folder = Path(out) if out else Path(project_name(wanted))
         plan = _plan(found, frame, label=label, name=wanted, test=test_share, data=_data(data, folder))
         plan = replace(plan, checks=tuple(checks))
-        source = _written(found, plan, folder, allow_pickle=allow_pickle)
-        trained = train_in(session, source)
+        home = _written(found, plan, folder, allow_pickle=allow_pickle)
+        with _or_removed(home):
+            source = load(home / "project.py")
+            trained = train_in(session, source)
         draft = drafts.of_run(session, trained.run)
-        compared = _same(session, draft, found.model, frame)
+        compared = _same(session, draft, found.model, frame, folder)
         packaged = None
         if trained.report.passed:
             approve = source.project.approve
@@ -134,14 +137,7 @@ def _plan(found: foreign.Read, frame: Any, *, label: str, name: str, test: float
             next_step="name the column with what the model predicts: --label COLUMN",
         )
     features = _features(found, columns, label)
-    classes = getattr(found.model, "classes_", None)
-    look = look_at(frame[label])
-    if classes is None and not hasattr(found.model, "predict_proba"):
-        task = task_of(look)[0] if not hasattr(found.model, "n_features_in_") else "regression"
-    else:
-        task = "classification"
-    if classes is not None:
-        _check_classes(classes, frame[label], label)
+    task = _task(found, frame[label], label)
     return adopting.Plan(
         name=project_name(name),
         origin=found.kind,
@@ -153,6 +149,32 @@ def _plan(found: foreign.Read, frame: Any, *, label: str, name: str, test: float
         test=test,
         gate=adopting.gate(frame[label], task, probable=hasattr(found.model, "predict_proba")),
     )
+
+
+def _task(found: foreign.Read, labels: Any, label: str) -> Literal["regression", "classification"]:
+    """What the model does; where it does not tell, what the label suggests. Raises DataUnfit, ModelRefused."""
+    model = found.model
+    classes = getattr(model, "classes_", None)
+    if isinstance(classes, list):
+        raise ModelRefused(
+            "the model answers several questions at once",
+            received=f"{len(classes)} labels for each row",
+            allowed="one answer for each row",
+            next_step="adopt a model for each of them",
+        )
+    if classes is not None:
+        _check_classes(classes, labels, label)
+    task = found.task or ("classification" if classes is not None or hasattr(model, "predict_proba") else None)
+    task = task or ("regression" if hasattr(model, "n_features_in_") else task_of(look_at(labels))[0])
+    try:
+        return check_labels(labels, label, task)
+    except DataUnfit as error:
+        raise DataUnfit(
+            error.what,
+            received=error.received,
+            allowed=error.allowed,
+            next_step="name the column with what the model predicts (--label COLUMN); leave rows without it out",
+        ) from error
 
 
 def _features(found: foreign.Read, columns: Sequence[str], label: str) -> tuple[str, ...]:
@@ -198,8 +220,8 @@ def _check_classes(classes: Any, values: Any, label: str) -> None:
         )
 
 
-def _written(found: foreign.Read, plan: adopting.Plan, folder: Path, *, allow_pickle: bool) -> LoadedProject:
-    """Write the project beside its model, as a whole or not at all, and load it."""
+def _written(found: foreign.Read, plan: adopting.Plan, folder: Path, *, allow_pickle: bool) -> Path:
+    """Write the project beside its model, as a whole or not at all. Returns the folder."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ProjectInvalid(
             "there is something of this name already, and it is not overwritten",
@@ -227,10 +249,20 @@ def _written(found: foreign.Read, plan: adopting.Plan, folder: Path, *, allow_pi
         os.replace(made, home)
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    return load(home / "project.py")
+    return home
 
 
-def _same(session: Session, draft: drafts.Draft, model: Any, frame: Any) -> int:
+@contextmanager
+def _or_removed(home: Path) -> Iterator[None]:
+    """Remove what was written where it came to nothing: the next try would be refused because of it."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(home, ignore_errors=True)
+        raise
+
+
+def _same(session: Session, draft: drafts.Draft, model: Any, frame: Any, folder: Path) -> int:
     """On how many rows the model was asked both ways: itself with the table's columns, and through its contract.
 
     Raises DataUnfit where the answers differ: then it was trained on columns of other types.
@@ -242,7 +274,7 @@ def _same(session: Session, draft: drafts.Draft, model: Any, frame: Any) -> int:
     found = subjects.score(drafts.scorer(session, draft), asked)
     known = found.known
     try:
-        direct = np.asarray(model.predict(asked[names]))[known]
+        direct = np.asarray(model.predict(asked[names])).reshape(len(asked))[known]
     except Exception as error:  # noqa: BLE001 - the model is foreign code
         told = f"{type(error).__name__}: {str(error)[:200]}"
         session.progress.note(f"the model cannot be asked with the table's own columns ({told}); not compared")
@@ -257,7 +289,7 @@ def _same(session: Session, draft: drafts.Draft, model: Any, frame: Any) -> int:
             "through its contract the model answers differently than by itself, so the columns have other types than "
             "it was trained with",
             received=f"{int((~same).sum())} of {len(same)} rows, the first is row {int(np.flatnonzero(~same)[0])}",
-            next_step="say the types in project.py (inputs, prepare), then: fullcircle run project.py",
+            next_step=f"say the types in {folder / 'project.py'} (inputs, prepare), then: fullcircle run {folder}",
         )
     return len(same)
 
@@ -282,7 +314,7 @@ def _next(model: str, folder: Path, packaged: Packaged | None) -> tuple[str, ...
             f"then: fullcircle train {folder}; fullcircle package {folder}",
         )
     return (
-        f"fullcircle promote {model} {packaged.version}",
+        f"fullcircle promote {model} --version {packaged.version}",
         f"fullcircle deploy {model}",
         f"look through {folder / 'project.py'}: gates, inputs, what the label is called",
     )

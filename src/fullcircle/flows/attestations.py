@@ -72,16 +72,18 @@ def signed(session: Session, model: str, bundle: str, blobs: Mapping[Attestation
 def files(session: Session, model: str, version: int) -> dict[str, bytes]:
     """The attestations of a version by file name: signed as they were when it was packaged, an approval now.
 
+    Yours is added to the signature of another member of a shared ledger, as it is your key that lies beside them.
     Where there is no key, what is not signed yet is the bare statement.
     """
     key = Checkpoints(session.workspace.config)
+    public = key.public()
     kept = _kept(session, versions.find(session, model, version))
     found: dict[str, bytes] = {}
     for each in attestations(session, model, version):
         text = statement(each)
         envelope = kept.get(each.kind)
-        if envelope is None and key.public() is not None:
-            envelope = seal(text, key)
+        if public is not None and (envelope is None or (envelope.content() == text and not _ours(envelope, public))):
+            envelope = seal(text, key, envelope.signatures if envelope is not None else ())
         found[f"{each.kind}.json"] = text if envelope is None else msgspec.json.encode(envelope)
     return found
 

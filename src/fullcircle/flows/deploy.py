@@ -216,6 +216,12 @@ def url_of(session: Session, model: str) -> str | None:
     return running.url if running.running else None
 
 
+def behind(session: Session, model: str) -> str:
+    """Why a server that runs is not as it should be: another version answers, or it is not ready; "" where it is."""
+    running = _target().status(_service(session, model, Path(sys.executable)))
+    return running.problem if running.running else ""
+
+
 def process_of(session: Session, model: str) -> int:
     """The id of the model's server process, or 0."""
     return _target().status(_service(session, model, Path(sys.executable))).pid
@@ -227,6 +233,8 @@ def _deploy_other(
     champion = versions.champion(session, model)
     session.progress.step("deploy", f"{model} version {champion}, {_named(to, batch is not None)}")
     service = _meant(session, model, champion, to, out, base, batch)
+    if batch is not None:  # it is scored by this Python; what goes elsewhere is asked there
+        needs.before_deploy(session, versions.bundle(session, model, champion), Path(sys.executable))
     target = _target(to)
     plan = target.plan(service)
     running = target.apply(service, session.progress)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from urllib.parse import urlsplit
 
-from fullcircle.deployment import client
 from fullcircle.deployment.needs.checking import Checker
 from fullcircle.errors import FullcircleError
 from fullcircle.flows import doctor_machine
-from fullcircle.flows.deploy import url_of
+from fullcircle.flows.deploy import behind, url_of
 from fullcircle.flows.session import Session
 from fullcircle.types.needs import Checked, Need, Status
 
@@ -43,7 +43,10 @@ def _ledger(session: Session) -> tuple[Checked, bool]:
 
 def _newest(session: Session, *, sound: bool) -> dict[str, float]:
     root = session.workspace.root
-    found = {f"the file {path.name}": path.stat().st_mtime for path in root.iterdir()}
+    found = {}
+    for path in root.iterdir():
+        with suppress(FileNotFoundError):  # a link to nothing, or a file that another process just took away
+            found[f"the file {path.name}"] = path.stat().st_mtime
     head = session.workspace.ledger.head() if sound else None
     if head is not None:
         found[f"fact {head.seq} of the ledger"] = datetime.fromisoformat(head.time).timestamp()
@@ -102,11 +105,12 @@ def server(session: Session, model: str, url: str | None) -> Checked:
             name, "failed", "it is to run, and does not",
             received=str(body.get("url", "")), next_step=f"start it again: fullcircle deploy {model}",
         )  # fmt: skip
-    why = client.why_not_ready(url)
+    why = behind(session, model)
     if why:
         return _said(
-            name, "failed", f"it runs and is not ready: {why}", received=url, next_step=f"see {url}/health/ready"
-        )
+            name, "failed", f"it runs and is not as it should be: {why}",
+            received=url, next_step=f"see {url}/health/ready, or deploy again: fullcircle deploy {model}",
+        )  # fmt: skip
     return _said(name, "ok", f"it is ready at {url}")
 
 

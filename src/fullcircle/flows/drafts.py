@@ -111,8 +111,8 @@ def view_of(session: Session, draft: Draft) -> ViewSpec | None:
 
 
 def needed(view: ViewSpec | None) -> tuple[str, ...]:
-    """The distributions that the on-demand functions of a view import."""
-    return libraries.needed(requirements(view.functions)) if view is not None else ()
+    """The distributions that the on-demand functions of a view import: they are called where no model may be."""
+    return libraries.needed(requirements(view.functions), beside_model=False) if view is not None else ()
 
 
 def scorer(session: Session, draft: Draft) -> Scorer:

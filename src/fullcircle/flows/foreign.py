@@ -7,9 +7,9 @@ judge of the runtime that will keep it. Nothing is downloaded or installed for a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -17,18 +17,20 @@ from fullcircle.errors import FullcircleError, MissingExtra, ModelRefused
 from fullcircle.flows import ubjson
 from fullcircle.runtimes.sklearn import SklearnRuntime
 
+Task = Literal["regression", "classification"]
 MLMODEL = "MLmodel"
 _KINDS = ".skops, .json or .ubj (XGBoost), .txt (LightGBM), .onnx, or a folder with an MLmodel"
 
 
 @dataclass(frozen=True)
 class Read:
-    """A model in memory, what it is, and the columns that it was trained on where it knows them."""
+    """A model in memory, what it is, and where it knows them the columns it was trained on, and its task."""
 
     model: Any
     kind: str
     features: tuple[str, ...] = ()
     width: int | None = None
+    task: Task | None = None
 
 
 def read(place: Path, *, consent: bool) -> Read:
@@ -152,9 +154,12 @@ def _wrapped(lightgbm: Any, booster: Any, objective: str) -> Any:
 
 
 def _onnx(path: Path) -> Read:
-    from fullcircle.runtimes.onnx import OnnxRuntime
+    from fullcircle.runtimes.onnx import OnnxLabeller, opened
 
-    return _described(OnnxRuntime().load(path.read_bytes()), "ONNX model")
+    model = opened(path.read_bytes())
+    names, width = model.columns
+    task: Task = "classification" if isinstance(model, OnnxLabeller) else "regression"
+    return Read(model, "ONNX model", names, width, task)
 
 
 def _pickled(path: Path, consent: bool) -> Read:
@@ -203,7 +208,7 @@ def _of_mlflow(folder: Path, consent: bool) -> Read:
                 found = _pickled(path, consent)
             else:
                 found = reader(path)
-            return Read(found.model, f"MLflow's {name}: {found.kind}", found.features or _signed(about), found.width)
+            return replace(found, kind=f"MLflow's {name}: {found.kind}", features=found.features or _signed(about))
     if "python_function" not in flavors:
         raise ModelRefused(
             "MLflow cannot ask this model with a table",
@@ -213,9 +218,11 @@ def _of_mlflow(folder: Path, consent: bool) -> Read:
         )
     if not consent:
         raise _needs_consent(", ".join(map(str, flavors)), "a pyfunc of MLflow, whose loader is code of its own")
-    from fullcircle.runtimes.pyfunc import of_folder
+    from fullcircle.runtimes.pyfunc import PyfuncRuntime, packed
 
-    return Read(of_folder(folder), f"pyfunc of MLflow ({', '.join(map(str, flavors))})", _signed(about))
+    # From a folder of its own, which lives as long as the model does: this one may be gone when it is asked.
+    model = PyfuncRuntime().load(packed(folder))
+    return Read(model, f"pyfunc of MLflow ({', '.join(map(str, flavors))})", _signed(about))
 
 
 def _mlmodel(folder: Path) -> Mapping[str, Any]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from fullcircle.flows import consent, deploy, versions
+from fullcircle.errors import FullcircleError, ServerFailed
+from fullcircle.flows import consent, deploy, needs, versions
 from fullcircle.flows.session import Session
 from fullcircle.packaging import proof as proofs
 from fullcircle.types.bundle import Proof
+from fullcircle.types.needs import Need, variables
 
 _TARGET = "local"
 
@@ -17,8 +19,10 @@ def make_ready(session: Session, model: str, version: int) -> None:
     """See that a version can answer before it becomes champion.
 
     Its bundle is read and audited. Where a server of the model runs here, the version's environment is there
-    afterwards; one that had to be built again has answered the golden rows once more, with the same bits. Raises
-    BlobMissing, BlobCorrupt, BundleInvalid, LockFailed or ProofFailed, and nothing has changed then.
+    afterwards; one that had to be built again has answered the golden rows once more, with the same bits. What it
+    needs beyond what the server needs by now is asked for, as before a deployment: a need that both have would make
+    nothing worse. Raises BlobMissing, BlobCorrupt, BundleInvalid, LockFailed, ProofFailed or NeedUnmet, and nothing
+    has changed then.
     """
     bundle = versions.bundle(session, model, version)
     if not _runs(session, model):
@@ -32,20 +36,23 @@ def make_ready(session: Session, model: str, version: int) -> None:
     if not there:
         digest = versions.find(session, model, version).bundle
         proofs.prove(bundle, python, allow_pickle=consent.given(session, digest))
+    needs.before_deploy(session, bundle, python, known=_known(session, model))
 
 
 def follow(session: Session, model: str) -> None:
     """Have the model's server, where one runs here, answer from the environment of the champion.
 
     A server follows a champion by itself. Where the champion was proven in another environment than the one that it
-    runs in, a new server takes its place on the same port. Raises ServerFailed where that cannot answer; the old one
-    goes on then.
+    runs in, or reads variables that the server was not given, a new server takes its place on the same port. Raises
+    ServerFailed where that cannot answer; the old one goes on then, and the champion is what it is.
     """
     if not _runs(session, model):
         return
     noted = session.workspace.ledger.state().deployments[model]
-    champion = versions.champion(session, model)
-    if _environment(session, model, int(noted["version"])) == _environment(session, model, champion):
+    champion, before = versions.champion(session, model), int(noted["version"])
+    wanted = variables(versions.bundle(session, model, champion).needs)
+    given = set(wanted) <= set(variables(_known(session, model)))
+    if given and _environment(session, model, before) == _environment(session, model, champion):
         return
     port = urlsplit(str(noted["url"])).port or session.settings.port
     moved = replace(
@@ -53,6 +60,14 @@ def follow(session: Session, model: str) -> None:
     )
     try:
         deploy.deploy_in(moved, model)
+    except FullcircleError as error:
+        raise ServerFailed(
+            f"version {champion} of {model} is champion now, but no new server took over: {error.what}",
+            received=error.received,
+            allowed=error.allowed,
+            next_step=f"{error.next_step}; then fullcircle deploy {model}. The old server goes on at {noted['url']}, "
+            f"with the version that it can answer; to leave it at that: fullcircle rollback {model}",
+        ) from error
     finally:
         if "features" in vars(moved):
             moved.features.close()
@@ -61,6 +76,15 @@ def follow(session: Session, model: str) -> None:
 def _runs(session: Session, model: str) -> bool:
     noted = session.workspace.ledger.state().deployments.get(model)
     return noted is not None and noted.get("target") == _TARGET and deploy.process_of(session, model) > 0
+
+
+def _known(session: Session, model: str) -> tuple[Need, ...]:
+    """The needs that the server was deployed with; none where that bundle is lost: one must be able to go back."""
+    try:
+        version = int(session.workspace.ledger.state().deployments[model]["version"])
+        return versions.bundle(session, model, version).needs
+    except FullcircleError:
+        return ()
 
 
 def _environment(session: Session, model: str, version: int) -> str:

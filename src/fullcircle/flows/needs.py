@@ -13,15 +13,16 @@ from fullcircle.packaging.bundle import Bundle
 from fullcircle.types.needs import Checked, Need
 
 
-def before_deploy(session: Session, bundle: Bundle, python: Path) -> None:
+def before_deploy(session: Session, bundle: Bundle, python: Path, *, known: tuple[Need, ...] = ()) -> None:
     """Refuse to start a server where it would lack what its model needs, as ``python`` finds from here.
 
-    Raises NeedUnmet; what is optional, or only looks wrong, is noted.
+    What is ``known`` is not asked for. Raises NeedUnmet; what is optional, or only looks wrong, is noted.
     """
-    if not bundle.needs:
+    wanted = tuple(one for one in bundle.needs if one not in known)
+    if not wanted:
         return
-    session.progress.step("needs", f"{len(bundle.needs)} things that the model needs at run time")
-    found = asked(session, python, bundle.needs, bundle)
+    session.progress.step("needs", f"{len(wanted)} things that the model needs at run time")
+    found = asked(session, python, wanted, bundle)
     for one in found:
         session.progress.note(f"{one.name}: {one.what}")
     unmet = [one for one in found if one.status == "failed"]

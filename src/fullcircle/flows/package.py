@@ -212,7 +212,7 @@ def build(
         lock=lock.text,
         wheel=wheel,
         view=view,
-        certificate=kept(chosen.certificate),
+        certificate=kept(chosen.certificate, locks.pins(lock.text)),
         compiled=chosen.data,
         compiled_lock=lock.compiled,
         requires=requires,

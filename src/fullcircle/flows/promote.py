@@ -174,7 +174,10 @@ def promote(
             raise VersionNotFound(
                 f"{model} has no version yet", received=model, next_step="package one: fullcircle package PROJECT"
             )
-        made = promote_in(session, model, max(known) if version is None else version, reason)
+        number = max(known) if version is None else version
+        if number in known:
+            going_back.make_ready(session, model, number)
+        made = promote_in(session, model, number, reason)
         going_back.follow(session, model)
         return made
 

@@ -20,6 +20,7 @@ import msgspec
 
 from fullcircle import registry
 from fullcircle.development import training
+from fullcircle.development.adopted import Adopted
 from fullcircle.development.checking import check_data
 from fullcircle.development.environment import environment, machine
 from fullcircle.development.loading import LoadedProject, load
@@ -77,6 +78,7 @@ def refit(folder: Path) -> Refitted:
             source = load(folder / "project" / draft.project_file)
             source = replace(source, project=replace(source.project, params=dict(draft.params)))
             found = replace(found, code=source.code)
+            _put_back(source, draft, bundle)
             test = np.frombuffer((folder / "test.bytes").read_bytes(), dtype="uint8").astype(bool)
             material = _material(source, draft, snapshots.decode((folder / "rows.parquet").read_bytes()), test)
             with source.active():
@@ -84,6 +86,14 @@ def refit(folder: Path) -> Refitted:
     except (FullcircleError, MemoryError) as error:
         found = replace(found, failed=str(error) or type(error).__name__)
     return replace(found, environment=environment(folder))
+
+
+def _put_back(source: LoadedProject, draft: Draft, bundle: Bundle) -> None:
+    """The model file of an adopted version, where its project reads it: it is no source, but in the bundle."""
+    fit = source.project.fits.get(draft.candidate)
+    if isinstance(fit, Adopted) and fit.path.resolve().is_relative_to(source.folder):
+        fit.path.parent.mkdir(parents=True, exist_ok=True)
+        fit.path.write_bytes(bundle.saved.data)
 
 
 @contextmanager

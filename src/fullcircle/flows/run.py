@@ -158,7 +158,7 @@ def _taken_up(session: Session, model: str, number: int, draft: drafts.Draft) ->
         model=model,
         run=draft.run,
         snapshot=snapshot,
-        train_rows=snapshot.rows - test_rows,
+        train_rows=0 if draft.adopted else snapshot.rows - test_rows,
         test_rows=test_rows,
         split="as before",
         metric=draft.metric,

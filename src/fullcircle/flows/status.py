@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fullcircle.flows import testing
-from fullcircle.flows.deploy import url_of
+from fullcircle.flows.deploy import behind, url_of
 from fullcircle.flows.promote import waiting
 from fullcircle.flows.reconcile import reconcile
 from fullcircle.flows.session import Session, opened
@@ -33,7 +33,10 @@ class ModelStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """The workspace. ``notes`` say what reconciling found, an alias moved by hand among it."""
+    """The workspace.
+
+    ``notes`` say what reconciling found, an alias moved by hand among it, and which server is not as it should be.
+    """
 
     workspace: str
     models: tuple[ModelStatus, ...]
@@ -45,6 +48,7 @@ def status(*, settings: Settings | None = None) -> Status:
     with opened(settings, create=False) as session:
         reconcile(session)
         names = sorted(session.workspace.ledger.state().versions)
+        session.notes.extend(f"the server of {name}: {why}" for name in names if (why := behind(session, name)))
         return Status(
             workspace=str(session.workspace.root),
             models=tuple(_model(session, name) for name in names),

@@ -7,6 +7,9 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import PurePath
+
+import msgspec
 
 from fullcircle.deployment import schedule
 from fullcircle.deployment.target import Schedule, Service, Version
@@ -16,7 +19,10 @@ from fullcircle.flows.session import Session
 from fullcircle.packaging.bundle import Bundle
 from fullcircle.packaging.lock import travelling
 from fullcircle.settings import SETTINGS, Settings
+from fullcircle.types.bundle import Proof
 from fullcircle.types.durations import duration
+from fullcircle.types.needs import FILE as REQUIRES
+from fullcircle.types.needs import variables
 
 LEAST = 10.0  # seconds between two runs
 _FOLDERS = ("workspace", "config", "environments", "blobs", "features")
@@ -38,8 +44,13 @@ class Batch:
 
 def found_version(session: Session, model: str, number: int, bundle: Bundle) -> Version:
     """A version with all that a target takes elsewhere. Where the compiled form needs fewer packages, only those."""
-    digest = versions.find(session, model, number).bundle
+    known = versions.find(session, model, number)
+    digest = known.bundle
     lock = bundle.compiled_lock or bundle.lock
+    proof = session.recall(known.proof, Proof)
+    if bundle.compiled_lock is not None:
+        proof = replace(proof, packages=proof.compiled)
+    needed = tuple(one.variable for one in bundle.needs if one.variable and not one.optional)
     return Version(
         model=model,
         number=number,
@@ -53,7 +64,10 @@ def found_version(session: Session, model: str, number: int, bundle: Bundle) -> 
         looks_up=bundle.view is not None,
         hashes=any(column.hashed for column in bundle.contract.columns),
         pickled=consent.given(session, digest),
-        variables=_variables(bundle),
+        variables=tuple(dict.fromkeys(needed)),
+        passed=tuple(name for name in variables(bundle.needs) if name not in needed),
+        requires=bundle.files.get(REQUIRES, b""),
+        proof=msgspec.json.encode(proof, order="sorted"),
     )
 
 
@@ -102,11 +116,26 @@ def scheduled(service: Service) -> Service:
 
 
 def _beside(source: str) -> str:
+    """The folder of the results, where nobody named one."""
+    if glob.has_magic(os.path.dirname(source)) and not os.path.isdir(source):
+        raise TargetRefused(
+            "the files lie in several folders, so there is none beside them for the results",
+            received=source,
+            next_step="name a folder with --results",
+        )
     folder = source if os.path.isdir(source) else os.path.dirname(source)
     return os.path.join(folder, "scored")
 
 
 def _check_results(source: str, results: str) -> None:
+    folder = os.path.dirname(results) if results.endswith(schedule.FORMS) else results
+    if "{name}" in folder or "{time}" in folder or ("{time}" in results and not results.endswith(schedule.FORMS)):
+        raise TargetRefused(
+            "{name} and {time} can stand in the name of a file only",
+            received=results,
+            allowed=f"a folder, or a path that ends with one of {', '.join(schedule.FORMS)}",
+            next_step="write for example --results scored/{name}-{time}.parquet",
+        )
     if not schedule.many(source):
         if not os.path.isfile(source):
             raise TableNotFound(
@@ -115,9 +144,8 @@ def _check_results(source: str, results: str) -> None:
         if results == source:
             raise TargetRefused("the results would replace the file", received=results, next_step="name another file")
         return
-    folder = os.path.dirname(glob.escape(results)) if results.endswith(schedule.FORMS) else glob.escape(results)
-    read = source if os.path.isdir(source) else os.path.dirname(source)
-    if folder == glob.escape(read):
+    same = os.path.realpath(folder) == os.path.realpath(source)
+    if same if os.path.isdir(source) else PurePath(folder).match(os.path.dirname(source)):
         raise TargetRefused(
             "the results would lie where the files are looked for, and be scored again",
             received=results,
@@ -144,9 +172,3 @@ def _variables_of(settings: Settings) -> Mapping[str, str]:
         if value:
             found[setting.env[0]] = value
     return found
-
-
-def _variables(bundle: Bundle) -> tuple[str, ...]:
-    """The environment variables that the needs of a bundle name: a secret, or a place that is told there."""
-    places = (f"env:{one.at}" if one.kind == "secret" else one.at for one in bundle.needs)
-    return tuple(dict.fromkeys(place.removeprefix("env:") for place in places if place.startswith("env:")))

@@ -6,6 +6,8 @@ Needs no workspace and builds nothing of the model: it is for whoever is handed 
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +40,8 @@ def verify(file: str | Path, *, key: str | Path | None = None, digest: str | Non
     """Open and audit a bundle, and check the attestations in the folder ``attestations`` beside it.
 
     ``key`` is the public key that should have signed them, by default ``signing-key.pub`` beside the bundle: that one
-    shows that nothing was changed since, and not who signed. ``digest`` is the one that the bundle should have.
+    shows that nothing was changed since, and not who signed. Where there is a key, what is not signed by it is a
+    problem, and where ``key`` is given, that nothing is. ``digest`` is the one that the bundle should have.
     What is wrong is in ``problems``. Raises SettingInvalid for a file that cannot be read, or no public key.
     """
     path = Path(file)
@@ -49,8 +52,12 @@ def verify(file: str | Path, *, key: str | Path | None = None, digest: str | Non
     beside = path.parent / FOLDER
     public = _public(path.parent / PUBLIC if key is None else Path(key), given=key is not None)
     for each in sorted(beside.glob("*.json")) if beside.is_dir() else ():
-        found = _attested(found, each, public, strict=key is not None)
-    return found
+        found = _attested(found, each, public)
+    if key is None or public is None:
+        return found
+    if not any(each.verified for each in found.attestations):
+        found = _with(found, f"nothing beside it was signed by the key {keyid(public)[:16]}")
+    return replace(found, key=keyid(public))
 
 
 def _audited(found: Verified, data: bytes) -> Verified:
@@ -72,28 +79,26 @@ def _audited(found: Verified, data: bytes) -> Verified:
     )
 
 
-def _attested(found: Verified, path: Path, public: bytes | None, *, strict: bool) -> Verified:
-    """With what a file beside the bundle says, and what is wrong with it. ``strict``: this key has to have signed."""
+def _attested(found: Verified, path: Path, public: bytes | None) -> Verified:
+    """With what a file beside the bundle says, and what is wrong with it."""
     name = f"{FOLDER}/{path.name}"
     try:
         content, envelope = _unsealed(_read(path, MOST_BYTES))
         said = msgspec.json.decode(content, type=_Statement)
-    except (SettingInvalid, msgspec.MsgspecError):
+    except (SettingInvalid, msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return _with(found, f"{name} is no attestation")
     kind = next((kind for kind, uri in PREDICATES.items() if uri == said.predicate_type), "")
     if said.type != STATEMENT or not kind:
         return _with(found, f"{name} says something that is not known: {said.predicate_type[:80]}")
     if [subject.digest.get("sha256") for subject in said.subject] != [found.digest]:
         return _with(found, f"{name} is about another bundle")
-    beside = Beside(file=name, kind=kind)
-    if envelope is not None:
-        verified = None if public is None else signed_by(envelope, public)
-        beside = replace(
-            beside, signed_by=envelope.signatures[0].keyid if envelope.signatures else "", verified=verified
-        )
+    verified = None if public is None else envelope is not None and signed_by(envelope, public)
+    names = [signature.keyid for signature in envelope.signatures] if envelope is not None else []
+    signer = keyid(public) if verified and public is not None else next(iter(names), "")
+    beside = Beside(file=name, kind=kind, signed_by=signer, verified=verified if names else None)
     found = replace(found, attestations=(*found.attestations, beside))
-    if beside.verified is False or (strict and not beside.verified):
-        return _with(found, f"{name} was not signed by the key {keyid(public)[:16] if public else ''}")
+    if verified is False and public is not None:
+        return _with(found, f"{name} was not signed by the key {keyid(public)[:16]}")
     return found
 
 
@@ -116,7 +121,10 @@ def _public(path: Path, *, given: bool) -> bytes | None:
 def _read(path: Path, most: int) -> bytes:
     """A file's bytes, read once: all that is said is about these."""
     try:
-        with path.open("rb") as opened:
+        # What somebody hands over may be a pipe, which would be waited for without end.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise _unreadable(path, "it is no plain file")
             data = opened.read(most + 1)
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error

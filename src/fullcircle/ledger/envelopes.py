@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from typing import TYPE_CHECKING
 
@@ -38,15 +37,15 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={
             return None
         try:
             return base64.b64decode(self.payload, validate=True)
-        except binascii.Error:
+        except ValueError:  # no base64, or no ASCII
             return None
 
 
-def seal(payload: bytes, checkpoints: Checkpoints) -> Envelope:
-    """A payload signed with the workspace's key. Raises WorkspaceUnusable."""
+def seal(payload: bytes, checkpoints: Checkpoints, before: tuple[Signature, ...] = ()) -> Envelope:
+    """A payload signed with the workspace's key, after those who signed it ``before``. Raises WorkspaceUnusable."""
     sealed = checkpoints.signature(_message(payload))
     signature = Signature(keyid=keyid(checkpoints.public() or b""), sig=base64.b64encode(sealed).decode())
-    return Envelope(base64.b64encode(payload).decode(), PAYLOAD, (signature,))
+    return Envelope(base64.b64encode(payload).decode(), PAYLOAD, (*before, signature))
 
 
 def keyid(public: bytes) -> str:
@@ -64,7 +63,7 @@ def signed_by(envelope: Envelope, public: bytes) -> bool:
     for signature in envelope.signatures if content is not None else ():
         try:
             key.verify(base64.b64decode(signature.sig, validate=True), _message(content or b""))
-        except (InvalidSignature, binascii.Error):
+        except (InvalidSignature, ValueError):
             continue
         return True
     return False

@@ -15,12 +15,17 @@ import msgspec
 
 from fullcircle import registry
 from fullcircle.errors import BundleInvalid, ModelRefused
-from fullcircle.packaging.bundle import COMPILED, COMPILED_ONNX, Bundle, GoldenRow
+from fullcircle.packaging import machine
+from fullcircle.packaging.bundle import COMPILED, COMPILED_LOCK, COMPILED_ONNX, LOCK, Bundle, GoldenRow
+from fullcircle.packaging.lock import pins
 from fullcircle.runtimes.form import Form
 from fullcircle.runtimes.runtime import Runtime, SavedModel
 from fullcircle.runtimes.scorer import Enrich, Scorer
 from fullcircle.types.form import COMPILED_FORMS
 from fullcircle.types.prediction import Prediction
+
+TOLERANCE = 1e-9
+"""Of the largest golden answer: another CPU may order a sum differently; more is not the packaged model."""
 
 _SHOWN = 5
 
@@ -176,9 +181,25 @@ def _holds(home: Path, files: Mapping[str, bytes]) -> bool:
     )
 
 
-def check_golden(bundle: Bundle, scorer: Scorer) -> float:
-    """The largest difference to the recorded answers: 0.0 means the same bits, infinity another class or verdict."""
-    return replay(bundle, scorer).largest_difference
+def check_golden(bundle: Bundle, scorer: Scorer, *, next_step: str) -> None:
+    """Refuse a model that does not answer its golden rows as it was packaged, within ``TOLERANCE``.
+
+    Raises BundleInvalid, naming what differs between this process and the bundle's lock, as that may be why.
+    """
+    found = replay(bundle, scorer)
+    allowed = TOLERANCE * max([1.0, *(abs(row.value) for row in bundle.golden if isinstance(row.value, float))])
+    if found.largest_difference <= allowed:
+        return
+    locks = {LOCK: pins(bundle.lock)}
+    if bundle.compiled_lock is not None:
+        locks[COMPILED_LOCK] = pins(bundle.compiled_lock)
+    causes = machine.against(bundle.manifest.python, locks, machine.here())
+    raise BundleInvalid(
+        "the model answers its golden rows differently here than when it was packaged",
+        received="; ".join([f"a difference of {found.largest_difference:g}", *found.differences, *causes]),
+        allowed=f"at most {allowed:g}",
+        next_step=next_step,
+    )
 
 
 def replay(bundle: Bundle, scorer: Scorer) -> Replay:

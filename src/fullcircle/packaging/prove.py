@@ -24,6 +24,7 @@ from pathlib import Path
 import msgspec
 
 from fullcircle.errors import FullcircleError
+from fullcircle.features import functions
 from fullcircle.packaging import loading, machine, surroundings
 from fullcircle.packaging.bundle import Bundle, open_bundle
 from fullcircle.packaging.lock import pins
@@ -89,6 +90,10 @@ def testify(path: Path, forbidden: Sequence[Path], *, allow_pickle: bool) -> Tes
             found = loading.replay(bundle, scorer)
             if scorer.model is None and not compiled:  # explanations and checks still need the model
                 loading.native(bundle, Path(code), allow_pickle=allow_pickle)
+            for function in bundle.view.functions if bundle.view is not None else ():
+                functions.load(
+                    function
+                )  # golden rows hold what they gave, so nothing else would ask for their imports
         except FullcircleError as error:
             return replace(about, problems=(f"the model could not be loaded: {error}",))
         problems = surroundings.strangers(surroundings.loaded_files(), forbidden, [Path(code)])

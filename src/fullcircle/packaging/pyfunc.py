@@ -13,18 +13,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.errors import BundleInvalid, DataUnfit
+from fullcircle.errors import DataUnfit
 from fullcircle.packaging.bundle import Bundle, open_bundle
-from fullcircle.packaging.loading import replay, scorer
+from fullcircle.packaging.loading import check_golden, scorer
 from fullcircle.runtimes.contracts import rows_of
-from fullcircle.runtimes.scorer import Scorer
 from fullcircle.types.prediction import Prediction
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# Of the largest answer: another CPU may order a sum differently. As a server allows.
-TOLERANCE = 1e-9
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Answering:
@@ -49,7 +45,7 @@ class Answering:
         folder = Path(tempfile.mkdtemp(prefix="fullcircle-code-"))
         self._code = weakref.finalize(self, _remove, str(folder), os.getpid())
         self._scorer = scorer(bundle, folder, allow_pickle=allow_pickle)
-        _prove(bundle, self._scorer)
+        check_golden(bundle, self._scorer, next_step="load it with the packages that its requirements.txt names")
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> Any:
         """Answer n rows: a frame, a list of objects, an object of columns, or one object.
@@ -69,9 +65,7 @@ class Answering:
         import pandas as pd
 
         if isinstance(given, Mapping):
-            columns = [
-                value for value in given.values() if isinstance(value, Sequence) and not isinstance(value, str)
-            ]
+            columns = [value for value in given.values() if pd.api.types.is_list_like(value, allow_sets=False)]
             given = pd.DataFrame(dict(given)) if columns and len(columns) == len(given) else [given]
         if isinstance(given, pd.DataFrame):
             return given.index, rows_of(given, self._scorer.contract)
@@ -97,18 +91,6 @@ class Answering:
             names = (f"probability_{label}" for label in self._scorer.contract.classes)
             columns |= dict(zip(names, chances.T, strict=True))
         return pd.DataFrame(columns, index=index)
-
-
-def _prove(bundle: Bundle, found: Scorer) -> None:
-    proof = replay(bundle, found)
-    allowed = TOLERANCE * max([1.0, *(abs(row.value) for row in bundle.golden if isinstance(row.value, float))])
-    if not proof.largest_difference <= allowed:
-        raise BundleInvalid(
-            "the model answers its golden rows differently here than when it was packaged",
-            received="; ".join(proof.differences) or f"a difference of {proof.largest_difference:g}",
-            allowed=f"a difference of at most {allowed:g}",
-            next_step="load it with the packages that the requirements.txt beside it names",
-        )
 
 
 def _remove(folder: str, process: int) -> None:

@@ -152,6 +152,7 @@ def _line(file: str, where: str, entry: object) -> str:
 
 def _fit(file: str, line: str, shown: str, number: int = 0) -> str:
     """The line, where it has the form that every one has to have."""
+    line = line.replace("\t", " ")
     if not REQUIREMENT.fullmatch(line):
         raise _refused(file, shown, number)
     return line

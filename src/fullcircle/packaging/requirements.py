@@ -13,7 +13,7 @@ from pathlib import Path
 from fullcircle.errors import LockFailed
 from fullcircle.packaging import requirement_files as files
 from fullcircle.packaging.resolving import contradiction, exact
-from fullcircle.packaging.versions import same
+from fullcircle.packaging.versions import allowed, normal
 from fullcircle.types.environments import FILES, REQUIREMENT, Wanted
 from fullcircle.types.progress import Progress
 from fullcircle.types.project import Project
@@ -140,7 +140,7 @@ def _check_loaded(source: str, lines: list[str]) -> None:
     for line in lines:
         pinned = exact(line)
         here = _distribution(pinned[0]) if pinned is not None else None
-        if pinned is None or here is None or same(pinned[1], here.version):
+        if pinned is None or here is None or allowed(pinned[1], here.version):
             continue
         if _is_loaded(here, sys.modules):
             found.append((pinned[0], here.version, line))
@@ -150,4 +150,5 @@ def _check_loaded(source: str, lines: list[str]) -> None:
 
 def _is_loaded(found: Distribution, modules: Mapping[str, object]) -> bool:
     tops = {str(path).partition("/")[0].partition(".")[0] for path in found.files or ()}
+    tops.add(normal(found.metadata["Name"]).replace("-", "_"))  # one that is edited in place has no files there
     return any(top in modules for top in tops if top.isidentifier())

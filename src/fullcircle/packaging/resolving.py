@@ -10,11 +10,12 @@ from pathlib import Path
 
 from fullcircle.errors import LockFailed
 from fullcircle.packaging import uv
-from fullcircle.packaging.versions import normal, same
+from fullcircle.packaging.versions import allowed, normal
 from fullcircle.types.environments import Wanted
 
 _LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*([^;]*?)\s*(?:;\s*(.*))?")
 _EXACT = re.compile(r"==\s*([A-Za-z0-9.+!-]+)")
+_WHEEL = re.compile(r"\./[a-z]+/([A-Za-z0-9_.]+)-([A-Za-z0-9_.+!]+)-")
 _SHOWN = 5
 
 
@@ -115,6 +116,11 @@ def _contradictions(
     except LockFailed:
         return []  # what is installed here cannot be locked whatever the project says
     names = {match[1] for line in needed.splitlines() if (match := re.match(r"([a-z0-9][a-z0-9._-]*)==", line))}
+    exactly = {name: f"{name}=={version}" for name, version in installed.items()}
+    for line in lines:  # fullcircle's own wheel
+        if match := _WHEEL.match(line):
+            names.add(normal(match[1]))
+            installed, exactly = {**installed, normal(match[1]): match[2]}, {**exactly, normal(match[1]): line}
     found: list[tuple[str, str, str]] = []
     for bound in said:
         match = _LINE.fullmatch(bound)
@@ -122,11 +128,8 @@ def _contradictions(
         if name not in names or name not in installed or len(found) == _SHOWN:
             continue
         one = exact(bound)
-        if one is not None:
-            allowed = same(one[1], installed[name])
-        else:
-            allowed = _resolves(asked, f"{name}=={installed[name]}", bound)
-        if not allowed:
+        here_too = _resolves(asked, exactly[name], bound) if one is None else allowed(one[1], installed[name])
+        if not here_too:
             found.append((name, installed[name], bound))
     return found
 

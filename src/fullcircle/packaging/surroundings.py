@@ -14,8 +14,8 @@ from pathlib import Path
 
 from fullcircle.packaging.versions import normal, same
 
-# Written into every environment by uv itself; an interpreter's own byte code comes and goes.
-_OF_THE_ENVIRONMENT = {"_virtualenv.py", "_virtualenv.pth", "__pycache__"}
+# Written into every environment by uv itself.
+_OF_THE_ENVIRONMENT = {"_virtualenv.py", "_virtualenv.pth"}
 _FOREIGN = {"site-packages", "dist-packages"}
 
 
@@ -62,14 +62,38 @@ def misfits(expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
 
 
 def tampered(site_packages: Path) -> list[str]:
-    """Files that differ from what their package's RECORD says they were, and files that no package brought."""
+    """Files that differ from what their package's RECORD says they were, and what no package brought."""
     problems: list[str] = []
     known = set(_OF_THE_ENVIRONMENT)
     for distribution in distributions(path=[str(site_packages)]):
-        known |= _top_level(distribution)
+        known |= {os.path.normpath(file) for file, _ in _record(distribution)}
         problems += _altered(distribution)
-    unknown = sorted(path.name for path in site_packages.iterdir() if path.name not in known)
+    unknown = sorted(_added(site_packages, known))
     return [*problems, *(f"{name} was added to the environment by nobody in the lock" for name in unknown)]
+
+
+def _added(site_packages: Path, known: set[str]) -> Iterable[str]:
+    """What nobody brought: files, and folders with none that somebody did. One beside a module may be imported first.
+
+    Byte code in its own folder comes and goes.
+    """
+    folders = {parent for file in known for parent in _parents(file)}
+    waiting = [""]
+    while waiting:
+        inside = waiting.pop()
+        for entry in os.scandir(site_packages / inside):
+            name = os.path.join(inside, entry.name)
+            if name in known or entry.name == "__pycache__":
+                continue
+            if name in folders and entry.is_dir(follow_symlinks=False):
+                waiting.append(name)
+            else:
+                yield name
+
+
+def _parents(file: str) -> Iterable[str]:
+    while file := os.path.dirname(file):
+        yield file
 
 
 def _altered(distribution: Distribution) -> Iterable[str]:
@@ -84,10 +108,6 @@ def _altered(distribution: Distribution) -> Iterable[str]:
             continue
         if urlsafe_b64encode(digest).rstrip(b"=").decode("ascii") != value:
             yield f"{file} of {distribution.metadata['Name']} was altered after it was installed"
-
-
-def _top_level(distribution: Distribution) -> set[str]:
-    return {file.partition("/")[0] for file, _ in _record(distribution)}
 
 
 def _record(distribution: Distribution) -> list[tuple[str, tuple[str, str, str]]]:

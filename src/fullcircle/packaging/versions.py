@@ -17,6 +17,11 @@ def same(one: str, other: str) -> bool:
     return _key(one) == _key(other)
 
 
+def allowed(pinned: str, version: str) -> bool:
+    """Whether ``==pinned`` lets a version through: where it has no local part ("+cpu"), any will do."""
+    return same(pinned, version if "+" in pinned else version.partition("+")[0])
+
+
 def _key(text: str) -> tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Epoch, release without zeros at its end, what follows it, and the local part."""
     public, _, local = text.strip().lower().removeprefix("v").partition("+")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,11 +24,15 @@ def check(files: Mapping[str, bytes]) -> None:
 def _archive(content: bytes) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if any(
+                entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in archive.infolist()
+            ):
+                raise invalid("an array in it is compressed in another way than fullcircle does")
             if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
                 raise invalid("an array in it is larger than any model may be")
             for entry in archive.infolist():
                 _array(archive.read(entry))
-    except (zipfile.BadZipFile, NotImplementedError, OSError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OSError, EOFError) as error:
         raise invalid("an array in it cannot be read") from error
 
 

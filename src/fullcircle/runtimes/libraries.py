@@ -7,18 +7,19 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import packages_distributions
 
 from fullcircle.errors import ModelRefused
-from fullcircle.runtimes.project_code import RESERVED
+from fullcircle.runtimes.project_code import BUILT_IN, RESERVED
 
 
-def needed(sources: Mapping[str, bytes]) -> tuple[str, ...]:
+def needed(sources: Mapping[str, bytes], *, beside_model: bool = True) -> tuple[str, ...]:
     """The names of the installed distributions that these modules import, sorted, for the bundle's environment.
 
-    ``sources`` are as ``project_code.collect`` gives them. Left out are Python's own library, what every bundle's
-    environment has for the model itself, and these modules. Imports inside functions count. What is imported in a
-    ``try`` with handlers counts where it is installed. Raises ModelRefused for any other that no installed
-    distribution provides: the bundle's environment could not have it.
+    ``sources`` are as ``project_code.collect`` gives them. Left out are Python's own library, these modules, and what
+    the environment has for a fitted model of scikit-learn; without ``beside_model`` there need not be one, and that
+    counts too. Imports inside functions count. What is imported in a ``try`` with handlers counts where it is
+    installed. Raises ModelRefused for any other that no installed distribution provides: the bundle's environment
+    could not have it.
     """
-    own = {module.partition(".")[0] for module in sources} | RESERVED
+    own = {module.partition(".")[0] for module in sources} | (RESERVED if beside_model else BUILT_IN)
     found = {
         (top, required, module)
         for module, source in sources.items()

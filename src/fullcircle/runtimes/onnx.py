@@ -8,6 +8,7 @@ tensor or as the list of dictionaries that ``ZipMap`` makes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ _NUMBERS = {
     "tensor(int32)": "int32",
     "tensor(bool)": "bool",
 }
+MOST_MEMORY = 2**31
+"""Bytes that all models in ONNX of a process may have at once, their weights among them."""
 _LABELS = ("tensor(int64)", "tensor(int32)", "tensor(string)", "tensor(bool)")
 _CHANCES = ("tensor(double)", "tensor(float)")
 _MAPS = ("seq(map(int64,tensor(float)))", "seq(map(string,tensor(float)))")
@@ -40,9 +43,25 @@ class OnnxRegressor:
         self._session = session
         self._inputs = [(one.name, one.type, one.shape) for one in session.get_inputs()]
 
+    @property
+    def columns(self) -> tuple[tuple[str, ...], int | None]:
+        """The names of its columns, where each has an input of its own, and how many there are, where it says so."""
+        if len(self._inputs) > 1:
+            return tuple(name for name, _, _ in self._inputs), len(self._inputs)
+        width = self._inputs[0][2][1]
+        return (), width if isinstance(width, int) else None
+
     def predict(self, frame: Any) -> Any:
         """The numbers or labels for the rows of a frame (n, columns): shape (n,)."""
-        return self._asked(frame, 0).reshape(-1)
+        found = self._asked(frame, 0)
+        if found.size != len(frame):
+            raise PredictionInvalid(
+                "the ONNX model answers with another number of values than it was asked for",
+                received=f"shape {found.shape}",
+                allowed=f"one for each of {len(frame)} rows",
+                next_step="export the model with one answer for each row",
+            )
+        return found.reshape(-1)
 
     def _asked(self, frame: Any, output: int) -> Any:
         """One output of the model for the rows of a frame."""
@@ -156,6 +175,7 @@ def opened(data: bytes) -> OnnxRegressor:
 def session(data: bytes) -> Any:
     """A session of ONNX Runtime for bytes that were judged: one thread, nothing optimised, nothing from a path.
 
+    An answer that needs more than ``MOST_MEMORY`` fails, as a file of some hundred bytes can ask for all there is.
     Raises BundleInvalid for what ONNX Runtime refuses.
     """
     try:
@@ -169,7 +189,9 @@ def session(data: bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.enable_cpu_mem_arena = False
+    _bounded()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     options.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
@@ -178,6 +200,18 @@ def session(data: bytes) -> Any:
             f"ONNX Runtime refuses the model: {str(error)[:300]}",
             next_step="export it again for this version of ONNX Runtime",
         ) from error
+
+
+@cache
+def _bounded() -> None:
+    """Give ONNX Runtime in this process one store of memory with an end."""
+    import onnxruntime
+
+    kinds = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    onnxruntime.create_and_register_allocator(
+        onnxruntime.OrtMemoryInfo("Cpu", *kinds),
+        onnxruntime.OrtArenaCfg({"max_mem": MOST_MEMORY, "arena_extend_strategy": 1}),
+    )
 
 
 def feed(inputs: Sequence[tuple[str, str, Any]], frame: Any) -> dict[str, Any]:
@@ -206,21 +240,21 @@ def feed(inputs: Sequence[tuple[str, str, Any]], frame: Any) -> dict[str, Any]:
 def _tensor(name: str, kind: str, values: Any) -> Any:
     import numpy as np
 
-    missing = [value is None or value != value for value in values.ravel().tolist()] if values.dtype == object else []
+    if values.dtype.kind in "mM":
+        raise _unfit(name, "a time", _NUMBERS.get(kind, "text"))
     if kind == "tensor(string)":
-        if any(missing):
+        if values.dtype == object and any(value is None or value != value for value in values.ravel().tolist()):
             raise _unfit(name, "a missing value", "text")
         return values.astype(str).astype(object)
     try:
-        numbers = values.astype(np.float64)
+        numbers = values if values.dtype.kind in "iub" else values.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise _unfit(name, "text", _NUMBERS[kind]) from error
-    if kind in _CHANCES:
-        return numbers.astype(_NUMBERS[kind])
-    whole = numbers.astype(_NUMBERS[kind]) if np.isfinite(numbers).all() else None
-    if whole is None or not np.array_equal(whole, numbers):
-        raise _unfit(name, "a missing value or a fraction", _NUMBERS[kind])
-    return whole
+    with np.errstate(invalid="ignore", over="ignore"):
+        found = numbers.astype(_NUMBERS[kind])
+    if kind not in _CHANCES and not np.array_equal(found, numbers):
+        raise _unfit(name, "a missing value, a fraction or too large a number", _NUMBERS[kind])
+    return found
 
 
 def _unfit(name: str, received: str, allowed: str) -> PredictionInvalid:
@@ -256,13 +290,17 @@ def _classes(found: Audited) -> tuple[int | str, ...]:
     """The class labels in the order of the probabilities: what the file says, else what its one classifier says."""
     if CLASSES in found.properties:
         try:
-            return msgspec.json.decode(found.properties[CLASSES], type=tuple[int | str, ...])
-        except (msgspec.MsgspecError, RecursionError) as error:
+            said = msgspec.json.decode(found.properties[CLASSES], type=tuple[int, ...] | tuple[str, ...])
+        except (msgspec.MsgspecError, RecursionError):
+            said = ()
+        if not said or len(set(said)) != len(said):
             raise ModelRefused(
                 f"the property {CLASSES} of an ONNX model is no list of labels",
                 received=found.properties[CLASSES][:80],
+                allowed="a JSON list of texts or of whole numbers, each of them once",
                 next_step='write it as JSON, such as ["no", "yes"]',
-            ) from error
+            )
+        return said
     if len(set(found.labels)) == 1:
         return found.labels[0]
     raise ModelRefused(

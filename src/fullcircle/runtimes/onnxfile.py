@@ -3,7 +3,8 @@
 ONNX is protocol buffers (onnx.proto, ONNX 1.23): this reads every message in a file field by field, in whatever
 order and however often they stand there, and refuses what it does not know. So a tensor that keeps its numbers in
 another file (CVE-2022-25882, CVE-2024-27318 and what followed) is found wherever it hides: among initializers, in a
-sparse tensor, in an attribute, in the graph inside a node. Functions and training graphs are refused as a whole.
+sparse tensor, in an attribute, in the graph inside a node. Sparse tensors, functions and training graphs are refused
+as a whole, and so is ONNX Runtime's own format, which nobody here judges.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from fullcircle.errors import BundleInvalid, ModelRefused
 MOST_BYTES = 2**30
 MOST_NODES = 100_000
 DEEPEST = 16  # graphs in nodes of graphs
+_OTHER_FORMAT = b"ORTM"  # at byte 4: what ONNX Runtime takes for a file of its own format, whatever else it is
 
 _ENTRY = {1: "", 2: ""}
 # Of each message the fields that may be there: "" is a plain value or text, a name is a message, "-" is refused.
@@ -33,7 +35,7 @@ _FIELDS: Mapping[str, Mapping[int, str]] = {
         12: "",
         13: "",
         14: "-",
-        15: "sparse",
+        15: "-",
         16: "property",
     },
     "node": {1: "", 2: "", 3: "", 4: "", 5: "attribute", 6: "", 7: "", 8: "-", 9: "property", 10: "-"},
@@ -54,8 +56,8 @@ _FIELDS: Mapping[str, Mapping[int, str]] = {
         15: "",
         20: "",
         21: "-",
-        22: "sparse",
-        23: "sparse",
+        22: "-",
+        23: "-",
     },
     "tensor": {
         1: "",
@@ -74,11 +76,11 @@ _FIELDS: Mapping[str, Mapping[int, str]] = {
         14: "-",
         16: "property",
     },
-    "sparse": {1: "tensor", 2: "tensor", 3: ""},
 }
 _REFUSED = {
     ("model", 20): "it holds a training graph",
     ("model", 25): "it holds functions",
+    **dict.fromkeys((("graph", 15), ("attribute", 22), ("attribute", 23)), "it holds a sparse tensor"),
     ("tensor", 13): "a tensor lies in another file (external data)",
     ("tensor", 14): "a tensor lies in another file (external data)",
 }
@@ -129,6 +131,8 @@ def audit(data: bytes) -> Audited:
             allowed=f"{MOST_BYTES} bytes",
             next_step="train a smaller model",
         )
+    if data[4:8] == _OTHER_FORMAT:
+        raise _refused("it is in the format of ONNX Runtime")
     found = _Found()
     found.message("model", data, 0, len(data), 0)
     if found.graphs == 0:
@@ -163,20 +167,22 @@ class _Found:
                     raise _damaged("a message is none")
                 self.message(inner, data, start, stop, depth)
         if kind == "node":
-            self._node(data, begin, end)
+            self._node(data, begin, end, depth)
         elif kind == "attribute":
             self._labels(data, begin, end)
         elif kind == "property" and depth == 0:
             key, value = (_texts(data, begin, end, number) for number in (1, 2))
             self.properties["".join(key)] = "".join(value)
 
-    def _node(self, data: bytes, begin: int, end: int) -> None:
+    def _node(self, data: bytes, begin: int, end: int, depth: int) -> None:
         names, domains = _texts(data, begin, end, 4), _texts(data, begin, end, 7)
         if len(names) != 1 or len(domains) > 1:
             raise _damaged("a node has not one name of what it does")
         domain = "".join(domains)
         if names[0] not in OPERATIONS.get(domain, ()):
             raise _refused(f"it computes with {domain or 'ai.onnx'}:{names[0]}"[:120])
+        if names[0] == "Scan" and depth > 1:
+            raise _refused("a loop stands in a graph inside a node, such as in another loop")
         self.operations.add(f"{domain or 'ai.onnx'}:{names[0]}")
         self.nodes += 1
         if self.nodes > MOST_NODES:

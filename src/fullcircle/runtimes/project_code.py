@@ -23,7 +23,8 @@ from typing import Any
 
 from fullcircle.errors import BundleInvalid, ModelRefused
 
-RESERVED = sys.stdlib_module_names | {"fullcircle", "numpy", "pandas", "scipy", "skops", "sklearn", "__main__"}
+BUILT_IN = sys.stdlib_module_names | {"fullcircle", "__main__"}
+RESERVED = BUILT_IN | {"numpy", "pandas", "scipy", "skops", "sklearn"}
 _PREFIX = "fullcircle_code_"
 _LOCK = threading.RLock()
 

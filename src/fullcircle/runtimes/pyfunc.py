@@ -17,10 +17,10 @@ import weakref
 import zipfile
 from collections.abc import Mapping, Sequence
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fullcircle.errors import BundleInvalid, FullcircleError, MissingExtra, ModelRefused, PredictionInvalid
+from fullcircle.errors import BundleInvalid, MissingExtra, ModelRefused, PredictionInvalid
 from fullcircle.runtimes.runtime import SavedModel
 from fullcircle.types.environments import REQUIREMENT
 
@@ -29,7 +29,9 @@ MARK = "MLmodel"
 MOST_BYTES = 2**31
 MOST_FILES = 10_000
 _STAMP = (1980, 1, 1, 0, 0, 0)
-_NAME = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}/){0,20}[A-Za-z0-9_.][A-Za-z0-9_.+-]{0,199}")
+_NAME = re.compile(
+    r"(?:[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}/){0,20}(?:[A-Za-z0-9_]|\.[A-Za-z0-9_])[A-Za-z0-9_.+-]{0,199}"
+)
 _LEFT_OUT = ("__pycache__", ".DS_Store")
 _SKINNY = {"mlflow": "mlflow-skinny"}
 
@@ -108,13 +110,13 @@ class PyfuncRuntime:
         # The model may read its files at any time, so the folder lives as long as the model does.
         home = Path(tempfile.mkdtemp(prefix="fullcircle-pyfunc-"))
         ended = weakref.finalize(model := PyfuncModel(data), shutil.rmtree, home, ignore_errors=True)
-        for name, content in files.items():
-            path = home / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
         try:
+            for name, content in files.items():
+                path = home / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
             model.asked = _loaded(home)
-        except FullcircleError:
+        except BaseException:
             ended()
             raise
         return model
@@ -207,11 +209,13 @@ def unpacked(data: bytes) -> Mapping[str, bytes]:
                 if not _sound(one.filename) or one.filename in files or one.compress_type or link:
                     raise _damaged(f"a file in it has a form that cannot be: {one.filename[:80]!r}")
                 files[one.filename] = archive.read(one)
+    except BundleInvalid:
+        raise
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
         raise _damaged(f"it is no archive ({str(error)[:100]})") from error
-    parents = {name.rpartition("/")[0] for name in files if "/" in name}
+    parents = {str(parent) for name in files for parent in PurePosixPath(name).parents}
     if MARK not in files or parents & set(files):
-        raise _damaged(f"it holds no {MARK}")
+        raise _damaged(f"it holds no {MARK}, or a file in the place of a folder")
     return files
 
 
@@ -228,7 +232,7 @@ def requirements(text: bytes) -> tuple[str, ...]:
             continue
         if not REQUIREMENT.fullmatch(wanted):
             raise _line(line, "it names no package", "a package and versions, such as lightgbm>=4")
-        name = re.split(r"[^A-Za-z0-9_.-]", wanted, maxsplit=1)[0].lower().replace("_", "-")
+        name = re.sub(r"[-_.]+", "-", re.split(r"[^A-Za-z0-9_.-]", wanted, maxsplit=1)[0]).lower()
         name = _SKINNY.get(name, name)
         try:
             metadata.version(name)
@@ -270,7 +274,7 @@ def _loaded(home: Path) -> Any:
 
 
 def _sound(name: str) -> bool:
-    return _NAME.fullmatch(name) is not None and ".." not in name.split("/")
+    return _NAME.fullmatch(name) is not None
 
 
 def _damaged(what: str) -> BundleInvalid:

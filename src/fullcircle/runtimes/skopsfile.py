@@ -21,6 +21,8 @@ from fullcircle.runtimes import allowed
 PROTOCOL = 2
 MOST_BYTES = 2**31
 MOST_FILES = 500_000
+MOST_SCHEMA = 2**27
+"""Bytes of the tree of nodes, each of which is many times larger in memory."""
 _DEEPEST = 150
 SCHEMA = "schema.json"
 _COMMON = frozenset({"__class__", "__module__", "__loader__", "__id__"})
@@ -43,6 +45,9 @@ _MAPPINGS: Mapping[str, frozenset[str]] = {
     "MaskedArrayNode": frozenset({"data", "mask"}),
     "RandomGeneratorNode": frozenset({"bit_generator", "seed_seq"}),
 }
+
+_SUFFIX = {"BytesNode": ".bin", "SparseMatrixNode": ".npz", "NdArrayNode": ".npy"}
+"""By which ``arrays`` tells what it has to check."""
 
 State = dict[str, Any]
 
@@ -69,7 +74,10 @@ def judge(data: bytes, own: Callable[[str], bool] = lambda module: False) -> Jud
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = _members(archive)
-            schema = json.loads(members.pop(SCHEMA))
+            text = members.pop(SCHEMA)
+            if len(text) > MOST_SCHEMA:
+                raise invalid("its schema is larger than that of any model may be")
+            schema = json.loads(text)
             if not isinstance(schema, dict):
                 raise invalid("its schema is not an object")
             judgement = _Judgement(members, own)
@@ -82,6 +90,7 @@ def judge(data: bytes, own: Callable[[str], bool] = lambda module: False) -> Jud
         ValueError,
         RecursionError,
         NotImplementedError,
+        RuntimeError,
         OSError,
         EOFError,
     ) as error:
@@ -104,6 +113,8 @@ def _members(archive: zipfile.ZipFile) -> dict[str, bytes]:
         raise invalid("it is larger than any model may be")
     if len(names) != len(entries) or SCHEMA not in names:
         raise invalid("it is not a skops file")
+    if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries):
+        raise invalid("it is compressed in another way than fullcircle does")
     return {entry.filename: archive.read(entry) for entry in entries}
 
 
@@ -227,6 +238,8 @@ class _Judgement:
             raise invalid("an array of its schema is of no known form")
         if not isinstance(file, str) or file not in self.members or "content" in state:
             raise invalid("a node of its schema names a file that is not there")
+        if not file.endswith(_SUFFIX[loader]):
+            raise invalid("a node of its schema names a file of another kind")
         self.files[file] = None
 
     def _mapping(self, loader: str, content: State) -> Iterator[object]:

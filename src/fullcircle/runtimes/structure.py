@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fullcircle.runtimes.allowed import SPARSE
 from fullcircle.runtimes.skopsfile import invalid
 
 _PLAIN = (str, bytes, int, float, bool, type(None), type, partial)
@@ -114,10 +115,24 @@ def _vectors(machine: Any, width: int, owner: Any) -> None:
     classes = len(counts) if by_class else 2
     pairs = classes * (classes - 1) // 2
     _require(bool(np.all(counts >= 0)) and int(counts.sum() if by_class else counts[0]) == count, "support vectors")
-    _require(machine._sparse or vectors.shape == (count, width), "support vectors")
+    _require(vectors.shape == (count, width) or not count, "support vectors")
     _require(machine._dual_coef_.shape == (classes - 1, count), "support vectors")
     _require(len(machine._intercept_) == pairs, "support vectors")
     _require(len(machine._probA) in (0, 1, pairs) and len(machine._probB) in (0, pairs), "support vectors")
+
+
+def _sparse(matrix: Any, width: int, owner: Any) -> None:
+    """What scipy multiplies with follows these indices in C, and only their number was looked at so far."""
+    try:
+        if matrix.format in ("csr", "csc", "bsr"):
+            _require(bool(np.all(np.diff(matrix.indptr) >= 0)), "a sparse matrix")
+            matrix.check_format(full_check=True)
+    except ValueError as error:
+        raise invalid("a sparse matrix points to something that is not there") from error
+    if matrix.format == "coo":
+        for index, count in zip(matrix.coords, matrix.shape, strict=True):
+            _require(len(index) == len(matrix.data), "a sparse matrix")
+            _within(index, count, "a sparse matrix")
 
 
 def _branches(left: Any, right: Any, parents: Any, count: int) -> None:
@@ -144,5 +159,6 @@ _CHECKS: Mapping[str, Callable[[Any, int, Any], None]] = {
     "sklearn.neighbors._kd_tree.KDTree": _neighbours,
     "sklearn.neighbors._ball_tree.BallTree": _neighbours,
     "scipy.interpolate._bsplines.BSpline": _spline,
+    **dict.fromkeys(SPARSE, _sparse),
     **{f"sklearn.svm._classes.{name}": _vectors for name in ("SVC", "NuSVC", "SVR", "NuSVR", "OneClassSVM")},
 }

@@ -160,7 +160,7 @@ class Watch:
             if one.blocks
         }
         self.notes = {
-            one.need.name: one.found.what
+            one.need.name: _without_place(one.found)
             for one in every
             if one.found is not None and not one.blocks and one.found.status != "ok"
         }
@@ -178,6 +178,11 @@ def not_met(unmet: Mapping[str, Checked]) -> ServerBusy:
         next_step="; ".join(dict.fromkeys(one.next_step for one in unmet.values() if one.next_step)) or "try again",
         cause="not_ready",
     )
+
+
+def _without_place(found: Checked) -> str:
+    """What is not well, without where it is: whoever reaches the port may read it."""
+    return found.what if found.what.startswith("optional: ") else found.what.rpartition("; ")[2]
 
 
 def _view_of(views: bytes) -> ViewSpec | None:

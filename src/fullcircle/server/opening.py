@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import time
@@ -15,9 +14,8 @@ from fullcircle.features.answering import Plan
 from fullcircle.features.online import OnlineStore, open_online
 from fullcircle.features.serving import Enricher
 from fullcircle.packaging import machine
-from fullcircle.packaging.bundle import COMPILED_LOCK, LOCK, Bundle, open_bundle
+from fullcircle.packaging.bundle import Bundle, open_bundle
 from fullcircle.packaging.loading import check_golden, scorer
-from fullcircle.packaging.lock import pins
 from fullcircle.runtimes.scorer import Enrich, Scorer
 from fullcircle.server.follower import Entry, Loaded
 from fullcircle.types.definitions import ViewSpec
@@ -26,8 +24,6 @@ from fullcircle.types.needs import Need
 QUICK = 0.002  # seconds for one call of the model, up to which it is asked on the event loop
 MEASURING = 0.1  # seconds to find out how quick a model is, where the first calls do not show it
 _LEAST, _MOST = 3, 50  # calls for that
-TOLERANCE = 1e-9  # of the largest answer: another CPU may order a sum differently; more is not the packaged model
-
 
 _logger = logging.getLogger(__name__)
 
@@ -47,15 +43,13 @@ class Opener:
     def __call__(self, path: Path, name: str, entry: Entry) -> Scorer:
         """The scorer of the bundle at ``path``. Raises BundleInvalid, BundleTooNew or OSError, never half a model.
 
-        ``entry.bundle`` is the SHA-256 of the archive (its name in the blob store), or the bundle's own digest.
+        ``entry.bundle`` is the bundle's digest, the SHA-256 of its archive.
         """
-        data = _content(path)
-        bundle = open_bundle(data)
-        archive = hashlib.sha256(data).hexdigest()
-        if entry.bundle not in (archive, bundle.digest) or bundle.manifest.model != name:
+        bundle = open_bundle(_content(path))
+        if entry.bundle != bundle.digest or bundle.manifest.model != name:
             raise BundleInvalid(
                 "the file holds another bundle than served.json names",
-                received=f"{bundle.manifest.model} {archive}",
+                received=f"{bundle.manifest.model} {bundle.digest}",
                 allowed=f"{name} {entry.bundle}",
                 next_step="deploy the version again",
             )
@@ -67,15 +61,7 @@ class Opener:
             digest=entry.bundle,
             allow_pickle=entry.pickle,
         )
-        difference = check_golden(bundle, found)
-        allowed = TOLERANCE * max([1.0, *(abs(row.value) for row in bundle.golden if isinstance(row.value, float))])
-        if not difference <= allowed:
-            raise BundleInvalid(
-                "the model answers its golden rows differently here than when it was packaged",
-                received="; ".join([f"a difference of {difference:g}", *_causes(bundle)]),
-                allowed=f"at most {allowed:g}",
-                next_step="serve it with the Python environment of its own bundle",
-            )
+        check_golden(bundle, found, next_step="serve it with the Python environment of its own bundle")
         found.enrich = self._enrich(bundle)
         found.background = [golden.inputs for golden in bundle.golden if golden.inputs is not None]
         self._needs[entry.bundle] = (bundle.needs, bundle.view)
@@ -150,14 +136,6 @@ def _timed(work: Callable[[], object]) -> float:
         work()
         best = min(best, time.perf_counter() - begun)
     return best
-
-
-def _causes(bundle: Bundle) -> tuple[str, ...]:
-    """Where this process is not what the bundle's locks say, in words, as that may be why it answers differently."""
-    locks = {LOCK: pins(bundle.lock)}
-    if bundle.compiled_lock is not None:
-        locks[COMPILED_LOCK] = pins(bundle.compiled_lock)
-    return machine.against(bundle.manifest.python, locks, machine.here())
 
 
 def _content(path: Path) -> bytes:

@@ -51,7 +51,9 @@ class Verified:
     """What a bundle in hand is. ``problems`` are what is wrong with it or its attestations; without any it passed.
 
     ``digest`` is the SHA-256 of the file, ``packages`` the versions that its lock pins, ``pickled`` whether loading
-    the model runs code which its file chooses. Where the bundle itself is refused, the rest is empty.
+    the model runs code which its file chooses. ``key`` names the public key that whoever asked has from elsewhere;
+    "" where none was given: then nothing shows who made the bundle. Where the bundle itself is refused, the rest is
+    empty.
     """
 
     file: str
@@ -65,6 +67,7 @@ class Verified:
     files: tuple[tuple[str, int, str], ...] = ()
     packages: tuple[tuple[str, str], ...] = ()
     golden_rows: int = 0
+    key: str = ""
     attestations: tuple[Beside, ...] = ()
     problems: tuple[str, ...] = ()
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from functools import cache
@@ -13,6 +15,8 @@ from fullcircle.runtimes.forms import certificate, probes
 from fullcircle.runtimes.forms.certificate import CANDIDATES, Candidate, Chosen, choose, kept, told
 from fullcircle.types.contract import Column, Contract
 from fullcircle.types.form import Certificate
+
+PINNED = ("numpy", "pandas", "scikit-learn", "scipy")
 
 
 @cache
@@ -171,13 +175,25 @@ def test_the_kept_certificate_says_nothing_that_differs_between_machines() -> No
     sample = boosted()
     one, two = (choose(sample.contract, sample.model, sample.values).certificate for _ in range(2))
     assert one.seconds > (0.0, 0.0)
-    assert kept(one) == kept(two)
-    assert (kept(one).same_bits, kept(one).largest_difference) == (True, 0.0)
+    assert kept(one, PINNED) == kept(two, PINNED)
+    assert (kept(one, PINNED).same_bits, kept(one, PINNED).largest_difference) == (True, 0.0)
     weights = fitted(Ridge, contract(0, columns(missing=False)))
     told_of = choose(weights.contract, weights.model, weights.values).certificate
     other = replace(told_of, largest_difference=told_of.largest_difference / 2 + 1e-16, same_bits=False)
-    assert kept(told_of) == kept(other)
-    assert kept(told_of).largest_difference == 1e-12
+    assert kept(told_of, PINNED) == kept(other, PINNED)
+    assert kept(told_of, PINNED).largest_difference == 1e-12
+
+
+def test_the_kept_certificate_names_libraries_of_the_lock_only() -> None:
+    """Not those that happen to be installed, or loaded by something else in the same process."""
+    versions = (("python", "3.11.9"), ("numpy", "2.0"), ("scikit-learn", "1.9"), ("scipy", "1.14"))
+    found = Certificate(versions=versions)
+    assert kept(found, {"numpy", "pandas"}).versions == versions[:2]
+    assert kept(found, {"scipy", "numpy", "scikit-learn"}).versions == versions
+    assert kept(found, ()).versions == versions[:1]
+    code = "from fullcircle.runtimes.forms import certificate; print(certificate._versions())"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == str(certificate._versions()), "whatever is loaded"
 
 
 def test_a_form_without_chances_is_refused() -> None:

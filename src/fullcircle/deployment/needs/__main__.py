@@ -25,7 +25,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         raw = Path(arguments[0]).read_bytes() if arguments else sys.stdin.buffer.read()
         question = read(raw)
-        found = Checker(online=question.online, view=question.view, limit=question.limit).check(question.needs)
+        online = question.online or os.environ.get("FULLCIRCLE_ONLINE", "")  # as a server finds it
+        found = Checker(online=online, view=question.view, limit=question.limit).check(question.needs)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         sys.stderr.write(f"the needs cannot be read: {error}\n")
         return 2

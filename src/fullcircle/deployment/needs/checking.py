@@ -9,6 +9,7 @@ from statistics import median
 
 from fullcircle.deployment.needs import features, local, servers, sql, web
 from fullcircle.deployment.needs.outcome import Met, Unmet
+from fullcircle.deployment.needs.places import unpathed
 from fullcircle.types.definitions import ViewSpec
 from fullcircle.types.needs import Checked, Need, satisfies
 
@@ -164,8 +165,8 @@ def _checked(
         name=need.name,
         kind=need.kind,
         status="warn" if status == "warn" or (missed and need.optional) else "failed" if missed else "ok",
-        what=f"optional: {what}" if missed and need.optional else what,
-        received=received,
+        what=unpathed(f"optional: {what}" if missed and need.optional else what, need),
+        received=unpathed(received, need),
         allowed=allowed,
         next_step=next_step,
         seconds=seconds,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from fullcircle.deployment.needs.outcome import Unmet
 from fullcircle.types.needs import Need
@@ -51,15 +51,37 @@ def shown(text: str) -> str:
         return "an address that cannot be read"
     if not found.scheme or "://" not in text:
         return "an address without a scheme"
+    if (
+        "@" in found.path + found.query + found.fragment
+    ):  # what stands before it may be a password with a character that ends the host
+        return f"{found.scheme}://..."
     host = f"[{host}]" if ":" in host else host
     return f"{found.scheme}://{host}{'' if port is None else f':{port}'}{found.path}"
+
+
+def unpathed(text: str, need: Need) -> str:
+    """A text without the path of a web address that stands in a variable: a path may be as good as a password."""
+    place = os.environ.get(need.variable, "").strip() if need.kind != "secret" and need.variable else ""
+    if not place.startswith(("http://", "https://")):
+        return text
+    try:
+        path = urlsplit(place).path.rstrip("/")
+    except ValueError:
+        return text
+    return text.replace(path, "/...") if path else text
 
 
 def without(text: str, place: str) -> str:
     """Foreign words about a place, on one line, without the user and the password that the place holds."""
     said = " ".join(text.split())
     found = parts(place)
-    for secret in sorted({found.password or "", found.username or "", found.query}, key=len, reverse=True):
+    told = {
+        found.password or "",
+        found.username or "",
+        found.query,
+        *(one.partition("=")[2] for one in found.query.split("&")),
+    }
+    for secret in sorted(told | {unquote(one) for one in told}, key=len, reverse=True):
         if secret:
             said = said.replace(secret, "***")
     return said[:300]

@@ -130,6 +130,7 @@ def _once(url: str, until: float, seconds: float, headers: Mapping[str, str]) ->
 
 
 def _connection(scheme: str, host: str, port: int | None, seconds: float) -> http.client.HTTPConnection:
+    port = port or (443 if scheme == "https" else 80)  # else it takes the end of an IPv6 address for one
     if scheme == "https":
         return http.client.HTTPSConnection(host, port, timeout=seconds, context=ssl.create_default_context())
     return http.client.HTTPConnection(host, port, timeout=seconds)

@@ -138,6 +138,11 @@ def _steps(service: Service, place: Path, size: sizes.Estimate) -> tuple[str, ..
     ]
     if version.compiled:
         steps.append("the compiled form answers, without the libraries that trained it: /explain is off")
+    if version.requires:
+        steps.append(
+            "what the model needs is not asked from here, but where it runs: /health/ready names what is not there, "
+            f"{context.README} says how to ask before"
+        )
     if version.looks_up:
         steps.append("set FULLCIRCLE_ONLINE to the online store's URL where it runs: it is in no file")
     return tuple(steps)

@@ -10,7 +10,7 @@ import fcntl
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,8 @@ from fullcircle.errors import FullcircleError, PortInUse, ServerFailed
 from fullcircle.types.progress import Progress
 from fullcircle.types.takeover import TAKES_OVER
 
+REPLACED = "replaced.json"  # the note of a server whose place is being taken
+ONLINE = "FULLCIRCLE_ONLINE"  # the variable that a server reads where its command does not name the online store
 _SETTLED = 1.0  # seconds until the server has seen a served.json that was just written
 _LAST_LINES = 12
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
@@ -53,7 +55,7 @@ class LocalTarget:
         what = "schedule" if service.schedule else "server"
         if note is None:
             action, text = "start", f"no {what} runs: one will be started"
-        elif note.url and note.arguments == arguments(service) and not _other_job(service):
+        elif note.url and _as_told(service, note):
             action, text = "keep", f"the server at {note.url} goes on and follows served.json"
             if service.schedule:
                 text = "the schedule goes on as it is"
@@ -73,6 +75,7 @@ class LocalTarget:
     def apply(self, service: Service, progress: Progress = SILENT) -> Running:
         """Start what is to run and wait until all models answer. Raises ServerFailed or PortInUse."""
         with _locked(service):
+            _finish_taking(service)
             plan = self.plan(service)
             progress.note(plan.text)
             old = _remembered(service)
@@ -91,7 +94,7 @@ class LocalTarget:
                 if service.schedule is None:
                     _wait(service, note)
             except BaseException:
-                if note is not old:
+                if note is not old and note is not taken:  # one that took a place is all that answers by now
                     _end(service, note)
                 raise
             return self.status(service)
@@ -112,28 +115,51 @@ class LocalTarget:
         seen = Running(running=True, pid=note.pid, starts=note.starts, ended=note.ended, problem=problem, ran=ran)
         if service.schedule:
             return replace(seen, ready=not problem)
-        return _asked(replace(seen, url=note.url)) if note.lives else replace(seen, url=note.url)
+        return _asked(service, replace(seen, url=note.url)) if note.lives else replace(seen, url=note.url)
 
     def remove(self, service: Service) -> None:
         """End what runs, if it is ours."""
         if not service.state.is_dir():
             return
         with _locked(service):
+            _finish_taking(service)
             note = _remembered(service)
             if note is not None:
                 _end(service, note)
             (service.state / keeper.NOTE).unlink(missing_ok=True)
 
 
-def _asked(seen: Running) -> Running:
-    """The same, with what the server says of itself."""
+def _asked(service: Service, seen: Running) -> Running:
+    """The same, with what the server says of itself. Where another version answers than should, it is not ready."""
     missing = client.why_not_ready(seen.url)
     try:
         found = client.models(seen.url)
     except FullcircleError:
         found = ()
+    try:
+        missing = missing or "; ".join(_behind(service, found))
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        missing = missing or "there is no valid served.json"
     versions = tuple((one.name, one.version) for one in found if one.version is not None)
     return replace(seen, ready=not missing, versions=versions, problem=missing or seen.problem)
+
+
+def _behind(service: Service, found: Iterable[client.Served]) -> Iterator[str]:
+    """A sentence for each model that does not answer by the version that served.json names."""
+    for name, entry, one in _others(service, found):
+        now = "none answers" if one.version is None else f"version {one.version} goes on answering"
+        why = f": {one.problem.get('message')}" if one.problem and one.problem.get("bundle") == entry.bundle else ""
+        yield f"version {entry.version} of {name} is to answer, and {now}{why}"
+
+
+def _others(service: Service, found: Iterable[client.Served]) -> Iterator[tuple[str, _Entry, client.Served]]:
+    """Each model for which another version answers than served.json names, or none: what it names, what is there."""
+    there = {one.name: one for one in found}
+    for name, entry in msgspec.json.decode(service.served.read_bytes(), type=_Served).models.items():
+        one = there.get(name, client.Served(name))
+        meant = not service.models or name in service.models
+        if meant and (one.version, one.bundle) != (entry.version, entry.bundle):
+            yield name, entry, one
 
 
 def arguments(service: Service) -> tuple[str, ...]:
@@ -151,7 +177,7 @@ def arguments(service: Service) -> tuple[str, ...]:
     }
     if service.hosts:  # an older bundle's server does not know this option: it is given only where it is needed
         options["--hosts"] = ",".join(service.hosts)
-    if service.online:
+    if service.online and not _private(service.online):
         options["--online"] = service.online
     if service.workers != 1:
         options["--workers"] = service.workers
@@ -171,8 +197,26 @@ def job(service: Service) -> bytes:
     return msgspec.json.format(msgspec.json.encode(found)) + b"\n"
 
 
+def variables(service: Service) -> tuple[str, ...]:
+    """The names of the variables that what runs reads, beside those of every server. Sorted."""
+    online = {ONLINE} if service.schedule is None and _private(service.online) else set()
+    return tuple(sorted({*service.variables, *online}))
+
+
+def _private(url: str) -> bool:
+    """Whether an address may hold a password: a command line can be read by everybody, and a plan is committed."""
+    return "@" in url or "?" in url
+
+
+def _as_told(service: Service, note: Note) -> bool:
+    """Whether what runs was told what it would be told now. Of variables only the names are known."""
+    given = set(variables(service)) <= set(note.variables)
+    return note.arguments == arguments(service) and given and not _other_job(service)
+
+
 def _files(service: Service) -> Mapping[str, bytes]:
-    told = msgspec.json.format(msgspec.json.encode(Told(arguments=arguments(service)))) + b"\n"
+    made = Told(arguments=arguments(service), variables=variables(service))
+    told = msgspec.json.format(msgspec.json.encode(made)) + b"\n"
     return {keeper.TOLD: told, **({schedule.JOB: job(service)} if service.schedule else {})}
 
 
@@ -251,21 +295,44 @@ def _take_place(service: Service, old: Note, files: Mapping[str, bytes]) -> Note
     """
     port = old.url.rpartition(":")[2]
     stays = port.isdecimal() and service.port in (0, int(port)) and service.host in old.arguments
-    if service.schedule is not None or not (sys.platform.startswith("linux") and old.lives and stays):
+    place = service.state / keeper.TOLD
+    known = old.lives and stays and place.is_file()
+    if service.schedule is not None or not (sys.platform.startswith("linux") and known):
         return None
-    told = (service.state / keeper.TOLD).read_bytes()
+    told = place.read_bytes()
+    keeper.write(service.state / REPLACED, msgspec.json.encode(old))  # should this process be killed meanwhile
     process.kill(old.keeper, old.keeper_born)
     try:
         note = _start(service, files, takes_over=port)
     except BaseException as error:
-        keeper.write(service.state / keeper.TOLD, told)
+        keeper.write(place, told)
         keeper.write(service.state / keeper.NOTE, msgspec.json.encode(old))
+        (service.state / REPLACED).unlink()
         if isinstance(error, PortInUse):  # a server of an older fullcircle lets nobody listen beside it
             return None
         _start(service, {}, taken_over=True)
         raise
     process.end(old.pid, old.born, patience=keeper.PATIENCE)
+    (service.state / REPLACED).unlink()
     return note
+
+
+def _finish_taking(service: Service) -> None:
+    """Finish what a process began that was killed while a new server took the place of an old one.
+
+    Two servers may run then. Where the new one listens the old one is ended, else the new one, and the old one is
+    remembered again.
+    """
+    old = recall(service.state, REPLACED)
+    if old is not None and old.lives:
+        new = _remembered(service)
+        if new is not None and new.lives and new.url and new.pid != old.pid:
+            process.end(old.pid, old.born, patience=keeper.PATIENCE)
+        elif new is None or new.pid != old.pid:
+            if new is not None:
+                _end(service, new)
+            keeper.write(service.state / keeper.NOTE, msgspec.json.encode(old))
+    (service.state / REPLACED).unlink(missing_ok=True)
 
 
 def _start(service: Service, files: Mapping[str, bytes], *, taken_over: bool = False, takes_over: str = "") -> Note:
@@ -280,14 +347,16 @@ def _start(service: Service, files: Mapping[str, bytes], *, taken_over: bool = F
         keeper.write(service.state / name, content)
     if not taken_over:
         (service.state / keeper.NOTE).unlink(missing_ok=True)
+    if not (taken_over or takes_over):  # else somebody still writes to it
         with suppress(FileNotFoundError):
             os.replace(_log(service), service.state / f"{keeper.LOG}.1")
+    begin = _log(service).stat().st_size if _log(service).exists() else 0
     command = (sys.executable, "-I", "-m", "fullcircle.deployment.keeper", str(service.state.absolute()))
     environment = _environment(service) | ({TAKES_OVER: takes_over} if takes_over else {})
     pid = process.start(command, environment, _log(service), fresh=False)
     begun = Note(pid=0, born="", url="", arguments=(), keeper=pid, keeper_born=process.born(pid))
     try:
-        return _listening(service, begun)
+        return _listening(service, begun, begin)
     except BaseException:
         if not taken_over:
             _end(service, begun)
@@ -299,6 +368,7 @@ def _environment(service: Service) -> dict[str, str]:
     environment |= {name: value for name, value in os.environ.items() if name.startswith(_TELEMETRY)}
     environment |= {name: os.environ[name] for name in service.variables if name in os.environ}
     environment |= dict.fromkeys(_ONE_THREAD, "1")
+    environment |= {ONLINE: service.online} if ONLINE in variables(service) and service.online else {}
     return environment | (dict(service.schedule.environment) if service.schedule else {})
 
 
@@ -312,8 +382,8 @@ def _check_python(service: Service) -> None:
         )
 
 
-def _listening(service: Service, begun: Note) -> Note:
-    """The note of the new keeper, once what it keeps listens."""
+def _listening(service: Service, begun: Note, begin: int) -> Note:
+    """The note of the new keeper, once what it keeps listens. Its words begin at this byte of the log."""
     deadline = time.monotonic() + service.timeout
     while True:
         alive = begun.kept
@@ -321,7 +391,8 @@ def _listening(service: Service, begun: Note) -> Note:
         if note is not None and note.keeper == begun.keeper and note.url:
             return note
         if not alive:
-            for line in _log(service).read_bytes().splitlines():
+            words = _log(service).read_bytes()
+            for line in words[begin if begin <= len(words) else 0 :].splitlines():
                 if line.startswith(b'{"error":') and msgspec.json.decode(line)["error"]["code"] == PortInUse.code:
                     raise _port_in_use(service)
             raise _failed(service, "the server ended before it listened")
@@ -347,19 +418,12 @@ def _wait(service: Service, note: Note) -> None:
 def _problem(service: Service, url: str, *, settled: bool) -> str:
     """What is still missing; raises ServerFailed where the server has tried a bundle and refused it."""
     try:
-        found = {one.name: one for one in client.models(url)}
-        wanted = msgspec.json.decode(service.served.read_bytes(), type=_Served).models
+        others = list(_others(service, client.models(url)))
     except FullcircleError as error:
         return error.what
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return "there is no valid served.json"
-    for name, entry in wanted.items():
-        one = found.get(name, client.Served(name))
-        if (service.models and name not in service.models) or (one.version, one.bundle) == (
-            entry.version,
-            entry.bundle,
-        ):
-            continue
+    for name, entry, one in others:
         if settled and one.problem is not None and one.problem.get("bundle") == entry.bundle:
             raise _failed(service, f"version {entry.version} of {name} cannot answer: {one.problem.get('message')}")
         return f"version {entry.version} of {name} does not answer yet"

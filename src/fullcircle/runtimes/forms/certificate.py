@@ -9,7 +9,8 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any
@@ -37,7 +38,7 @@ _REPEATS = 3
 _MOST_SECONDS = 1.0
 _ALONE = 100
 _ALONE_UNCOMPILED = 25
-_LIBRARIES = {"numpy": "numpy", "scikit-learn": "sklearn", "scipy": "scipy"}
+_LIBRARIES = ("numpy", "scikit-learn", "scipy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,12 +163,14 @@ def choose(
     )
 
 
-def kept(certificate: Certificate) -> Certificate:
+def kept(certificate: Certificate, packages: Collection[str]) -> Certificate:
     """What a bundle keeps of a certificate: nothing that the same inputs could give otherwise on another machine.
 
-    Those are timings, and how far below its tolerance a form came: BLAS adds in another order with other threads.
+    Those are timings, how far below its tolerance a form came (BLAS adds in another order with other threads), and
+    libraries that are installed and not among ``packages``, those of the bundle's lock.
     """
-    same = replace(certificate, seconds=(0.0, 0.0), native_seconds=(0.0, 0.0))
+    versions = tuple((name, version) for name, version in certificate.versions if name in {"python", *packages})
+    same = replace(certificate, seconds=(0.0, 0.0), native_seconds=(0.0, 0.0), versions=versions)
     return same if not same.tolerance else replace(same, same_bits=False, largest_difference=same.tolerance)
 
 
@@ -297,6 +300,8 @@ def _best(scorer: Scorer, rows: Array) -> float:
 
 
 def _versions() -> tuple[tuple[str, str], ...]:
-    python = ".".join(str(part) for part in sys.version_info[:3])
-    loaded = [name for name, module in _LIBRARIES.items() if module in sys.modules]
-    return (("python", python), *((name, metadata.version(name)) for name in loaded))
+    found = [("python", ".".join(str(part) for part in sys.version_info[:3]))]
+    for name in _LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):
+            found.append((name, metadata.version(name)))
+    return tuple(found)
