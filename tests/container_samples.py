@@ -16,13 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from bundle_samples import PROFILE, WHEEL, lock_of
 from fullcircle.deployment.target import Version
-from fullcircle.packaging import uv
+from fullcircle.packaging import machine, uv
 from fullcircle.packaging.bundle import Bundle, build, pack
 from fullcircle.packaging.lock import lock, travelling
 from fullcircle.packaging.wheel import wheel
@@ -30,6 +31,7 @@ from fullcircle.runtimes.contracts import examine, to_frame
 from fullcircle.runtimes.forms.certificate import choose
 from fullcircle.runtimes.scorer import Scorer
 from fullcircle.runtimes.sklearn import SklearnRuntime
+from fullcircle.types.bundle import Proof
 from sample_models import ROWS
 from serving import contract
 
@@ -65,6 +67,11 @@ def compiled_bundle(number: int = 1) -> Bundle:
 def version_of(bundle: Bundle, number: int = 1, **changes: Any) -> Version:
     """What a target takes along of a bundle, as the flow gives it."""
     archive, text = pack(bundle), bundle.compiled_lock or bundle.lock
+    here = machine.here()
+    proof = Proof(
+        bundle=bundle.digest, python=here.python, platform=here.platform, packages=(), golden_rows=len(bundle.golden),
+        largest_difference=0.0, same_bits=True, environment="e", seconds=1.0, cpu=here.cpu,
+    )  # fmt: skip
     found: dict[str, Any] = {
         "model": bundle.manifest.model,
         "number": number,
@@ -75,6 +82,8 @@ def version_of(bundle: Bundle, number: int = 1, **changes: Any) -> Version:
         "wheels": {path.rpartition("/")[2]: bundle.files[path] for path in travelling(text)},
         "attestations": {"certificate.json": b'{"predicate": {}}'},
         "compiled": bundle.compiled_lock is not None,
+        "proof": msgspec.json.encode(proof),
+        "requires": b"[]",
     }
     return Version(**(found | changes))
 

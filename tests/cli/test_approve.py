@@ -40,6 +40,7 @@ def _words(text: str) -> str:
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Result]:
     folder = tmp_path_factory.mktemp("approve")
     circles.write_project(folder / "houses", PROJECT)
+    circles.begun(folder / "workspace")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name, value in {**surrounding(folder), "COLUMNS": "250", "FULLCIRCLE_ACTOR": "anna"}.items():

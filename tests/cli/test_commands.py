@@ -89,6 +89,7 @@ def _words(text: str) -> str:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp("shop")
     circles.write_project(folder / "houses", PROJECT, _houses())
+    circles.begun(folder / "workspace")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name, value in {**surrounding(folder), "COLUMNS": "250"}.items():

@@ -19,7 +19,7 @@ from fullcircle.evaluation.comparing import compare_reports
 from fullcircle.types.comparison import Comparison
 from fullcircle.types.report import Finding, Measure, Report, Severity
 
-PROJECT = circles.PROJECT.replace('checks=["quality", "fairness", ', 'checks=["quality", ')
+PROJECT = circles.UNTIMED.replace('checks=["quality", "fairness", ', 'checks=["quality", ')
 
 
 def _invoke(*arguments: object) -> Result:
@@ -146,6 +146,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[
     folder = tmp_path_factory.mktemp("commands")
     project = circles.write_project(folder / "houses", PROJECT)
     workspace = folder / "workspace"
+    circles.begun(workspace)
     runs = []
     for rate in ("0.01", "0.1"):
         result = _invoke("train", project, "--set", f"learning_rate={rate}", "--workspace", workspace, "--json")

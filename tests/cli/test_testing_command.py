@@ -144,6 +144,7 @@ def _invoke(*arguments: object) -> Result:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("testing")
     project = circles.write_project(folder / "houses", PROJECT)
+    circles.begun(folder / "workspace")
     result = _invoke("train", project, "--workspace", folder / "workspace", "--json")
     assert result.exit_code == 0, result.output
     return project, folder / "workspace"

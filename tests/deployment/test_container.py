@@ -245,7 +245,10 @@ def test_the_steps_prove_the_version_and_the_entrypoint_answers_on_a_read_only_r
 ) -> None:
     builder, image = built
     assert image.labels["org.fullcircle.form"] == "compiled"
-    assert any("fullcircle.packaging.prove" in one for command in image.ran for one in command)
+    (prove,) = (command for command in image.ran if "fullcircle.packaging.prove" in command)
+    assert prove[-2:] == ["--certificate", f"{context.SERVED}/proof.json"]
+    needs = [image.entrypoint[0], "-I", "-m", "fullcircle.deployment.needs", f"{context.SERVED}/requires.json"]
+    assert _code([builder.moved(one) for one in needs], builder, image) == 0, "as the README says"
     installed = {path.name for path in builder.last.glob("opt/fullcircle/lib/python3*/site-packages/*")}
     assert "numpy" in installed
     assert not {"sklearn", "pandas", "scipy", "pip", "uv"} & installed

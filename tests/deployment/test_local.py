@@ -218,7 +218,11 @@ def test_a_process_is_asked_first_and_ended_when_it_does_not_listen(tmp_path: Pa
         assert process.born(pid) == born
         assert process.end(pid, born, patience=0.5) is by_itself
         assert process.born(pid) == ""
+        begun = time.monotonic()
         assert process.end(pid, born, patience=0.5)  # again is not an error
+        process.kill(pid, born)
+        process.kill(0, "")  # a note of before there were keepers
+        assert time.monotonic() - begun < 0.4, "and nobody waits for what is not there"
 
 
 def test_the_server_gets_no_secret_of_the_environment(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,4 +72,6 @@ def test_the_wheels_beside_a_lock_are_counted_too() -> None:
 
 def test_it_is_told_in_megabytes() -> None:
     told = sizes.Estimate(base=45_000_000, packages=101_234_567, own=456_789).told()
-    assert told == "about 147 MB compressed (base image 45 MB assumed, packages 101 MB, model and attestations 0.5 MB)"
+    assert told == (
+        "about 147 MB compressed (packages 101 MB, model and attestations 0.5 MB, base image 45 MB assumed)"
+    )

@@ -43,15 +43,17 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "bin" / "python"
 
 
-@pytest.fixture
-def service(tmp_path: Path, archives: dict[int, bytes]) -> Iterator[Service]:
-    serve(tmp_path / "served.json", {"m": (1, archives[1])})
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, archives: dict[int, bytes]) -> Iterator[Service]:
+    """One that may run already, with either version: a server takes seconds to start."""
+    home = tmp_path_factory.mktemp("service")
+    serve(home / "served.json", {"m": (1, archives[1])})
     made = Service(
         python=Path(sys.executable),
-        served=tmp_path / "served.json",
-        predictions=tmp_path / "predictions",
-        code=tmp_path / "code",
-        state=tmp_path / "state",
+        served=home / "served.json",
+        predictions=home / "predictions",
+        code=home / "code",
+        state=home / "state",
         port=0,
     )
     yield made
@@ -63,11 +65,21 @@ def _fits(version: int, values: Sequence[float]) -> bool:
     return all(abs(one - 1000 * version) < 100 for one in values)
 
 
+def _followed(service: Service, url: str, version: int, archives: dict[int, bytes]) -> bool:
+    """Whether the server takes a version up that is now named in its file."""
+    serve(service.served, {"m": (version, archives[version])})
+    until = time.monotonic() + 20
+    while client.models(url)[0].version != version and time.monotonic() < until:
+        time.sleep(0.02)
+    return client.models(url)[0].version == version
+
+
 def test_a_version_of_another_environment_comes_and_goes_under_load(
     service: Service, other: Path, archives: dict[int, bytes]
 ) -> None:
     target = LocalTarget()
     first = target.apply(service)
+    assert _followed(service, first.url, 1, archives)
     port = urlsplit(first.url).port or 0
     pids = [first.pid]
     with calling(port, "m", ROWS[:5], _fits, threads=2) as heard:
@@ -102,11 +114,7 @@ def test_where_the_new_one_cannot_answer_the_old_one_goes_on_and_is_kept(
     assert (now.running, now.ready, now.url, now.pid) == (True, True, first.url, first.pid)
     assert target.plan(service).action == "keep"
     assert "keeper was killed" not in target.plan(service).text
-    serve(service.served, {"m": (2, archives[2])})
-    until = time.monotonic() + 20
-    while client.models(first.url)[0].version != 2 and time.monotonic() < until:
-        time.sleep(0.02)
-    assert client.models(first.url)[0].version == 2, "it follows as before"
+    assert _followed(service, first.url, 2, archives), "it follows as before"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux shares a port so")

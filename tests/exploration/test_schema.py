@@ -172,7 +172,7 @@ def test_what_is_written_while_it_is_upgraded_is_refused_and_not_lost(
 
 def test_a_database_that_is_being_written_to_is_not_upgraded(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = sqlite3.connect
-    monkeypatch.setattr(schema.sqlite3, "connect", lambda *given, **named: real(*given, **{**named, "timeout": 0.0}))
+    monkeypatch.setattr(sqlite3, "connect", lambda *given, **named: real(*given, **{**named, "timeout": 0.0}))
     with closing(real(place)) as other:
         other.execute("insert into experiments (experiment_id, name) values (7, 'half')")
         with pytest.raises(TrackingUnavailable, match="another process has"):

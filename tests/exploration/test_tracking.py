@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import socket
 import sqlite3
 import subprocess
@@ -390,33 +389,34 @@ import os, signal, sys
 from fullcircle.exploration.tracking import Tracking
 
 import mlflow
-with Tracking(sys.argv[1], sys.argv[2]).run("dead", name="killed") as run:
-    here = mlflow.active_run().info.experiment_id
-    with mlflow.start_run(experiment_id=here, nested=True) as inner:
-        print(run.id, inner.info.run_id, flush=True)
-        if sys.argv[3] == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        sys.stdin.readline()
+
+def begin(killed):
+    with Tracking(sys.argv[1], sys.argv[2]).run("dead", name="killed") as run:
+        here = mlflow.active_run().info.experiment_id
+        with mlflow.start_run(experiment_id=here, nested=True) as inner:
+            print(run.id, inner.info.run_id, flush=True)
+            if killed:
+                os.kill(os.getpid(), signal.SIGKILL)
+            sys.stdin.readline()
+
+# A process of its own, which need not import MLflow once more.
+dead = os.fork()
+if not dead:
+    begin(True)
+assert os.waitpid(dead, 0)[1] == signal.SIGKILL
+begin(False)
 """
 
 
-def _begun(tracking: Tracking, what: str) -> tuple[subprocess.Popen[str], list[str]]:
-    """A process with a run and a run within it, and their ids."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", BEGUN, tracking.uri, tracking.artifacts, what],
+def test_a_run_whose_process_was_killed_does_not_run_for_ever(tracking: Tracking) -> None:
+    living = subprocess.Popen(
+        [sys.executable, "-c", BEGUN, tracking.uri, tracking.artifacts],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout is not None
-    return process, process.stdout.readline().split()
-
-
-def test_a_run_whose_process_was_killed_does_not_run_for_ever(tracking: Tracking) -> None:
-    killed, gone = _begun(tracking, "kill")
-    assert killed.wait(60) == -signal.SIGKILL
-    killed.communicate()
-    living, alive = _begun(tracking, "wait")
+    assert living.stdout is not None
+    gone, alive = (living.stdout.readline().split() for _ in range(2))
     try:
         with tracking.run("dead", name="mine") as mine:
             status = {row.id: row.status for row in tracking.leaderboard("dead")}

@@ -118,7 +118,8 @@ for _ in range(int(sys.argv[3])):
         os._exit(0)
     os.close(write)
     with os.fdopen(read) as output:
-        begun = [output.readline() for _ in range(1 + rng.randrange(4))]
+        # Some get beyond the three batches that they only repeat, however slow the machine is.
+        begun = [output.readline() for _ in range(1 + rng.randrange(8))]
         time.sleep(rng.uniform(0.0, 0.15))
         os.kill(child, signal.SIGKILL)
         said = "".join(begun) + output.read()
@@ -140,7 +141,7 @@ with store_at(sys.argv[1]) as store:
             print("published", store.publish(view)[0].commit, flush=True)
 """
 )
-KILLS = 28
+KILLS = 20
 
 
 def test_a_kill_at_a_random_moment_loses_nothing(tmp_path: Path) -> None:
@@ -294,10 +295,12 @@ def test_a_kill_at_every_operation_of_a_compaction(base: Path) -> None:
             assert (trained(store), content(store)) == (before, all_rows)
             store.compact(TABLE)
             assert store.state(TABLE).settled
-            assert (trained(store), content(store)) == (before, all_rows)
+            assert content(store) == all_rows
+            if number % 5 == 0:  # the same rows in the same files give the same features
+                assert trained(store) == before
         with store_at(folder) as store:
             assert online(store) == asked
-        if number % 5 == 0:
+        if number % 10 == 0:
             cleaned(folder)
         shutil.rmtree(folder)
 

@@ -92,7 +92,7 @@ def adopted(tmp_path_factory: pytest.TempPathFactory) -> Any:
             label="cost",
             name="houses",
             out=folder / "houses",
-            checks=["quality", "leakage", "robustness"],  # the others take seconds, and have tests of their own
+            checks=["quality", "leakage"],  # the others take seconds, and have tests of their own
             settings=settings,
         )
         promote("houses", version=1, settings=settings)
@@ -128,8 +128,9 @@ def test_the_report_says_that_nobody_knows_what_it_has_learned(adopted: Adopting
     assert report.about.train_rows == 0
     assert adopted.found.trained.train_rows == 0
     assert adopted.found.trained.test_rows == len(adopted.frame) // 2
-    with Console().capture() as shown:
-        Console(width=200).print(text.trained(adopted.found.trained))
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(text.trained(adopted.found.trained))
     assert "trained elsewhere, 200 rows to test" in shown.get()
     page = Path(adopted.found.trained.report_page).read_text()
     assert "the model had not seen" not in page

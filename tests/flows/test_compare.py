@@ -167,7 +167,7 @@ class TestReport:
 
 
 def test_rows_answered_by_the_fallback_are_not_the_models(tmp_path: Path) -> None:
-    text = circles.PROJECT.replace(
+    text = circles.PLAIN.replace(
         'name="houses",',
         'name="houses", inputs=fc.Inputs(columns={"heat": {"high": 22.0, "outside": "fallback"}}),',
     )

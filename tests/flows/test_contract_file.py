@@ -26,12 +26,11 @@ from fullcircle.types.turn import Trained
 
 FILE = "contract.toml"
 SAID = "unit = 'degrees'  # by the thermometer\nhigh = inf\n"
-QUICK = circles.UNTIMED.replace('["quality", "fairness", "value"]', '["quality"]')
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    return circles.write_project(tmp_path / "houses", QUICK)
+    return circles.write_project(tmp_path / "houses", circles.PLAIN)
 
 
 @pytest.fixture

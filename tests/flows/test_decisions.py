@@ -24,10 +24,11 @@ from fullcircle.flows.train import train
 from fullcircle.settings import Settings
 
 # No traffic and no slow checks: these tests are about what is decided.
-STILL = circles.UNTIMED.replace(
+FEW = (
     'arrivals={"as before": lambda rows: rows, "ten times too hot": hotter},',
     'arrivals={"few": lambda rows: rows.head(5).drop(columns="cost")},',
 )
+STILL = circles.PLAIN.replace(*FEW)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_a_version_number_is_never_given_to_another_bundle(rolled_back: tuple[Pa
 
 def test_a_number_from_another_mlflow_is_refused(rolled_back: tuple[Path, Settings], tmp_path: Path) -> None:
     project, settings = rolled_back
-    moved = circles.settings(project.parent.parent, mlflow=f"sqlite:///{tmp_path / 'other.db'}")
+    moved = circles.settings(project.parent.parent, mlflow=circles.tables(tmp_path / "other.db"))
     assert any("does not agree with the ledger" in note for note in status(settings=moved).notes)
     train(project, settings=moved, params={"max_depth": "4", "learning_rate": "0.2"})
     with pytest.raises(StateConflict, match="which the ledger knows already"):
@@ -115,7 +116,9 @@ def test_a_deletion_that_was_cut_short_is_finished(rolled_back: tuple[Path, Sett
 
 
 def test_no_fact_quotes_what_a_gate_found(tmp_path: Path) -> None:
-    text = STILL.replace("return 10 - abs(actual - predicted)", 'raise KeyError("Jane Doe, 1971-03-04")')
+    text = circles.UNTIMED.replace(*FEW).replace(
+        "return 10 - abs(actual - predicted)", 'raise KeyError("Jane Doe, 1971-03-04")'
+    )
     settings = circles.settings(tmp_path)
     turn = run(circles.write_project(tmp_path / "houses", text), settings=settings, stop=True)
     assert turn.decision.action == "hold"

@@ -316,6 +316,44 @@ def test_a_model_is_deployed_when_what_it_needs_is_there(
     assert "deploy houses" in line(found, "server of houses").next_step
 
 
+def answering(session: Session, pid: int, url: str) -> Path:
+    """Have the workspace believe that this process is the server of version 1. Returns the folder of its notes."""
+    state = session.workspace.root / "deployments" / "houses"
+    state.mkdir(parents=True)
+    told = ("sleep", "127.0.0.1")
+    keeper.write(state / keeper.TOLD, msgspec.json.encode(Told(arguments=told)))
+    note = Note(pid=pid, born=process.born(pid), url=url, arguments=told)
+    keeper.write(state / keeper.NOTE, msgspec.json.encode(note))
+    session.record("deployment.started", model="houses", version=1, bundle="b" * 64, target="local", url=url)
+    return state
+
+
+def test_what_would_become_champion_is_asked_for_what_it_needs_more_than_what_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FULLCIRCLE_ENVIRONMENTS", str(tmp_path / "environments"))
+    monkeypatch.delenv("HOUSES_TOKEN", raising=False)
+    gone, other = (Need(name=name, kind="file", at=str(tmp_path / name)) for name in ("gone", "other"))
+    token = Need(name="token", kind="secret", at="HOUSES_TOKEN")
+    settings = circles.settings(tmp_path)
+    with opened(settings) as session, subprocess.Popen(["sleep", "60"]) as server:
+        try:
+            for number, wanted in enumerate(((gone,), (gone, other), (gone, token)), 1):
+                data = archive(number, "houses", wanted, compiled=True)
+                champion(session, data, number, proof=session.keep(proof_in(proofs.key(open_bundle(data)))))
+            answering(session, server.pid, f"http://127.0.0.1:{dead()}")
+            going_back.make_ready(session, "houses", 1)  # what both need would make nothing worse
+            with pytest.raises(NeedUnmet, match="is not there: other\n"):
+                going_back.make_ready(session, "houses", 2)
+            (tmp_path / "other").write_text("x")
+            going_back.make_ready(session, "houses", 2)
+            # The server was not given the token, so another has to take over: that one has to have everything.
+            with pytest.raises(NeedUnmet, match="is not there: gone, token\n"):
+                going_back.make_ready(session, "houses", 3)
+        finally:
+            server.kill()
+
+
 def test_a_server_that_could_not_take_over_is_told_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ledger names the new champion by then; the server that answered goes on, and somebody has to know."""
     monkeypatch.setenv("FULLCIRCLE_ENVIRONMENTS", str(tmp_path / "environments"))
@@ -325,15 +363,8 @@ def test_a_server_that_could_not_take_over_is_told_and_shown(tmp_path: Path, mon
             champion(session, archive(1, "houses", compiled=True), proof=session.keep(proof_in("one")))
             second = champion(session, archive(2, "houses", compiled=True), 2, proof=session.keep(proof_in("two")))
             second.write_text("#!/bin/sh\necho 'no module named numpy' >&2\nexit 3\n")
-            state = session.workspace.root / "deployments" / "houses"
-            state.mkdir(parents=True)
             url = f"http://127.0.0.1:{dead()}"
-            told = ("sleep", "127.0.0.1")
-            keeper.write(state / keeper.TOLD, msgspec.json.encode(Told(arguments=told)))
-            note = Note(pid=server.pid, born=process.born(server.pid), url=url, arguments=told)
-            keeper.write(state / keeper.NOTE, msgspec.json.encode(note))
-            at = {"version": 1, "bundle": "b" * 64, "target": "local", "url": url}
-            session.record("deployment.started", model="houses", **at)
+            state = answering(session, server.pid, url)
             with pytest.raises(
                 ServerFailed, match="version 2 of houses is champion now, but no new server"
             ) as caught:

@@ -26,13 +26,14 @@ from children import Child, command, servers, surrounding
 from fullcircle.cli import app
 from fullcircle.flows import deploy
 from fullcircle.flows.audit import audit
+from fullcircle.flows.run import run
 from fullcircle.flows.session import opened
 from fullcircle.ledger.state import State
 from fullcircle.settings import Settings
 from rights import obey_rights, set_rights
 
 # As quick to train as can be: what is tested is what lies between the stages.
-QUICK = circles.UNTIMED.replace("max_iter=40", "max_iter=8, learning_rate=0.4")
+QUICK = circles.PLAIN.replace("max_iter=40", "max_iter=8, learning_rate=0.4")
 RUN = ("run", "houses", "--stop")
 
 
@@ -91,12 +92,12 @@ def test_a_turn_that_is_stopped_again_and_again_arrives(stopped: Path) -> None:
         state = _state(stopped)
         assert set(state.champions.values()) <= set(state.versions.get("houses", {})), moment
 
-    last = command(stopped, *RUN, "--json")
-    assert last.returncode == 0, last.stderr
-    turn = json.loads(last.stdout)
-    assert turn["deployed"]["largest_difference"] == 0.0
-    assert [window["name"] for window in turn["windows"]] == ["as before", "ten times too hot"]
-    _is_whole(stopped, turn["champion"])
+    turn = run(stopped / "houses", settings=_settings(stopped), stop=True)
+    assert turn.deployed is not None
+    assert turn.deployed.largest_difference == 0.0
+    assert [window.name for window in turn.windows] == ["as before", "ten times too hot"]
+    assert turn.champion is not None
+    _is_whole(stopped, turn.champion)
 
 
 def _is_whole(folder: Path, champion: int) -> None:
@@ -121,8 +122,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace after one turn, to be copied."""
     folder = tmp_path_factory.mktemp("whole")
     circles.write_project(folder / "houses", QUICK)
-    done = command(folder, *RUN)
-    assert done.returncode == 0, done.stderr
+    assert run(folder / "houses", settings=_settings(folder), stop=True).champion == 1
     return folder
 
 

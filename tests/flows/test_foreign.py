@@ -17,7 +17,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 
 from fullcircle import registry
-from fullcircle.errors import ModelRefused
+from fullcircle.development.cases import comparing
+from fullcircle.errors import FullcircleError, ModelRefused
 from fullcircle.flows import foreign
 from fullcircle.flows.train import runtime_for
 
@@ -96,14 +97,13 @@ def test_an_onnx_file_tells_its_columns_and_its_task(tmp_path: Path, label: str,
     found = foreign.read(tmp_path / "model.onnx", consent=False)
     assert (found.features, found.width) == (("a", "b", "c") if named else (), 3)
     assert found.task == ("regression" if label == "number" else "classification")
+    assert comparing.allowed(found.model) == comparing.SINGLE
     np.testing.assert_allclose(found.model.predict(rows), fitted.predict(rows), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["model.json", "model.ubj", "model.txt", "model.skops", "model.onnx"])
 @pytest.mark.parametrize("content", [b"", b"{}", b"\x00" * 64, b'{"learner": {"attributes": {}}}'])
 def test_what_is_no_model_is_refused_in_words(tmp_path: Path, name: str, content: bytes) -> None:
-    from fullcircle.errors import FullcircleError
-
     (tmp_path / name).write_bytes(content)
     with pytest.raises(FullcircleError):
         foreign.read(tmp_path / name, consent=False)
@@ -111,8 +111,6 @@ def test_what_is_no_model_is_refused_in_words(tmp_path: Path, name: str, content
 
 def test_a_ubj_file_that_is_damaged_anywhere_is_refused_or_read_whole(tmp_path: Path) -> None:
     xgboost = pytest.importorskip("xgboost")
-    from fullcircle.errors import FullcircleError
-
     rows, labels = table()
     path = tmp_path / "model.ubj"
     xgboost.XGBRegressor(n_estimators=1, max_depth=2, n_jobs=1).fit(rows, labels["number"]).save_model(path)
@@ -222,6 +220,30 @@ class Factor:
 """
 
 
+@pytest.mark.parametrize("kind", ["LGBMRegressor", "LGBMClassifier"])
+def test_a_booster_as_mlflow_logs_it_today_is_read_with_consent_and_kept_without_a_pickle(
+    tmp_path: Path, kind: str
+) -> None:
+    lightgbm = pytest.importorskip("lightgbm")
+    import skops.io
+
+    rows, labels = table()
+    label = np.where(labels["two"] == 1, "yes", "no") if kind == "LGBMClassifier" else labels["number"]
+    fitted = getattr(lightgbm, kind)(n_estimators=2, n_jobs=1, verbose=-1).fit(rows, label)
+    skops.io.dump(fitted, tmp_path / "model.skops")
+    flavors = {"lightgbm": {"data": "model.skops", "serialization_format": "skops"}}
+    with pytest.raises(ModelRefused, match="may not be packaged") as caught:
+        foreign.read(mlmodel(tmp_path, flavors=flavors), consent=False)
+    assert "--allow-pickle" in str(caught.value.next_step)
+    found = foreign.read(tmp_path, consent=True)
+    assert found.features == ("a", "b", "c")
+    assert same(found, fitted, rows, tmp_path) == "lightgbm"
+    (tmp_path / "model.skops").write_bytes((tmp_path / "model.skops").read_bytes()[:-40])
+    with pytest.raises(FullcircleError):
+        foreign.read(tmp_path, consent=True)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # what MLflow says of itself when more of it is imported
 def test_a_pyfunc_with_consent_reads_its_files_after_the_folder_it_came_in_is_gone(tmp_path: Path) -> None:
     rows, _ = table()
     home = tmp_path / "model"

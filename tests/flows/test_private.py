@@ -26,8 +26,6 @@ from fullcircle.server.follower import Loaded
 from fullcircle.settings import Settings
 from fullcircle.tables import predictions as log
 
-# Groups of some thirty test rows come and go with every retraining, and nothing here is about them.
-WITHOUT_GROUPS = circles.UNTIMED.replace('        fc.fair(by="area", metric="mae", gap=3),\n', "")
 PRIVATE = """
 import fullcircle as fc
 from sklearn.compose import ColumnTransformer
@@ -140,7 +138,7 @@ def test_private_columns_are_not_watched_and_retraining_is_held(secrets: Champio
 
 def test_labels_that_no_model_gives_stop_neither_monitoring_nor_retraining(tmp_path: Path) -> None:
     """Lines of an earlier server: 400 digits, a whole number beyond 64 bits, a text."""
-    champion = _champion(tmp_path, WITHOUT_GROUPS, "houses")
+    champion = _champion(tmp_path, circles.PLAIN, "houses")
     rows = champion.frame[["rooms", "heat", "area"]].assign(heat=lambda frame: frame["heat"] + 0.001)
     ids = champion.answered(rows.head(60).to_dict(orient="records"))
     labels = ["1" * 400, '"high"', *(f"{18 + place / 7}" for place in range(58))]

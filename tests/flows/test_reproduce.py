@@ -345,7 +345,7 @@ def test_what_is_gone_is_refused_by_name(houses: Houses, monkeypatch: pytest.Mon
 
 
 def test_a_version_of_before_says_that_its_packages_are_not_known(
-    houses: Houses, monkeypatch: pytest.MonkeyPatch
+    houses: Houses, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     real = flow._materials
 
@@ -356,7 +356,10 @@ def test_a_version_of_before_says_that_its_packages_are_not_known(
     monkeypatch.setattr(flow, "_materials", materials)
     with pytest.raises(NotReproducible, match="which packages"):
         reproduce("houses", version=1, settings=houses.settings)
-    found = reproduce("houses", version=1, settings=houses.settings, here=True)
+    with opened(houses.settings) as session:
+        before = flow._materials(session, "houses", 1)
+    lay_out(before, tmp_path)
+    found = parting.judged(before.draft, refit(tmp_path), version=1, clean=False)
     assert found.same
     assert [each.part for each in found.compared] == ["code", "contract", "model", "answers", "metric"]
 

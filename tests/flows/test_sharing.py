@@ -22,11 +22,11 @@ def test_two_clones_find_each_others_runs_snapshots_and_champion(tmp_path: Path)
     urls = {
         "ledger": f"sqlite:///{shared / 'ledger.db'}",
         "blobs": (shared / "blobs").as_uri(),
-        "mlflow": f"sqlite:///{shared / 'mlflow.db'}",
+        "mlflow": circles.tables(shared / "mlflow.db"),
     }
     ann = circles.settings(tmp_path / "ann", **urls, actor="ann")
     bob = circles.settings(tmp_path / "bob", **urls, actor="bob")
-    project = circles.write_project(tmp_path / "ann" / "houses")
+    project = circles.write_project(tmp_path / "ann" / "houses", circles.PLAIN)
     shutil.copytree(project.parent, tmp_path / "bob" / "houses")
 
     trained = train(project, settings=ann)

@@ -77,7 +77,10 @@ def holding(**changes: Any) -> Callable[[Path], None]:
 
 
 def bytes_of(data: bytes) -> Callable[[Path], None]:
-    return lambda folder: bool((folder / "attestations/report.json").write_bytes(data)) or None
+    def change(folder: Path) -> None:
+        (folder / "attestations/report.json").write_bytes(data)
+
+    return change
 
 
 def pipe(folder: Path) -> None:

@@ -8,14 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from bundle_samples import SAVED, sample
 from fullcircle.errors import BundleInvalid, ModelRefused, PluginUnknown
-from fullcircle.packaging import loading
+from fullcircle.packaging import loading, machine
 from fullcircle.packaging.bundle import Bundle, GoldenRow, open_bundle, pack
+from fullcircle.runtimes.sklearn import SklearnRuntime
 from fullcircle.types.contract import Verdict
 from fullcircle.types.prediction import Prediction
 from model_samples import classifier, regressor
@@ -133,6 +139,55 @@ def test_no_value_of_a_row_is_told() -> None:
     golden = GoldenRow(row={"name": "Ada"}, value=1.0, verdict=OK, inputs={"name": "Ada"})
     for found in (Prediction(value=2.0, verdict=OK, inputs={"name": "Eve"}), Prediction(value=2.0, verdict=OK)):
         assert "Ada" not in loading._told(golden, found)
+
+
+@pytest.mark.parametrize("inside", [lambda forest: forest, lambda forest: make_pipeline(StandardScaler(), forest)])
+def test_a_forest_that_was_fitted_with_threads_gives_the_same_bits_each_time(inside: Any, tmp_path: Path) -> None:
+    """Its threads add the trees in whatever order they finish: no call would give the bits that a proof asks for."""
+    inputs = np.random.default_rng(0).normal(size=(300, 4))
+    model = inside(RandomForestRegressor(80, n_jobs=2, random_state=0)).fit(inputs, inputs @ [3.0, 0.1, -7.0, 1e-3])
+    saved = SklearnRuntime().save(model, tmp_path)
+    loaded = [loading.restore("sklearn", saved, tmp_path) for _ in range(2)]
+    forests = [each if isinstance(each, RandomForestRegressor) else each[-1] for each in loaded]
+    assert [each.n_jobs for each in forests] == [1, 1]
+    assert len({each.predict(inputs).tobytes() for each in loaded * 3}) == 1
+    np.testing.assert_allclose(loaded[0].predict(inputs), model.predict(inputs), rtol=1e-12)
+
+
+def test_golden_rows_are_asked_in_one_thread_and_the_threads_are_put_back() -> None:
+    """Sums that are split over threads round differently: with another number of them a build had another digest."""
+    bundle, seen = regressor(), list[int]()
+    scorer = loading.scorer(bundle, Path("unused"))
+
+    def counts() -> list[int]:
+        return [pool["num_threads"] for pool in threadpool_info()]
+
+    class Asking:
+        def score(self, rows: Any) -> tuple[Prediction, ...]:
+            seen.extend(counts())
+            return scorer.score(rows)
+
+    asking: Any = Asking()
+    with threadpool_limits(limits=2):
+        before = counts()
+        loading.replay(bundle, asking)
+        assert 2 in before
+        assert counts() == before
+        with pytest.raises(ZeroDivisionError):
+            loading.replay(bundle, answering(bundle, lambda p: 1 / 0))
+        assert counts() == before
+    assert set(seen) == {1}
+
+
+def test_a_sum_that_threads_would_split_has_the_bits_of_one() -> None:
+    """What ``one_thread`` is for: the product of a large layer, as a network has it."""
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(size=(25, 3000)), rng.normal(size=(3000, 40))
+    found = set()
+    for count in (1, 2, 3):
+        with threadpool_limits(limits=count), machine.one_thread():
+            found.add((one @ other).tobytes())
+    assert len(found) == 1
 
 
 def test_an_unknown_runtime_is_told(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from fullcircle.runtimes.scorer import Scorer
 from fullcircle.runtimes.sklearn import SklearnRuntime
 from fullcircle.types.bundle import Proof
 from fullcircle.types.contract import Column, Contract
+from fullcircle.types.definitions import FunctionSpec, ViewSpec
 from fullcircle.types.progress import Silent
 from model_samples import regressor
 
@@ -268,6 +269,9 @@ def test_a_bundle_proves_itself_in_a_clean_environment(real: Bundle, proof: Proo
     assert proof.seconds > 0
     assert (proof.cpu, proof.flags) == machine.processor()
     assert proof.threads[0].startswith("cores ")
+    assert set(machine.COUNTS[:3]) <= {each.removesuffix("=1") for each in proof.threads}, (
+        "in one thread, as a server"
+    )
     assert any("threads" in each for each in proof.threads[1:]), "the libraries that share out sums are named"
     assert (proof.target, proof.compiled) == ("", ())
     assert msgspec.json.decode(msgspec.json.encode(proof), type=Proof) == proof
@@ -439,6 +443,19 @@ def test_a_compiled_form_proves_itself_without_the_models_library(
     with pytest.raises(ProofFailed, match="does not prove anything") as caught:
         proofs.prove(compiled, small)
     assert "the environment of the other lock" in str(caught.value)
+
+
+def test_a_function_of_a_view_has_to_find_its_imports(compiled: Bundle, small: Path, tmp_path: Path) -> None:
+    """Golden rows hold what on-demand functions gave, so that answering them calls none."""
+    function = FunctionSpec(
+        name="gap", source="def gap(a):\n    return float(pd.isna(a))", inputs=("a",), returns="float",
+        imports=("math", "pandas as pd"),
+    )  # fmt: skip
+    view = ViewSpec(name="v", time="at", tables=(), features=(), functions=(function,), order=("gap",), keys={})
+    files = dict(compiled.files) | {"features.json": msgspec.json.encode(view)}
+    code, words = checked(small, signed(compiled, files), tmp_path)
+    assert code == 1
+    assert "'gap' needs a library that cannot be imported" in words
 
 
 def test_a_check_without_a_parent_judges_by_its_exit_code(compiled: Bundle, small: Path, tmp_path: Path) -> None:

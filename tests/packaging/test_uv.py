@@ -39,6 +39,18 @@ def test_without_a_network_the_cache_is_tried(program: Path, tmp_path: Path) -> 
     assert offline == f"{online} --offline"
 
 
+def test_what_is_exact_is_taken_from_the_cache_and_else_from_the_network(program: Path, tmp_path: Path) -> None:
+    behave(program, "exit 0")
+    uv.run(["pip", "sync"], what="installing", folder=tmp_path, exact=True, uv=program)
+    assert [line.endswith(" --offline") for line in calls(program)] == [True]
+    behave(program, 'case "$*" in *--offline*) exit 1;; *) exit 0;; esac')
+    uv.run(["pip", "sync"], what="installing", folder=tmp_path, exact=True, uv=program)
+    assert [line.endswith(" --offline") for line in calls(program)] == [True, True, False]
+    behave(program, 'echo "Hash mismatch"; exit 1')
+    with pytest.raises(LockFailed, match="Hash mismatch"):
+        uv.run(["pip", "sync"], what="installing", folder=tmp_path, exact=True, uv=program)
+
+
 def test_when_both_fail_the_words_are_those_about_the_network(program: Path, tmp_path: Path) -> None:
     behave(program, f'case "$*" in *--offline*) echo "not in the cache"; exit 1;; *) echo "{NETWORK}"; exit 2;; esac')
     with pytest.raises(LockFailed, match=r"locking failed[\s\S]*tcp connect error") as caught:

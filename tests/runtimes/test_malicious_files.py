@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
 
 from fullcircle.errors import BundleInvalid, FullcircleError, ModelRefused
+from fullcircle.runtimes import skopsfile
 from fullcircle.runtimes.sklearn import SklearnRuntime
 from model_rows import fitted
 
@@ -33,9 +35,9 @@ def members(data: bytes) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def packed(files: dict[str, bytes]) -> bytes:
+def packed(files: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
+    with zipfile.ZipFile(buffer, "w", method) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
     return buffer.getvalue()
@@ -251,7 +253,59 @@ def test_extra_files_twice_named_files_and_bombs_are_refused() -> None:
         SklearnRuntime().load(bytes(data))
 
 
-@settings(max_examples=60, deadline=None)
+def sparse_model() -> dict[str, bytes]:
+    """The members of a model with a sparse matrix."""
+    model = LogisticRegression().fit([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0], [0.0, 0.0]], [0, 1, 1, 0]).sparsify()
+    return members(SklearnRuntime().save(model, NOWHERE).data)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("inside", [False, True])
+def test_other_ways_to_compress_are_refused_unread(method: int, inside: bool) -> None:
+    """What unpacking them takes is for the file to say, and their errors are of other classes."""
+    files = sparse_model()
+    name = next(name for name in files if name.endswith(".npz"))
+    compressed = bytearray(packed(members(files[name]) if inside else files, method))
+    compressed[45:60] = b"\xff" * 15
+    data = packed({**files, name: bytes(compressed)}) if inside else bytes(compressed)
+    with pytest.raises(BundleInvalid, match="compressed in another way"):
+        SklearnRuntime().load(data)
+
+
+def test_broken_and_encrypted_members_are_refused_in_words() -> None:
+    files = sparse_model()
+    name = next(name for name in files if name.endswith(".npz"))
+    inner = bytearray(packed(members(files[name]), zipfile.ZIP_DEFLATED))
+    inner[30 + inner[26]] = 0xFF  # after the first name: a block of no kind that zlib knows
+    with pytest.raises(BundleInvalid, match="an array in it cannot be read"):
+        SklearnRuntime().load(packed({**files, name: bytes(inner)}))
+    locked = bytearray(packed(files))
+    locked[6] |= 1
+    locked[locked.index(b"PK\x01\x02") + 8] |= 1
+    with pytest.raises(BundleInvalid, match="cannot be read"):
+        SklearnRuntime().load(bytes(locked))
+
+
+@pytest.mark.parametrize("content", [claimed("(137438953,)"), packed({"a.npy": array(np.ones(3))}), b""])
+def test_an_array_under_a_name_that_is_not_checked_is_refused(content: bytes) -> None:
+    """Its header would be believed: the array was to be made before anybody saw that nothing follows it."""
+    files = members(saved())
+    schema = files.pop("schema.json").decode()
+    assert '"1.npy"' in schema
+    del files["1.npy"]
+    for name in ("1.bin", "1.npz", "1"):
+        renamed = {"schema.json": schema.replace('"1.npy"', f'"{name}"').encode(), name: content}
+        with pytest.raises(BundleInvalid, match="another kind"):
+            SklearnRuntime().load(packed({**files, **renamed}))
+
+
+def test_a_tree_of_nodes_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(skopsfile, "MOST_SCHEMA", 100)
+    with pytest.raises(BundleInvalid, match="larger than that of any model"):
+        SklearnRuntime().load(saved())
+
+
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_a_flipped_byte_never_ends_in_anything_but_our_errors(data: st.DataObject) -> None:
     """What a flip leaves loadable still is a model; what it does not is refused by name."""

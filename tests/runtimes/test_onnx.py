@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +29,9 @@ from sklearn.preprocessing import OneHotEncoder
 
 from fullcircle import registry
 from fullcircle.errors import BundleInvalid, FullcircleError, ModelRefused, PredictionInvalid
+from fullcircle.runtimes import onnx as onnx_runtime
 from fullcircle.runtimes import onnxfile
-from fullcircle.runtimes.onnx import CLASSES, OnnxRuntime, answering, opened
+from fullcircle.runtimes.onnx import CLASSES, OnnxRuntime, answering, feed, opened
 from fullcircle.runtimes.runtime import Runtime
 from fullcircle.testing.runtimes import RuntimeSuite
 
@@ -74,6 +78,12 @@ def columns() -> Any:
 MODELS: dict[str, Callable[[], Any]] = {"ridge": ridge, "forest": forest, "network": network, "columns": columns}
 
 
+@cache
+def written(name: str) -> bytes:
+    """Converting one takes far longer than anything that is tried with it."""
+    return bytes(MODELS[name]().SerializeToString())
+
+
 class TestOnnxRuntime(RuntimeSuite):
     @pytest.fixture
     def runtime(self) -> Runtime:
@@ -86,7 +96,7 @@ class TestOnnxRuntime(RuntimeSuite):
 
     @pytest.fixture
     def model(self, name: str) -> Any:
-        return answering(MODELS[name]())
+        return answering(written(name))
 
     @pytest.fixture
     def rows(self, name: str) -> Any:
@@ -95,16 +105,17 @@ class TestOnnxRuntime(RuntimeSuite):
 
 def test_it_answers_as_the_model_that_was_exported() -> None:
     fitted = Ridge().fit(ROWS, ROWS["a"] * 2)
-    np.testing.assert_allclose(answering(ridge()).predict(ROWS), fitted.predict(ROWS), rtol=1e-12)
+    np.testing.assert_allclose(answering(written("ridge")).predict(ROWS), fitted.predict(ROWS), rtol=1e-12)
     forested = RandomForestClassifier(5, random_state=0).fit(ROWS, CLASS)
-    loaded = answering(forest())
+    loaded = answering(written("forest"))
     assert loaded.classes_.tolist() == [0, 1]
     np.testing.assert_allclose(loaded.predict_proba(ROWS), forested.predict_proba(ROWS), atol=1e-6)
-    assert not hasattr(answering(ridge()), "predict_proba")
+    assert not hasattr(answering(written("ridge")), "predict_proba")
 
 
 def test_bytes_are_taken_and_a_session_is_refused_in_words() -> None:
-    data = ridge().SerializeToString()
+    data = written("ridge")
+    assert answering(onnx.load_from_string(data)).predict(ROWS).shape == (60,)
     assert answering(data).data == data
     made = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     with pytest.raises(ModelRefused, match="does not give back its model") as caught:
@@ -116,24 +127,37 @@ def test_bytes_are_taken_and_a_session_is_refused_in_words() -> None:
 def test_a_missing_value_is_answered_or_refused_by_the_type_of_the_input() -> None:
     holed = ROWS.head(2).copy()
     holed.iloc[0, 0] = np.nan
-    assert np.isnan(answering(ridge()).predict(holed)[0])
+    assert np.isnan(answering(written("ridge")).predict(holed)[0])
     texts = TEXTS.head(2).copy()
     texts.loc[0, "c"] = None
     with pytest.raises(PredictionInvalid, match="input c"):
-        answering(columns()).predict(texts)
+        answering(written("columns")).predict(texts)
     with pytest.raises(PredictionInvalid, match="same names"):
-        answering(columns()).predict(TEXTS.rename(columns={"a": "z"}))
+        answering(written("columns")).predict(TEXTS.rename(columns={"a": "z"}))
 
 
 def test_classes_that_nobody_says_are_asked_for() -> None:
-    model = MLPClassifier(hidden_layer_sizes=(2,), max_iter=300, tol=0.1, random_state=0).fit(ROWS, CLASS)
-    with pytest.raises(ModelRefused, match="which classes") as caught:
-        answering(exported(model, DoubleTensorType, zipmap=False))
-    assert CLASSES in str(caught.value)
-    with pytest.raises(ModelRefused, match="no list of labels"):
-        answering(said(exported(model, DoubleTensorType, zipmap=False), "no, yes"))
+    proto = onnx.load_from_string(written("network"))
     with pytest.raises(PredictionInvalid, match="number of probabilities"):
-        answering(said(exported(model, DoubleTensorType, zipmap=False), "[0, 1, 2]")).predict_proba(ROWS)
+        answering(said(proto, "[0, 1, 2]")).predict_proba(ROWS)
+    assert answering(said(proto, '["no", "yes"]')).classes_.tolist() == ["no", "yes"]
+    for classes in (
+        "no, yes",
+        "[]",
+        "[0, 0]",
+        '[0, "0"]',
+        "[0.5, 1.5]",
+        "[true, false]",
+        "{}",
+        "[[0], [1]]",
+        "[" * 9999,
+    ):
+        with pytest.raises(ModelRefused, match="no list of labels"):
+            answering(said(proto, classes))
+    del proto.metadata_props[:]
+    with pytest.raises(ModelRefused, match="which classes") as caught:
+        answering(proto)
+    assert CLASSES in str(caught.value)
 
 
 # --- what may not be in a file ---------------------------------------------------------------------------
@@ -277,7 +301,7 @@ def test_graphs_in_graphs_end_somewhere() -> None:
 @given(st.data())
 def test_damage_is_refused_or_changes_nothing_else(data: st.DataObject) -> None:
     """One byte of a file, anything: an error of ours or a model, and never another error."""
-    whole = bytearray(FOREST)
+    whole = bytearray(written("forest"))
     place = data.draw(st.integers(0, len(whole) - 1))
     whole[place] ^= 1 << data.draw(st.integers(0, 7))
     try:
@@ -286,12 +310,9 @@ def test_damage_is_refused_or_changes_nothing_else(data: st.DataObject) -> None:
         return
 
 
-FOREST = forest().SerializeToString()
-
-
 def test_what_is_read_of_a_file_is_what_is_in_it() -> None:
-    proto = forest()
-    found = onnxfile.audit(proto.SerializeToString())
+    proto = onnx.load_from_string(written("forest"))
+    found = onnxfile.audit(written("forest"))
     domains = {(node.domain or "ai.onnx", node.op_type) for node in proto.graph.node}
     assert set(found.operations) == {f"{domain}:{name}" for domain, name in domains}
     assert found.labels == ((0, 1), (0, 1))
@@ -306,10 +327,157 @@ def test_what_is_read_of_a_file_is_what_is_in_it() -> None:
     ],
 )
 def test_inputs_and_outputs_of_other_kinds_are_refused(change: Any, word: str) -> None:
-    proto = network()
+    proto = onnx.load_from_string(written("network"))
     change(proto)
     if "classes" in word:  # labels alone are a model too
         assert not hasattr(opened(proto.SerializeToString()), "predict_proba")
         return
     with pytest.raises(FullcircleError, match=word):
         opened(proto.SerializeToString())
+
+
+# --- what a small file can ask for -----------------------------------------------------------------------
+
+
+def asking(*nodes: Any, **whole: list[int]) -> bytes:
+    """A model of these nodes from x to y, with lists of whole numbers by their names."""
+    tensors = [helper.make_tensor(name, TensorProto.INT64, [len(values)], values) for name, values in whole.items()]
+    box, out = (helper.make_tensor_value_info(name, FLOAT, [None, 1] if name == "x" else None) for name in "xy")
+    graph = helper.make_graph(list(nodes), "g", [box], [out], tensors)
+    return bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]).SerializeToString())
+
+
+def doubled(times: int) -> list[Any]:
+    names = ["x", *(f"d{number}" for number in range(times - 1)), "y"]
+    return [
+        helper.make_node("Concat", [before, before], [after], axis=1) for before, after in itertools.pairwise(names)
+    ]
+
+
+HUGE: dict[str, Callable[[], bytes]] = {
+    "tiled": lambda: asking(helper.make_node("Tile", ["x", "n"], ["y"]), n=[1, 2**40]),
+    "expanded": lambda: asking(helper.make_node("Expand", ["x", "n"], ["y"]), n=[1, 2**33]),
+    "zeros": lambda: asking(helper.make_node("ConstantOfShape", ["n"], ["y"]), n=[2**33]),
+    "padded": lambda: asking(helper.make_node("Pad", ["x", "n"], ["y"]), n=[0, 0, 0, 2**33]),
+    "doubled": lambda: asking(*doubled(60)),
+}
+
+
+@pytest.fixture
+def little() -> Iterator[int]:
+    """Little memory for all models in ONNX, in bytes."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(onnx_runtime, "MOST_MEMORY", 2**28)
+        yield 2**28
+    onnx_runtime._bounded.cache_clear()
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+@pytest.mark.parametrize("name", sorted(HUGE))
+def test_an_answer_has_no_more_memory_than_it_may_have(name: str, little: int) -> None:
+    """Some hundred bytes, which would have taken all memory of the server that only tries its golden rows."""
+    data = HUGE[name]()
+    assert len(data) < 3000
+    model = opened(data)
+    before = resident()
+    for _ in range(3):
+        with pytest.raises(Exception, match="ONNXRuntimeError"):
+            model.predict(ROWS[["a"]].head(1))
+    assert resident() - before < little / 2  # and none of it is kept
+    assert answering(written("ridge")).predict(ROWS).shape == (60,)
+
+
+def test_another_number_of_answers_than_rows_is_refused() -> None:
+    model = opened(asking(*doubled(1)))
+    with pytest.raises(PredictionInvalid, match="number of values") as caught:
+        model.predict(ROWS[["a"]])
+    assert "60 rows" in str(caught.value)
+
+
+def test_a_file_in_the_format_of_onnx_runtime_is_refused() -> None:
+    """The session would have read it by that format's rules, and what was judged would have been another model."""
+    data = written("ridge")
+    decoy = b"\x12\x08xxORTMxx"  # the name of its producer, which protocol buffers let stand first
+    for file in (decoy + data, b"\x18\0\0\0ORTM" + data):
+        with pytest.raises(FullcircleError, match="format of ONNX Runtime"):
+            opened(file)
+    assert opened(b"\x12\x08xxxORTMx" + data).predict(ROWS).shape == (60,)
+
+
+def test_a_loop_in_a_branch_is_refused() -> None:
+    """One over the rows is what skl2onnx writes for neighbours; loops in loops take as long as they like."""
+    body = inner(helper.make_tensor("w", FLOAT, [1], [1.0]))
+    loop = helper.make_node("Scan", ["x"], ["v"], body=body, num_scan_inputs=1)
+    onnxfile.audit(model_of(loop).SerializeToString())
+    out = helper.make_tensor_value_info("v", FLOAT, [1])
+    around = helper.make_graph([loop], "around", [], [out])
+    for node in (
+        helper.make_node("If", ["x"], ["z"], then_branch=around, else_branch=around),
+        helper.make_node("Scan", ["x"], ["z"], body=around, num_scan_inputs=1),
+    ):
+        with pytest.raises(ModelRefused, match="a loop"):
+            opened(model_of(node).SerializeToString())
+
+
+def test_sparse_tensors_are_refused_by_name() -> None:
+    dense = helper.make_tensor("w", FLOAT, [1], [1.0])
+    for proto in (model_of(sparse=[in_sparse(dense)]), holding(sparse_value=in_sparse(dense))):
+        with pytest.raises(ModelRefused, match="sparse tensor"):
+            opened(proto.SerializeToString())
+
+
+# --- from a frame to tensors -----------------------------------------------------------------------------
+
+F, D, I8, I4, B, S = (f"tensor({name})" for name in ("float", "double", "int64", "int32", "bool", "string"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "found"),
+    [
+        (D, [1, 2], [1.0, 2.0]),
+        (D, [True, False], [1.0, 0.0]),
+        (D, [None, 1.5], [math.nan, 1.5]),
+        (F, [0.1], [float(np.float32(0.1))]),
+        (F, [math.inf, -math.inf], [math.inf, -math.inf]),
+        (I8, [2**53 + 1], [2**53 + 1]),
+        (I8, [2.0], [2]),
+        (I8, [True], [1]),
+        (I4, [-(2**31)], [-(2**31)]),
+        (B, [1.0, 0.0], [True, False]),
+        (S, ["a", "b"], ["a", "b"]),
+        (S, pd.Categorical(["b", "a"]), ["b", "a"]),
+    ],
+)
+def test_values_that_a_tensor_can_hold_are_held_as_they_are(kind: str, values: Any, found: list[Any]) -> None:
+    fed = feed([("a", kind, [None, 1])], pd.DataFrame({"a": values}))["a"]
+    assert fed.shape == (len(found), 1)
+    np.testing.assert_array_equal(fed.ravel(), found)
+    assert kind == S or fed.dtype.name in kind.replace("float)", "float32)").replace("double", "float64")
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "word"),
+    [
+        (D, ["x"], "text"),
+        (D, pd.Categorical(["a"]), "text"),
+        (D, pd.to_datetime(["2020-01-01", None]), "a time"),
+        (S, pd.to_datetime(["2020-01-01"]), "a time"),
+        (F, [1e39], "too large"),
+        (I8, [1.5], "fraction"),
+        (I8, [math.nan], "missing"),
+        (I8, [1e30], "too large"),
+        (I4, [2**31], "too large"),
+        (I4, [2**53 + 1], "too large"),
+        (B, [2], "too large"),
+        (S, ["a", None], "missing"),
+        (S, [1.5, math.nan], "missing"),
+        (S, pd.Categorical(["a", None]), "missing"),
+    ],
+)
+def test_values_that_a_tensor_cannot_hold_are_refused_in_words(kind: str, values: Any, word: str) -> None:
+    with pytest.raises(PredictionInvalid, match="input a of the ONNX model") as caught:
+        feed([("a", kind, [None, 1])], pd.DataFrame({"a": values}))
+    assert word in str(caught.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import shutil
+import tempfile
 import warnings
 import zipfile
 from pathlib import Path
@@ -110,14 +111,65 @@ def test_links_and_strange_names_do_not_travel(folder_of_mlflow: Path, tmp_path:
         packed(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["../escape", "/abs", "a/../../b", "a\\b", "C:x", "a//b", "MLmodel/x", "é", " "])
-def test_an_archive_that_reaches_out_is_refused(name: str) -> None:
+def archived(*names: str, mode: int = 0o644) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("MLmodel", b"flavors: {}")
-        archive.writestr(name, b"x")
-    with pytest.raises(BundleInvalid):
-        unpacked(stream.getvalue())
+        for name in names:
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = mode << 16
+            archive.writestr(entry, b"x")
+    return stream.getvalue()
+
+
+ESCAPES = [
+    "../escape",
+    "/abs",
+    "a/../../b",
+    "a\\b",
+    "C:x",
+    "a//b",
+    "MLmodel/x",
+    "é",
+    " ",
+    ".",
+    "..",
+    "...",
+    "a/.",
+    "a/..",
+]
+
+
+@pytest.mark.parametrize("name", [*ESCAPES, "a/", "a\n", "~/x", "a/.b/c", "a" * 300, "/".join(["a"] * 30)])
+def test_an_archive_that_reaches_out_is_refused(name: str) -> None:
+    with pytest.raises(BundleInvalid, match=r"^the model file is damaged: a file|holds no|no archive"):
+        unpacked(archived(name))
+    assert set(unpacked(archived("a/b", "c", ".git", "a/.d"))) == {"MLmodel", "a/b", "c", ".git", "a/.d"}
+
+
+@pytest.mark.parametrize("names", [("a", "a/b"), ("a", "a/b/c"), ("a/b", "a/b/c/d"), ("MLmodel/a/b",)])
+def test_a_file_in_the_place_of_a_folder_is_refused_before_one_is_written(names: tuple[str, ...]) -> None:
+    with pytest.raises(BundleInvalid, match="in the place of a folder"):
+        unpacked(archived(*names))
+
+
+def test_links_and_twins_in_an_archive_are_refused() -> None:
+    with pytest.raises(BundleInvalid, match="form that cannot be"):
+        unpacked(archived("a", mode=0o120777))
+    with pytest.warns(UserWarning, match="Duplicate"):
+        twice = archived("a", "a")
+    with pytest.raises(BundleInvalid, match="form that cannot be"):
+        unpacked(twice)
+
+
+def test_nothing_is_left_of_a_model_that_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(BundleInvalid, match="MLflow could not load"):
+        PyfuncRuntime().load(archived("a/b"))
+    monkeypatch.setattr(pyfunc, "_loaded", lambda home: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        PyfuncRuntime().load(archived("a/b"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_compressed_bomb_is_refused_unread() -> None:

@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.ensemble import BaggingRegressor
+from scipy import sparse
+from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.ensemble import BaggingRegressor, GradientBoostingClassifier, GradientBoostingRegressor
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, RadiusNeighborsRegressor
+from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeRegressor
 
 from fullcircle.errors import BundleInvalid
@@ -165,3 +169,104 @@ def test_a_broken_spline_is_found() -> None:
     model[0].bsplines_[0].t = model[0].bsplines_[0].t[:4]
     with pytest.raises(BundleInvalid, match="spline"):
         structure.check(model)
+
+
+ROWS = np.random.default_rng(0).normal(size=(30, 3))
+THIRDS = np.arange(30) % 3
+
+
+def changed(model: Any, **attributes: Any) -> Any:
+    """A fitted model with attributes that a file could give it. Each of these ended the process, or read beyond."""
+    structure.check(model)
+    vars(model).update(attributes)
+    return model
+
+
+def _more_stages() -> Any:
+    model = GradientBoostingClassifier(n_estimators=2, max_depth=1).fit(ROWS, THIRDS)
+    return changed(model, n_trees_per_iteration_=1, init_="zero")
+
+
+def _wide_stages() -> Any:
+    model = GradientBoostingRegressor(n_estimators=2, max_depth=1).fit(ROWS, THIRDS)
+    return changed(model, estimators_=np.concatenate([model.estimators_] * 9, axis=1), n_trees_per_iteration_=9)
+
+
+def _flat_stages() -> Any:
+    model = GradientBoostingRegressor(n_estimators=2, max_depth=1).fit(ROWS, THIRDS)
+    return changed(model, estimators_=model.estimators_.ravel())
+
+
+def _other_kernel() -> Any:
+    model = SVC().fit(ROWS, THIRDS)
+    return changed(model, kernel="precomputed", support_=np.full_like(model.support_, 10**8), shape_fit_=(3, 3))
+
+
+def _few_coefficients() -> Any:
+    model = SVC().fit(sparse.csr_matrix(ROWS), THIRDS)
+    return changed(model, _dual_coef_=sparse.csr_matrix(model._dual_coef_.shape))
+
+
+def _few_vectors() -> Any:
+    model = SVC().fit(sparse.csr_matrix(ROWS), THIRDS)
+    return changed(model, support_vectors_=model.support_vectors_[:2])
+
+
+def _neighbours(kind: Any, **attributes: Any) -> Callable[[], Any]:
+    return lambda: changed(kind(algorithm="brute").fit(ROWS, THIRDS), **attributes)
+
+
+CRAFTED: dict[str, Callable[[], Any]] = {
+    "stages of more scores than there are": _more_stages,
+    "stages of more scores than its start has": _wide_stages,
+    "stages of one dimension": _flat_stages,
+    "a kernel of places": _other_kernel,
+    "fewer coefficients than vectors": _few_coefficients,
+    "fewer vectors than coefficients": _few_vectors,
+    "narrow rows": _neighbours(KNeighborsRegressor, _fit_X=np.ones((30, 1))),
+    "narrow rows in a radius": _neighbours(RadiusNeighborsRegressor, _fit_X=np.ones((30, 2))),
+    "fewer rows than it says": _neighbours(KNeighborsRegressor, _fit_X=np.ones((2, 3))),
+    "fewer labels than rows": _neighbours(KNeighborsClassifier, _y=np.zeros(2, dtype=np.int64)),
+    "narrow centers": lambda: changed(KMeans(2, n_init=1).fit(ROWS), cluster_centers_=np.ones((2, 1))),
+    "no centers": lambda: changed(MiniBatchKMeans(2, n_init=1).fit(ROWS), cluster_centers_=np.ones((0, 3))),
+}
+
+
+@pytest.mark.parametrize("name", sorted(CRAFTED))
+def test_what_compiled_code_would_follow_out_of_bounds_is_found(name: str) -> None:
+    with pytest.raises(BundleInvalid, match="not there"):
+        structure.check(CRAFTED[name]())
+
+
+def with_arrays(form: str, **arrays: Any) -> Any:
+    """A sparse matrix [[1, 0, 2], [0, 3, 0]] with other arrays, as scipy makes it of a file."""
+    matrix = sparse.csr_matrix(np.array([[1.0, 0.0, 2.0], [0.0, 3.0, 0.0]])).asformat(form)
+    structure.check(matrix)
+    for name, values in arrays.items():
+        found = np.asarray(values, dtype=np.int32)
+        if name in ("row", "col"):
+            matrix.coords = (found, matrix.coords[1]) if name == "row" else (matrix.coords[0], found)
+        else:
+            setattr(matrix, name, found)
+    return matrix
+
+
+@pytest.mark.parametrize(
+    ("form", "arrays"),
+    [
+        ("csr", {"indices": [0, 10**6, 1]}),
+        ("csr", {"indices": [0, -1, 1]}),
+        ("csr", {"indptr": [0, 10**6, 3]}),
+        ("csr", {"indptr": [0, 2, -7]}),
+        ("csr", {"indptr": [0, 3]}),
+        ("csc", {"indices": [0, 5, 0]}),
+        ("bsr", {"indices": [99]}),
+        ("coo", {"row": [0, 0, 10**6]}),
+        ("coo", {"row": [0, 0, -2]}),
+        ("coo", {"col": [0, 3, 1]}),
+        ("coo", {"col": [0]}),
+    ],
+)
+def test_a_sparse_matrix_that_points_elsewhere_is_found(form: str, arrays: dict[str, Any]) -> None:
+    with pytest.raises(BundleInvalid, match="sparse matrix"):
+        structure.check({"coef": [with_arrays(form, **arrays)]})

@@ -74,12 +74,11 @@ def trained(found: Trained) -> RenderableType:
         for candidate in found.candidates
     ]
     main = found.report.measure(found.metric)
-    learned = f"{found.train_rows} rows to train" if found.train_rows else "trained elsewhere, here are rows"
+    counted = f"{found.train_rows} rows to train, {found.test_rows} to test"
+    if not found.train_rows:
+        counted = f"trained elsewhere, {found.test_rows} rows to test"
     lines: list[RenderableType] = [
-        Text(
-            f"run {found.run[:12]} on snapshot {found.snapshot.digest[:12]}: {learned}, "
-            f"{found.test_rows} to test ({found.split})"
-        )
+        Text(f"run {found.run[:12]} on snapshot {found.snapshot.digest[:12]}: {counted} ({found.split})")
     ]
     if main is not None:
         lines.append(Text(f"{found.metric} {interval(main.value, main.low, main.high)}"))

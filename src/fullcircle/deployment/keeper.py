@@ -138,6 +138,7 @@ class Keeper:
                             self._set_aside()
                         self._sleep(wake)
                         continue
+                    self._listen()  # it may have listened, and ended since the last look
                     code = self._bury()
                     if code:
                         return code
@@ -183,7 +184,7 @@ class Keeper:
 
     def _listen(self) -> None:
         """Note the address, once the program has said it."""
-        if self._place < 0:
+        if self._place < 0 or not self._note.pid:
             return
         with open(self._state / LOG, "rb") as log:
             log.seek(self._place)

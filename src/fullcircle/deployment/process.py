@@ -64,8 +64,8 @@ def end(pid: int, since: str, *, patience: float) -> bool:
 
 def kill(pid: int, since: str) -> None:
     """End the process born at ``since`` at once (SIGKILL), without what it started, and wait until it is gone."""
-    _signal(pid, since, signal.SIGKILL)
-    _gone(pid, since, 10.0)
+    if _signal(pid, since, signal.SIGKILL):
+        _gone(pid, since, 10.0)
 
 
 def _gone(pid: int, since: str, patience: float) -> bool:

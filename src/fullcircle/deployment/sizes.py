@@ -21,8 +21,8 @@ import msgspec
 from fullcircle.deployment.keeper import write
 
 BASE = 45_000_000
-"""Bytes that are assumed for the base image, compressed, about what a slim Python for amd64 takes. Nothing here can ask
-a registry: docs/targets.md says how to check it. Every base image is counted as this one."""
+"""Bytes that are assumed for the base image, compressed, about what a slim Python for amd64 takes. Nothing here can
+ask a registry: docs/targets.md says how to check it. Every base image is counted as this one."""
 _LARGE, _SAMPLES, _SAMPLE = 1_000_000, 8, 65_536
 _BYTE_CODE = 2.1
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9.+!-]+)", re.MULTILINE)
@@ -47,8 +47,8 @@ class Estimate:
 
     def told(self) -> str:
         """One sentence for people."""
-        parts = f"base image {_mb(self.base)} assumed, packages {_mb(self.packages)}, model and attestations {_mb(self.own)}"
-        sentence = f"about {_mb(self.total)} compressed ({parts})"
+        parts = f"packages {_mb(self.packages)}, model and attestations {_mb(self.own)}, base image {_mb(self.base)}"
+        sentence = f"about {_mb(self.total)} compressed ({parts} assumed)"
         if not self.unknown:
             return sentence
         names = ", ".join(self.unknown[:5]) + (", ..." if len(self.unknown) > 5 else "")

@@ -100,12 +100,20 @@ def _linked(own: Path) -> Iterator[str]:
     """The distributions that are links to a folder from which a module is loaded: they do not say which they have."""
     files = [str(file) for each in list(sys.modules.values()) if (file := getattr(each, "__file__", None))]
     others = [file for file in files if not Path(file).is_relative_to(own)]
+    for name, folder in _links(tuple(_places())):
+        if any(file.startswith(folder) and "site-packages" not in file for file in others):
+            yield name
+
+
+@lru_cache(maxsize=1)
+def _links(_: tuple[tuple[str, int], ...]) -> tuple[tuple[str, str], ...]:
+    """Each distribution that is a link, with its folder. Reads all that is installed: once for a path."""
+    found = []
     for each in distributions():
         told = json.loads(each.read_text("direct_url.json") or "{}")
         if told.get("dir_info", {}).get("editable"):
-            folder = unquote(urlsplit(told["url"]).path).rstrip("/") + "/"
-            if any(file.startswith(folder) and "site-packages" not in file for file in others):
-                yield each.name
+            found.append((each.name, unquote(urlsplit(told["url"]).path).rstrip("/") + "/"))
+    return tuple(found)
 
 
 def _local(installed: Distribution) -> bool:

@@ -94,6 +94,9 @@ def _evict(folder: Path) -> None:
 
 
 def _of(module: ModuleType, folder: Path) -> bool:
+    file = getattr(module, "__file__", None)
+    if isinstance(file, str) and not file.startswith(str(folder)):
+        return False  # most are libraries, and all are asked at every change of folder
     return any(_inside(place, folder) for place in _places(module)) and not _from_library(module)
 
 

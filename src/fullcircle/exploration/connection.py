@@ -19,7 +19,7 @@ from fullcircle.exploration import schema
 
 # Set for this process before MLflow is imported, and only where the user has not said otherwise. Telemetry
 # is off because nobody was asked. A server that does not answer is given up after seconds, not the four
-# minutes of MLflow's default, and MLflow's links are not printed between our own lines.
+# minutes of MLflow's default, and MLflow's links and bars are not printed between our own lines.
 _SURROUNDING = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -27,6 +27,7 @@ _SURROUNDING = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 _LOGGERS = ("alembic", "mlflow")
 

@@ -47,11 +47,13 @@ def read(place: Path, *, consent: bool) -> Read:
             allowed=f"models:/NAME/3, models:/NAME@ALIAS, runs:/RUN/PATH, or a file: {_KINDS}",
             next_step="check the path",
         )
-    found = _FILES.get(place.suffix.lower())
-    if found is not None:
-        return found(place)
-    if place.suffix.lower() in (".pkl", ".pickle", ".joblib"):
+    suffix = place.suffix.lower()
+    if suffix in _FILES:
+        return _FILES[suffix](place)
+    if suffix in _PICKLES:
         return _pickled(place, consent)
+    if suffix == ".skops":
+        return _skops(place, consent)
     raise ModelRefused(
         "the kind of this model cannot be told from its name",
         received=place.name,
@@ -67,8 +69,26 @@ def _described(model: Any, kind: str) -> Read:
     return Read(model, kind, names, None if width is None else int(width))
 
 
-def _skops(path: Path) -> Read:
-    return _described(SklearnRuntime().load(path.read_bytes()), "skops file of scikit-learn")
+def _skops(path: Path, consent: bool) -> Read:
+    """A file of skops. One of MLflow's may hold a booster, taken apart by skops: it is only read with consent."""
+    data = path.read_bytes()
+    try:
+        return _described(SklearnRuntime().load(data), "skops file of scikit-learn")
+    except ModelRefused as error:
+        if not consent:
+            raise ModelRefused(
+                error.what,
+                received=error.received,
+                allowed=error.allowed,
+                next_step=f"{error.next_step}; or where you trust whoever made the file, say --allow-pickle",
+            ) from error
+    import skops.io
+
+    try:
+        model = skops.io.loads(data, trusted=skops.io.get_untrusted_types(data=data))
+    except Exception as error:  # the types of the file are foreign code, which raises what it likes
+        raise _unreadable(path, "skops file", error) from error
+    return _described(model, "skops file, read with all its types")
 
 
 def _xgboost(path: Path) -> Read:
@@ -179,11 +199,7 @@ def _pickled(path: Path, consent: bool) -> Read:
     except FullcircleError:
         raise
     except Exception as error:  # a pickle runs foreign code, which raises what it likes
-        raise ModelRefused(
-            f"the pickle cannot be read here: {type(error).__name__}: {str(error)[:200]}",
-            received=path.name,
-            next_step="install the libraries that it was made with, of the same versions",
-        ) from error
+        raise _unreadable(path, "pickle", error) from error
     if not callable(getattr(model, "predict", None)):
         raise ModelRefused(
             "what the pickle holds is no model",
@@ -199,12 +215,15 @@ def _of_mlflow(folder: Path, consent: bool) -> Read:
     about = _mlmodel(folder)
     said = about.get("flavors")
     flavors: Mapping[str, Any] = said if isinstance(said, Mapping) else {}
-    for name, key, reader in _FLAVORS:
+    for name, key in _FLAVORS.items():
         told = flavors.get(name) or {}
         file = told.get(key) if isinstance(told, Mapping) else None
         if isinstance(file, str):
             path = _inside(folder, file)
-            if path.suffix.lower() in (".pkl", ".pickle") or told.get("serialization_format") in _PICKLES:
+            reader = _READERS.get(name)
+            if path.suffix.lower() == ".skops":
+                found = _skops(path, consent)
+            elif reader is None or path.suffix.lower() in _PICKLES:
                 found = _pickled(path, consent)
             else:
                 found = reader(path)
@@ -272,6 +291,14 @@ def _needs_consent(received: str, what: str) -> ModelRefused:
     )
 
 
+def _unreadable(path: Path, what: str, error: Exception) -> ModelRefused:
+    return ModelRefused(
+        f"the {what} cannot be read here: {type(error).__name__}: {str(error)[:200]}",
+        received=path.name,
+        next_step="install the libraries that it was made with, of the same versions",
+    )
+
+
 def _unsound(path: Path, library: str, error: Exception) -> ModelRefused:
     said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
     return ModelRefused(
@@ -298,17 +325,13 @@ def _missing(library: str, extra: str, error: ImportError) -> MissingExtra:
     )
 
 
+_PICKLES = (".pkl", ".pickle", ".joblib")
 _FILES: Mapping[str, Callable[[Path], Read]] = {
-    ".skops": _skops,
     ".json": _xgboost,
     ".ubj": _xgboost,
     ".txt": _lightgbm,
     ".onnx": _onnx,
 }
-_PICKLES = ("cloudpickle", "pickle", "joblib")
-_FLAVORS: tuple[tuple[str, str, Callable[[Path], Read]], ...] = (
-    ("sklearn", "pickled_model", _skops),
-    ("xgboost", "data", _xgboost),
-    ("lightgbm", "data", _lightgbm),
-    ("onnx", "data", _onnx),
-)
+# The flavors of MLflow's, and where each says which file its model is in.
+_FLAVORS = {"sklearn": "pickled_model", "xgboost": "data", "lightgbm": "data", "onnx": "data"}
+_READERS: Mapping[str, Callable[[Path], Read]] = {"xgboost": _xgboost, "lightgbm": _lightgbm, "onnx": _onnx}

@@ -9,6 +9,7 @@ from fullcircle.errors import FullcircleError, ServerFailed
 from fullcircle.flows import consent, deploy, needs, versions
 from fullcircle.flows.session import Session
 from fullcircle.packaging import proof as proofs
+from fullcircle.packaging.bundle import Bundle
 from fullcircle.types.bundle import Proof
 from fullcircle.types.needs import Need, variables
 
@@ -20,9 +21,9 @@ def make_ready(session: Session, model: str, version: int) -> None:
 
     Its bundle is read and audited. Where a server of the model runs here, the version's environment is there
     afterwards; one that had to be built again has answered the golden rows once more, with the same bits. What it
-    needs beyond what the server needs by now is asked for, as before a deployment: a need that both have would make
-    nothing worse. Raises BlobMissing, BlobCorrupt, BundleInvalid, LockFailed, ProofFailed or NeedUnmet, and nothing
-    has changed then.
+    needs is asked for, as before a deployment; where the server just follows, only what it does not need already: a
+    need that both have would make nothing worse. Raises BlobMissing, BlobCorrupt, BundleInvalid, LockFailed,
+    ProofFailed or NeedUnmet, and nothing has changed then.
     """
     bundle = versions.bundle(session, model, version)
     if not _runs(session, model):
@@ -36,7 +37,8 @@ def make_ready(session: Session, model: str, version: int) -> None:
     if not there:
         digest = versions.find(session, model, version).bundle
         proofs.prove(bundle, python, allow_pickle=consent.given(session, digest))
-    needs.before_deploy(session, bundle, python, known=_known(session, model))
+    stays = _stays(session, model, version, bundle)
+    needs.before_deploy(session, bundle, python, known=_known(session, model) if stays else ())
 
 
 def follow(session: Session, model: str) -> None:
@@ -49,10 +51,8 @@ def follow(session: Session, model: str) -> None:
     if not _runs(session, model):
         return
     noted = session.workspace.ledger.state().deployments[model]
-    champion, before = versions.champion(session, model), int(noted["version"])
-    wanted = variables(versions.bundle(session, model, champion).needs)
-    given = set(wanted) <= set(variables(_known(session, model)))
-    if given and _environment(session, model, before) == _environment(session, model, champion):
+    champion = versions.champion(session, model)
+    if _stays(session, model, champion, versions.bundle(session, model, champion)):
         return
     port = urlsplit(str(noted["url"])).port or session.settings.port
     moved = replace(
@@ -76,6 +76,13 @@ def follow(session: Session, model: str) -> None:
 def _runs(session: Session, model: str) -> bool:
     noted = session.workspace.ledger.state().deployments.get(model)
     return noted is not None and noted.get("target") == _TARGET and deploy.process_of(session, model) > 0
+
+
+def _stays(session: Session, model: str, version: int, bundle: Bundle) -> bool:
+    """Whether the server that runs can answer by the version: it has its environment, and its variables."""
+    before = int(session.workspace.ledger.state().deployments[model]["version"])
+    given = set(variables(bundle.needs)) <= set(variables(_known(session, model)))
+    return given and _environment(session, model, before) == _environment(session, model, version)
 
 
 def _known(session: Session, model: str) -> tuple[Need, ...]:

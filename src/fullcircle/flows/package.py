@@ -19,6 +19,7 @@ from fullcircle.ledger.state import State
 from fullcircle.monitoring.profiles import profile as profile_of
 from fullcircle.packaging import bundle as bundles
 from fullcircle.packaging import lock as locks
+from fullcircle.packaging import machine
 from fullcircle.packaging import proof as proofs
 from fullcircle.packaging import wheel as wheels
 from fullcircle.runtimes.contracts import rows_of
@@ -174,9 +175,12 @@ def build(
     """
     frame, test = drafts.rows(session, draft)
     rows = rows_of(frame[test], draft.contract)
-    chosen, scorer = _formed(session, draft, rows)
+    native = drafts.scorer(session, draft)
     view = drafts.view_of(session, draft)
-    predictions = scorer.score(rows)
+    with machine.one_thread():
+        chosen, scorer = _formed(session, draft, native, rows)
+        predictions = scorer.score(rows)
+        golden = _golden(scorer, rows if view is None else _without_keys(rows, view))
     main = report.measure(draft.metric)
     wheel = wheels.wheel()
     saved = drafts.saved_model(session, draft)
@@ -199,7 +203,7 @@ def build(
         runtime=draft.runtime,
         saved=saved,
         contract=draft.contract,
-        golden=_golden(scorer, rows if view is None else _without_keys(rows, view)),
+        golden=golden,
         profile=profile_of(
             frame[test].reset_index(drop=True),
             [prediction.value for prediction in predictions],
@@ -214,15 +218,14 @@ def build(
         view=view,
         certificate=kept(chosen.certificate, locks.pins(lock.text)),
         compiled=chosen.data,
-        compiled_lock=lock.compiled,
+        compiled_lock=lock.compiled if lock.compiled != lock.text else None,  # where it spares nothing, one will do
         requires=requires,
         python=draft.wanted.python or None,
     )
 
 
-def _formed(session: Session, draft: drafts.Draft, rows: list[Any]) -> tuple[Chosen, Scorer]:
+def _formed(session: Session, draft: drafts.Draft, native: Scorer, rows: list[Any]) -> tuple[Chosen, Scorer]:
     """The form that will answer, and the scorer that asks it: its answers are the golden ones."""
-    native = drafts.scorer(session, draft)
     candidates = candidates_of(draft.wanted.lines)
     chosen = choose(draft.contract, native.model, rows, seed=draft.seed, candidates=candidates)
     session.progress.note(told(chosen.certificate))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fullcircle.deployment import client
+from fullcircle.development.cases.comparing import limit_of
 from fullcircle.errors import ProofFailed, StateConflict
 from fullcircle.flows.session import Session
 from fullcircle.runtimes.contracts import rows_of
@@ -62,10 +63,11 @@ def compared(deployed: Deployed, scorer: Scorer, rows: Sequence[Mapping[str, Any
             allowed=f"version {scorer.version}",
             next_step="run again",
         )
+    allowed = max(ROUNDING, limit_of(scorer))
     for online, batch in zip(sent.predictions, scorer.score(rows), strict=True):
         if isinstance(online.value, float) and isinstance(batch.value, float):
             difference = abs(online.value - batch.value)
-            same = difference <= ROUNDING * max(1.0, abs(batch.value))
+            same = difference <= allowed * max(1.0, abs(batch.value))
             largest = max(largest, difference)
         else:
             same = online.value == batch.value

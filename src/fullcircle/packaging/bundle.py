@@ -289,7 +289,7 @@ def _check_content(bundle: Bundle) -> None:
     """Whether contract, golden rows, profile and lock can be read, and the lock names the wheels that are there."""
     pins(bundle.lock)
     expected = travelling(bundle.lock)
-    found = {name: _sha256(bundle.files[name]) for name in bundle.files if name.startswith(f"{WHEELS}/")}
+    found = {name: digest for name, digest in bundle.manifest.files if name.startswith(f"{WHEELS}/")}
     for name in sorted(set(expected) ^ set(found)):
         raise _invalid(f"{LOCK} and the wheels do not agree", received=name)
     for name, digest in found.items():

@@ -75,7 +75,7 @@ def _create(
         progress.advance(2, 3)
         sync: list[str | Path] = ["pip", "sync", LOCK, "--python", place / "bin" / "python", "--require-hashes"]
         sync += ["--quiet", "--only-binary", ":all:", "--link-mode", "copy", "--strict"]
-        uv.run(sync, what="installing the locked packages", folder=parts, offline=offline)
+        uv.run(sync, what="installing the locked packages", folder=parts, offline=offline, exact=True)
         progress.advance(3, 3)
         place.rename(home)
     finally:

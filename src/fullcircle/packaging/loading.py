@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 import msgspec
@@ -27,6 +29,7 @@ from fullcircle.types.prediction import Prediction
 TOLERANCE = 1e-9
 """Of the largest golden answer: another CPU may order a sum differently; more is not the packaged model."""
 
+_FORESTS = "sklearn.ensemble._forest"
 _SHOWN = 5
 
 
@@ -122,6 +125,7 @@ def restore(runtime: str, saved: SavedModel, code_folder: Path, *, allow_pickle:
     """The model that ``saved`` holds, by the runtime of this name.
 
     Whether loading runs code is the runtime's word, not the file's: such a one is only asked with ``allow_pickle``.
+    Forests of scikit-learn answer in one thread, whatever they were fitted with.
     """
     found: Runtime = registry.find("runtimes", runtime)()
     if found.pickled and not allow_pickle:
@@ -138,7 +142,30 @@ def restore(runtime: str, saved: SavedModel, code_folder: Path, *, allow_pickle:
             allowed=f"pickled: {found.pickled}, as the runtime {runtime} has it",
             next_step="do not use it; fetch it again, or build it again with: fullcircle package",
         )
-    return found.load(saved.data, types=saved.types, code=source(saved.code, code_folder) if saved.code else None)
+    model = found.load(saved.data, types=saved.types, code=source(saved.code, code_folder) if saved.code else None)
+    if _FORESTS in sys.modules:
+        _in_order(model)
+    return model
+
+
+def _in_order(model: Any) -> None:
+    """Have each forest in a model add its trees in their order: its threads finish in any, and so no call gives the
+    bits of another.
+    """
+    waiting, seen = [model], set[int]()
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, dict):
+            waiting += part.values()
+        elif isinstance(part, list | tuple):
+            waiting += part
+        elif type(part).__module__ == _FORESTS:
+            part.__dict__["n_jobs"] = 1
+        elif hasattr(part, "__dict__") and not isinstance(part, type | ModuleType | FunctionType):
+            waiting += vars(part).values()
 
 
 def source(code: Mapping[str, bytes], folder: Path) -> Path:
@@ -203,8 +230,9 @@ def check_golden(bundle: Bundle, scorer: Scorer, *, next_step: str) -> None:
 
 
 def replay(bundle: Bundle, scorer: Scorer) -> Replay:
-    """Answer the golden rows, all in one call as they were when recorded, and compare."""
-    found = scorer.score([golden.row for golden in bundle.golden])
+    """Answer the golden rows, all in one call and in one thread as they were when recorded, and compare."""
+    with machine.one_thread():
+        found = scorer.score([golden.row for golden in bundle.golden])
     gaps = [_gap(golden, prediction) for golden, prediction in zip(bundle.golden, found, strict=True)]
     told = [
         f"golden row {place}: {_told(golden, prediction)}"

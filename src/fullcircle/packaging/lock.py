@@ -62,7 +62,8 @@ def lock(
     _check(wanted.lines, f"a line of {wanted.source or 'the project'} cannot be used")
     target = Target(python=wanted.python or running(), platform=wanted.platform)
     progress.note(f"locking the packages for Python {target.python}{target.platform and f' on {target.platform}'}")
-    installed = installed_versions()
+    present = _installed()
+    installed = {name: found.version for name, found in present.items()}
     with tempfile.TemporaryDirectory(prefix="fullcircle-lock-") as name:
         folder = Path(name)
         (folder / WHEELS).mkdir()
@@ -73,10 +74,12 @@ def lock(
         _accept(text, wheel[0])
         small = None
         if compiled:
-            versions = [f"{name}=={version}" for name, version in pins(text).items() if name != "fullcircle"]
-            small = asked.resolve([own, *serving], versions)
+            known = {name: version for name, version in pins(text).items() if name != "fullcircle"}
+            small = asked.resolve(
+                [own, *serving], [f"{name}=={version}" for name, version in known.items()], known=known
+            )
             _accept_part(small, text, wheel[0])
-    _refuse_addresses(text)
+    _refuse_addresses(text, present)
     _tell(progress, sorted(pins(text).keys() - installed.keys() - {"fullcircle"}), wanted)
     return Lock(text=text, compiled=small)
 
@@ -153,13 +156,12 @@ def _accept_part(small: str, text: str, filename: str) -> None:
         )
 
 
-def _refuse_addresses(text: str) -> None:
+def _refuse_addresses(text: str, installed: Mapping[str, Distribution]) -> None:
     """Refuse what is installed here from a folder or an address: an index may have another one of that name.
 
     https://packaging.python.org/specifications/direct-url/ says where it came from. A wheel file that the lock has
     by its hash is the same one, and conda builds all that it has from folders.
     """
-    installed = _installed()
     for name, _, path, digests in _entries(text):
         found = None if path else installed.get(name)
         origin = found.read_text("direct_url.json") if found is not None else None

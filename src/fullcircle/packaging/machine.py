@@ -6,7 +6,9 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fullcircle.errors import BundleInvalid
@@ -20,6 +22,14 @@ FLAGS_OF_ARM = ("asimd", "asimdhp", "asimddp", "sve", "sve2")
 """The features of a processor by which numeric libraries choose among kernels, and so among orders of a sum."""
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "OPENBLAS_CORETYPE")
+COUNTS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+_POOLS = threading.RLock()
 _LIBC = re.compile(r"manylinux_2_([0-9]+)$")
 _SHOWN = 8
 
@@ -47,6 +57,22 @@ def here(cpuinfo: str = "/proc/cpuinfo") -> Here:
         flags=flags,
         threads=_threads(),
     )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Numeric libraries that are loaded compute in one thread meanwhile, as in a server.
+
+    A sum that is split over threads rounds differently, so that golden answers would tell how many there were. Where
+    threadpoolctl is not installed, nothing is done: who starts the process sets ``COUNTS`` to 1 then.
+    """
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        yield
+        return
+    with _POOLS, threadpool_limits(limits=1):  # two at once could not both put back what they found
+        yield
 
 
 def processor(cpuinfo: str = "/proc/cpuinfo") -> tuple[str, tuple[str, ...]]:

@@ -15,6 +15,7 @@ from fullcircle.types.environments import Wanted
 
 _LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*([^;]*?)\s*(?:;\s*(.*))?")
 _EXACT = re.compile(r"==\s*([A-Za-z0-9.+!-]+)")
+_PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9.+!-]+)", re.MULTILINE)
 _WHEEL = re.compile(r"\./[a-z]+/([A-Za-z0-9_.]+)-([A-Za-z0-9_.+!]+)-")
 _SHOWN = 5
 
@@ -35,10 +36,17 @@ class Asked:
     target: Target
     offline: bool = False
 
-    def resolve(self, lines: Sequence[str], *bounds: Sequence[str], more: Sequence[str] = ()) -> str:
+    def resolve(
+        self,
+        lines: Sequence[str],
+        *bounds: Sequence[str],
+        more: Sequence[str] = (),
+        known: Mapping[str, str] | None = None,
+    ) -> str:
         """The lock of these requirements with all that they need, each package within all ``bounds``.
 
-        ``more`` are further options of uv. Raises LockFailed.
+        ``more`` are further options of uv. ``known`` maps normalised names to the only versions that are allowed of
+        them: a lock of these alone is taken from uv's cache, without a word over the network. Raises LockFailed.
         """
         self._write("requirements.in", lines)
         arguments = ["pip", "compile", "requirements.in", "--output-file", "lock.txt", *more]
@@ -50,8 +58,19 @@ class Asked:
         arguments += ["--python", sys.executable, "--python-version", self.target.python]
         if self.target.platform:
             arguments += ["--python-platform", self.target.platform]
+        if known and not self.offline:
+            try:
+                text = self._compile(arguments, offline=True)
+            except LockFailed:
+                text = ""  # not in the cache, or no solution: the network decides
+            found = {normal(name): version for name, version in _PIN.findall(text)}
+            if found and found.items() <= known.items():
+                return text
+        return self._compile(arguments, offline=self.offline)
+
+    def _compile(self, arguments: Sequence[str], *, offline: bool) -> str:
         (self.folder / "lock.txt").unlink(missing_ok=True)  # uv would keep to the versions in it
-        uv.run(arguments, what="locking the environment", folder=self.folder, offline=self.offline)
+        uv.run(arguments, what="locking the environment", folder=self.folder, offline=offline)
         return (self.folder / "lock.txt").read_text(encoding="utf-8")
 
     def _write(self, name: str, lines: Sequence[str]) -> None:
@@ -67,7 +86,7 @@ def bounded(asked: Asked, lines: Sequence[str], installed: Mapping[str, str], wa
     here = [f"{name}=={version}" for name, version in installed.items()]
     said = [bound for line in wanted.lines if (bound := bound_of(line))]
     try:
-        return asked.resolve(lines, here, said)
+        return asked.resolve(lines, here, said, known=installed)
     except LockFailed as error:
         found = _contradictions(asked, lines, installed, said) if said else []
         if not found:

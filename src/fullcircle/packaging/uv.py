@@ -44,14 +44,23 @@ def find() -> Path:
 
 
 def run(
-    arguments: Sequence[str | Path], *, what: str, folder: Path, offline: bool = False, uv: Path | None = None
+    arguments: Sequence[str | Path],
+    *,
+    what: str,
+    folder: Path,
+    offline: bool = False,
+    exact: bool = False,
+    uv: Path | None = None,
 ) -> None:
     """Run uv in ``folder``; where the network cannot be reached, once more from its cache only.
 
-    ``what`` says in the error what was being done. ``offline`` never touches the network. ``uv`` is the program,
-    by default the installed one. Raises LockFailed with uv's own last lines.
+    ``what`` says in the error what was being done. ``offline`` never touches the network. ``exact`` says that all is
+    asked for by version and hash: its cache, which answers at once, is asked first, because the network knows no
+    better. ``uv`` is the program, by default the installed one. Raises LockFailed with uv's own last lines.
     """
     command = [str(uv or find()), *map(str, arguments), "--no-python-downloads", "--no-progress", "--color", "never"]
+    if exact and not offline and _try([*command, "--offline"], folder) is None:
+        return
     failed = _try([*command, "--offline"] if offline else command, folder)
     if failed is None:
         return

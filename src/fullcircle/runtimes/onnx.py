@@ -51,6 +51,12 @@ class OnnxRegressor:
         width = self._inputs[0][2][1]
         return (), width if isinstance(width, int) else None
 
+    @property
+    def single(self) -> bool:
+        """Whether numbers come or go in single precision: their last digits depend on the rows beside a row."""
+        kinds = [*(kind for _, kind, _ in self._inputs), *(one.type for one in self._session.get_outputs())]
+        return any("(float)" in kind or ",tensor(float)" in kind for kind in kinds)
+
     def predict(self, frame: Any) -> Any:
         """The numbers or labels for the rows of a frame (n, columns): shape (n,)."""
         found = self._asked(frame, 0)
@@ -66,7 +72,7 @@ class OnnxRegressor:
     def _asked(self, frame: Any, output: int) -> Any:
         """One output of the model for the rows of a frame."""
         name = self._session.get_outputs()[output].name
-        return self._session.run([name], feed(self._inputs, frame))[0]
+        return run(self._session, [name], feed(self._inputs, frame))[0]
 
 
 class OnnxLabeller(OnnxRegressor):
@@ -189,7 +195,7 @@ def session(data: bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    _bounded()
+    _bounded(MOST_MEMORY)
     options.add_session_config_entry("session.use_env_allocators", "1")
     options.add_session_config_entry("session.load_model_format", "ONNX")
     options.log_severity_level = 4
@@ -202,15 +208,24 @@ def session(data: bytes) -> Any:
         ) from error
 
 
+def run(session: Any, outputs: Sequence[str] | None, fed: dict[str, Any]) -> Any:
+    """The outputs of a session (None: all of them). What memory it took is given back, also where it fails."""
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return session.run(outputs, fed, options)
+
+
 @cache
-def _bounded() -> None:
-    """Give ONNX Runtime in this process one store of memory with an end."""
+def _bounded(most: int) -> None:
+    """Give ONNX Runtime in this process one store of memory for all models, with an end."""
     import onnxruntime
 
     kinds = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
     onnxruntime.create_and_register_allocator(
         onnxruntime.OrtMemoryInfo("Cpu", *kinds),
-        onnxruntime.OrtArenaCfg({"max_mem": MOST_MEMORY, "arena_extend_strategy": 1}),
+        onnxruntime.OrtArenaCfg({"max_mem": most, "arena_extend_strategy": 1}),
     )
 
 
@@ -239,11 +254,12 @@ def feed(inputs: Sequence[tuple[str, str, Any]], frame: Any) -> dict[str, Any]:
 
 def _tensor(name: str, kind: str, values: Any) -> Any:
     import numpy as np
+    import pandas as pd
 
     if values.dtype.kind in "mM":
         raise _unfit(name, "a time", _NUMBERS.get(kind, "text"))
     if kind == "tensor(string)":
-        if values.dtype == object and any(value is None or value != value for value in values.ravel().tolist()):
+        if pd.isna(values).any():
             raise _unfit(name, "a missing value", "text")
         return values.astype(str).astype(object)
     try:
@@ -252,6 +268,8 @@ def _tensor(name: str, kind: str, values: Any) -> Any:
         raise _unfit(name, "text", _NUMBERS[kind]) from error
     with np.errstate(invalid="ignore", over="ignore"):
         found = numbers.astype(_NUMBERS[kind])
+    if kind in _CHANCES and bool((np.isinf(found) & np.isfinite(numbers)).any()):
+        raise _unfit(name, "too large a number", _NUMBERS[kind])
     if kind not in _CHANCES and not np.array_equal(found, numbers):
         raise _unfit(name, "a missing value, a fraction or too large a number", _NUMBERS[kind])
     return found
@@ -290,10 +308,10 @@ def _classes(found: Audited) -> tuple[int | str, ...]:
     """The class labels in the order of the probabilities: what the file says, else what its one classifier says."""
     if CLASSES in found.properties:
         try:
-            said = msgspec.json.decode(found.properties[CLASSES], type=tuple[int, ...] | tuple[str, ...])
+            said = msgspec.json.decode(found.properties[CLASSES], type=tuple[int | str, ...])
         except (msgspec.MsgspecError, RecursionError):
             said = ()
-        if not said or len(set(said)) != len(said):
+        if not said or len(set(said)) != len(said) or len(set(map(type, said))) > 1:
             raise ModelRefused(
                 f"the property {CLASSES} of an ONNX model is no list of labels",
                 received=found.properties[CLASSES][:80],

@@ -23,6 +23,7 @@ def check(model: Any) -> None:
     """Walk everything the model holds. ``width`` is the number of features that rows have at each place."""
     seen: set[int] = set()
     left: list[tuple[Any, int, Any]] = [(model, 0, None)]
+    boosted: list[tuple[Any, int]] = []
     while left:
         part, width, owner = left.pop()
         if id(part) in seen or isinstance(part, _PLAIN):
@@ -32,7 +33,11 @@ def check(model: Any) -> None:
         examine = _CHECKS.get(f"{type(part).__module__}.{type(part).__name__}")
         if examine is not None:
             examine(part, width, owner)
+        if type(part).__module__ == "sklearn.ensemble._gb":
+            boosted.append((part, width))
         left.extend((child, width, owner) for child in _children(part))
+    for part, width in reversed(boosted):  # those inside of others first: each is asked what it begins with
+        _boosting(part, width)
 
 
 def _place(part: Any, width: int, owner: Any) -> tuple[int, Any]:
@@ -99,6 +104,22 @@ def _neighbours(index: Any, width: int, owner: Any) -> None:
     _within(2 * np.flatnonzero(nodes["is_leaf"] == 0) + 2, count, "a neighbour index")
 
 
+def _compared(model: Any, width: int, owner: Any) -> None:
+    """Rows that were learned by heart are as wide as those they are compared with, and each has its label."""
+    if not hasattr(model, "_fit_X"):
+        return
+    rows = model._fit_X.shape
+    _require(len(rows) == 2 and rows[1] == width and model.n_samples_fit_ == rows[0], "the rows of a model")
+    labels = getattr(model, "_y", None)
+    _require(labels is None or len(labels) == rows[0], "the rows of a model")
+
+
+def _centers(model: Any, width: int, owner: Any) -> None:
+    if hasattr(model, "cluster_centers_"):
+        shape = np.asarray(model.cluster_centers_).shape
+        _require(len(shape) == 2 and shape[0] > 0 and shape[1] == width, "the centers of a model")
+
+
 def _spline(spline: Any, width: int, owner: Any) -> None:
     knots, degree = np.asarray(spline.t), spline.k
     _require(isinstance(degree, int) and 0 <= degree <= 20 and knots.ndim == 1, "a spline")
@@ -117,18 +138,33 @@ def _vectors(machine: Any, width: int, owner: Any) -> None:
     _require(bool(np.all(counts >= 0)) and int(counts.sum() if by_class else counts[0]) == count, "support vectors")
     _require(vectors.shape == (count, width) or not count, "support vectors")
     _require(machine._dual_coef_.shape == (classes - 1, count), "support vectors")
+    if machine._sparse:
+        _require(len(machine._dual_coef_.data) == (classes - 1) * count, "support vectors")
+    if machine.kernel == "precomputed":
+        _within(machine.support_, width, "support vectors")
     _require(len(machine._intercept_) == pairs, "support vectors")
     _require(len(machine._probA) in (0, 1, pairs) and len(machine._probB) in (0, pairs), "support vectors")
 
 
+def _boosting(model: Any, width: int) -> None:
+    """Gradient boosting adds each tree of a stage to the score of its number, which has to be there."""
+    if not hasattr(model, "estimators_"):
+        return
+    stages = model.estimators_
+    _require(isinstance(stages, np.ndarray) and stages.ndim == 2 and stages.size > 0, "the stages of a model")
+    _require(model.n_features_in_ == width, "the stages of a model")
+    scores = model._raw_predict_init(np.zeros((1, width), dtype=np.float32))
+    _require(scores.shape == (1, stages.shape[1]), "the stages of a model")
+
+
 def _sparse(matrix: Any, width: int, owner: Any) -> None:
     """What scipy multiplies with follows these indices in C, and only their number was looked at so far."""
-    try:
-        if matrix.format in ("csr", "csc", "bsr"):
-            _require(bool(np.all(np.diff(matrix.indptr) >= 0)), "a sparse matrix")
+    if matrix.format in ("csr", "csc", "bsr"):
+        _require(bool(np.all(np.diff(matrix.indptr) >= 0)), "a sparse matrix")
+        try:
             matrix.check_format(full_check=True)
-    except ValueError as error:
-        raise invalid("a sparse matrix points to something that is not there") from error
+        except ValueError as error:
+            raise invalid("a sparse matrix points to something that is not there") from error
     if matrix.format == "coo":
         for index, count in zip(matrix.coords, matrix.shape, strict=True):
             _require(len(index) == len(matrix.data), "a sparse matrix")
@@ -160,5 +196,14 @@ _CHECKS: Mapping[str, Callable[[Any, int, Any], None]] = {
     "sklearn.neighbors._ball_tree.BallTree": _neighbours,
     "scipy.interpolate._bsplines.BSpline": _spline,
     **dict.fromkeys(SPARSE, _sparse),
+    **{f"sklearn.cluster._kmeans.{name}": _centers for name in ("KMeans", "MiniBatchKMeans")},
+    **{
+        f"sklearn.neighbors._{name}": _compared
+        for name in (
+            *("classification.KNeighborsClassifier", "classification.RadiusNeighborsClassifier"),
+            *("regression.KNeighborsRegressor", "regression.RadiusNeighborsRegressor"),
+            *("graph.KNeighborsTransformer", "graph.RadiusNeighborsTransformer", "unsupervised.NearestNeighbors"),
+        )
+    },
     **{f"sklearn.svm._classes.{name}": _vectors for name in ("SVC", "NuSVC", "SVR", "NuSVR", "OneClassSVM")},
 }

@@ -124,7 +124,7 @@ def test_a_bundle_keeps_it_in_a_file_of_its_own_and_answers_with_it_alone(tmp_pa
         "wheel": bundle_samples.WHEEL,
         "compiled": chosen.data,
     }
-    bundle = build(**parts, certificate=kept(chosen.certificate))
+    bundle = build(**parts, certificate=kept(chosen.certificate, ["onnxruntime"]))
     assert COMPILED_ONNX in bundle.files
     assert COMPILED not in bundle.files
     scorer = scorer_of(open_bundle(pack(bundle)), tmp_path)

@@ -310,7 +310,7 @@ def _take_place(service: Service, old: Note, files: Mapping[str, bytes]) -> Note
         (service.state / REPLACED).unlink()
         if isinstance(error, PortInUse):  # a server of an older fullcircle lets nobody listen beside it
             return None
-        _start(service, {}, taken_over=True)
+        _start(replace(service, variables=(*service.variables, *old.variables)), {}, taken_over=True)
         raise
     process.end(old.pid, old.born, patience=keeper.PATIENCE)
     (service.state / REPLACED).unlink()

@@ -13,6 +13,8 @@ from fullcircle.types.prediction import Prediction
 
 TOLERANCE = 1e-9
 """Relative. A matrix product of BLAS may round a row differently among other rows, but not by this much."""
+SINGLE = 1e-5
+"""Relative, of a model that computes in single precision: a sum of some hundred numbers with seven digits each."""
 
 # Each of these answers a row by comparisons and sums in a fixed order, whatever stands beside it.
 _EXACT = (
@@ -64,7 +66,7 @@ def scale_of(contract: Contract, found: Sequence[Prediction]) -> float:
 
 
 def limit_of(scorer: Scorer) -> float:
-    """How far two answers to the same row may be apart: 0.0 (the same bits) or ``TOLERANCE``.
+    """How far two answers to the same row may be apart: 0.0 (the same bits), ``TOLERANCE`` or ``SINGLE``.
 
     A compiled form answers without the fitted model: trees in numpy are exact, products are not.
     """
@@ -76,8 +78,11 @@ def limit_of(scorer: Scorer) -> float:
 def allowed(model: Any) -> float:
     """How far two answers of a model to the same row may be apart: 0.0 for trees, else ``TOLERANCE``.
 
-    Trees whose threads add up in any order, and models that are not known, are among the others.
+    Trees whose threads add up in any order, and models that are not known, are among the others. A model in ONNX that
+    computes in single precision has ``SINGLE``.
     """
+    if getattr(model, "single", False) is True:
+        return SINGLE
     parts = list(_parts(model))
     exact = bool(parts) and all(type(part).__module__.startswith(_EXACT) for part in parts)
     if exact and all(getattr(part, "n_jobs", None) in (None, 1) for part in parts):

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from fullcircle.development.cases.comparing import TOLERANCE, apart, limit_of, same_bits, scale_of
+from fullcircle.development.cases.comparing import apart, limit_of, same_bits, scale_of
 from fullcircle.development.cases.judging import ask
 from fullcircle.development.cases.rows import Row, cases, good_row
 from fullcircle.development.cases.values import HUGE
@@ -32,8 +32,8 @@ Asking = Callable[[], Iterator[Answer]]
 def check(scorer: Scorer, rows: Sequence[Row]) -> tuple[CaseResult, ...]:
     """The results of asking about the same rows in other ways; ``rows`` are good ones.
 
-    An answer has to have the same verdict and the same bits. Where the model adds up in BLAS, its numbers may be
-    ``TOLERANCE`` apart, relative to the largest of the answers; the result says which of the two held.
+    An answer has to have the same verdict and the same bits. Where the model adds up in BLAS, its numbers may be as
+    far apart as ``limit_of`` says, relative to the largest of the answers; the result says which of the two held.
     """
     asked = [dict(row) for row in rows[:MOST_ROWS]]
     kept = copy.deepcopy(asked)
@@ -131,7 +131,7 @@ def _compared(name: str, asking: Asking, reference: Sequence[Prediction], limit:
         held = f"more than {limit:g}" if limit else "not the same bits"
         text = f"{changed} of {len(reference)} rows get another answer (at most {how}: {held})"
         return CaseResult(name=name, kind="metamorphic", status="failed", text=text)
-    text = f"{worst:.2g} apart at most, relative; {TOLERANCE:g} is allowed" if worst else "the same bits"
+    text = f"{worst:.2g} apart at most, relative; {limit:g} is allowed" if worst else "the same bits"
     return CaseResult(name=name, kind="metamorphic", status="passed", text=text)
 
 

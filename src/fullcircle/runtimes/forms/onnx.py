@@ -46,7 +46,7 @@ class OnnxForm:
             fed = {self._inputs[0]: rows}
         else:
             fed = {name: rows[:, place : place + 1] for place, name in enumerate(self._inputs)}
-        found = self._session.run(None, fed)
+        found = onnx.run(self._session, None, fed)
         if not self.probable:
             return np.asarray(found[0], dtype=np.float64).reshape(len(rows)), None
         labels = np.asarray(found[0]).reshape(len(rows)).tolist()
