@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+import fullcircle.flows.answered  # noqa: F401 - loaded later it would keep what a test puts in the place of evaluate
 from fullcircle.cli import app, door
 from fullcircle.errors import GateFailed
 

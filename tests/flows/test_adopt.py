@@ -72,7 +72,7 @@ def adopted(tmp_path_factory: pytest.TempPathFactory) -> Any:
     model = fitted(frame)
     uri = f"sqlite:///{folder}/mlflow.db"
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setenv("MLFLOW_TRACKING_URI", uri)  # MLflow sets it too, and does not always take it back
         mlflow = mlflow_of(uri)
         experiment = mlflow.create_experiment("raw", artifact_location=(folder / "raw").as_uri())
         with warnings.catch_warnings(), mlflow.start_run(experiment_id=experiment):
