@@ -7,6 +7,7 @@ are no plain values) is not kept.
 
 from __future__ import annotations
 
+import importlib
 import math
 import re
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from fullcircle.errors import BundleInvalid, ModelRefused
+from fullcircle.errors import BundleInvalid, MissingExtra, ModelRefused
 from fullcircle.runtimes.boosters import sound
 from fullcircle.runtimes.boosters.sound import Unsound, require
 
@@ -131,6 +132,28 @@ def array(found: Labels) -> Any:
 def refused(what: str, received: str, next_step: str, allowed: str | None = None) -> ModelRefused:
     """The error for a model that cannot be kept."""
     return ModelRefused(what, received=received, allowed=allowed, next_step=next_step)
+
+
+def custom_objective(objective: Any) -> ModelRefused:
+    """The error for a model whose score only its author can read."""
+    return refused(
+        "the model was trained with an objective of your own, and nobody knows what it makes of a score",
+        received=getattr(objective, "__qualname__", type(objective).__name__),
+        allowed="one of the library's own objectives; for a regressor also your own, whose score is the answer",
+        next_step="train with one of the library's objectives",
+    )
+
+
+def library(name: str, title: str) -> Any:
+    """The module ``name``, imported when it is first needed. Raises MissingExtra."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingExtra(
+            f"this is a model of {title}, which is not installed",
+            received=str(error),
+            next_step=f'install it with: pip install "fullcircle[{name}]"',
+        ) from error
 
 
 def invalid(why: str) -> BundleInvalid:

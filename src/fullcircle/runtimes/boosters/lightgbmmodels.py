@@ -8,9 +8,8 @@ from typing import Any
 
 import msgspec
 
-from fullcircle.errors import MissingExtra
 from fullcircle.runtimes.boosters import document, lightgbmtext
-from fullcircle.runtimes.boosters.document import FORMAT, Document, Plain, refused
+from fullcircle.runtimes.boosters.document import FORMAT, Document, Plain, custom_objective, library
 from fullcircle.runtimes.boosters.sound import Unsound, require
 
 NAME = "lightgbm"
@@ -52,7 +51,7 @@ def write(model: Any, kind: str) -> Document:
     else:
         custom = next((one for one in (model.objective, model._objective) if callable(one)), None)
         if custom is not None and kind != "LGBMRegressor":
-            raise _custom(custom)
+            raise custom_objective(custom)
         other = model.__dict__.get("_other_params", {})
         attributes = {name: document.plain(getattr(model, name, None)) for name in _parameters(kind)}
         attributes |= {name: document.plain(other[name]) for name in _OTHER if name in other}
@@ -112,7 +111,7 @@ def judge(found: Document) -> lightgbmtext.Text | None:
 def make(found: Document) -> Any:
     """The model that a document holds. Raises Unsound, MissingExtra."""
     text = judge(found)
-    lightgbm = _library()
+    lightgbm = library("lightgbm", "LightGBM")
     values = found.values
     native = None
     if text is not None:
@@ -147,26 +146,5 @@ def _labelled(model: Any, classes: Any) -> None:
 
 
 def _parameters(kind: str) -> list[str]:
-    names = inspect.signature(getattr(_library(), kind).__init__).parameters
+    names = inspect.signature(getattr(library("lightgbm", "LightGBM"), kind).__init__).parameters
     return sorted(set(names) - _LEFT_OUT)
-
-
-def _custom(objective: Any) -> Exception:
-    return refused(
-        "the model was trained with an objective of your own, and nobody knows what it makes of a score",
-        received=getattr(objective, "__qualname__", type(objective).__name__),
-        allowed="one of the library's own objectives; for a regressor also your own, whose score is the answer",
-        next_step="train with one of the library's objectives",
-    )
-
-
-def _library() -> Any:
-    try:
-        import lightgbm
-    except ImportError as error:
-        raise MissingExtra(
-            "this is a model of LightGBM, which is not installed",
-            received=str(error),
-            next_step='install it with: pip install "fullcircle[lightgbm]"',
-        ) from error
-    return lightgbm

@@ -8,9 +8,8 @@ from typing import Any
 
 import msgspec
 
-from fullcircle.errors import MissingExtra
 from fullcircle.runtimes.boosters import document, sound, xgboostjson
-from fullcircle.runtimes.boosters.document import FORMAT, Document, Plain, refused
+from fullcircle.runtimes.boosters.document import FORMAT, Document, Plain, custom_objective, library
 from fullcircle.runtimes.boosters.sound import Unsound, require, within
 
 NAME = "xgboost"
@@ -33,7 +32,7 @@ def write(model: Any, kind: str) -> Document:
     fitted: Any = model
     if kind != RAW:
         if callable(model.objective) and "Classifier" in kind:
-            raise _custom(model.objective)
+            raise custom_objective(model.objective)
         attributes = {name: document.plain(getattr(model, name, None)) for name in _parameters(kind)}
         if isinstance(getattr(model, "n_classes_", None), int):
             attributes["n_classes_"] = int(model.n_classes_)
@@ -69,7 +68,7 @@ def judge(found: Document) -> dict[str, Any] | None:
 def make(found: Document) -> Any:
     """The model that a document holds. Raises Unsound, MissingExtra."""
     booster = judge(found)
-    xgboost = _library()
+    xgboost = library("xgboost", "XGBoost")
     native = None
     if booster is not None:
         native = xgboost.Booster({"nthread": 1})
@@ -99,30 +98,9 @@ def _read(text: bytes) -> dict[str, Any]:
 
 
 def _parameters(kind: str) -> list[str]:
-    xgboost = _library()
+    xgboost = library("xgboost", "XGBoost")
     names: set[str] = set()
     for cls in getattr(xgboost, kind).__mro__:
         if cls.__module__ == "xgboost.sklearn" and "__init__" in vars(cls):
             names.update(inspect.signature(cls.__init__).parameters)
     return sorted(names - _LEFT_OUT)
-
-
-def _custom(objective: Any) -> Exception:
-    return refused(
-        "the model was trained with an objective of your own, and nobody knows what it makes of a score",
-        received=getattr(objective, "__qualname__", type(objective).__name__),
-        allowed="one of the library's own objectives; for a regressor also your own, whose score is the answer",
-        next_step="train with one of the library's objectives",
-    )
-
-
-def _library() -> Any:
-    try:
-        import xgboost
-    except ImportError as error:
-        raise MissingExtra(
-            "this is a model of XGBoost, which is not installed",
-            received=str(error),
-            next_step='install it with: pip install "fullcircle[xgboost]"',
-        ) from error
-    return xgboost
