@@ -41,8 +41,16 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A label that came later, joined to its prediction by id. The last one received counts."""
+    """A label that came later. Of several for one prediction the one that was received last counts, by ``time``.
 
-    prediction_id: str
+    It names its prediction by ``prediction_id``, or by ``key`` and ``at``: then it belongs to the model's latest
+    answered prediction at or before ``at`` (UTC, ISO 8601) whose inputs, context or lookup hold these values, and
+    which is not older than ``within`` ("30d"; "" is any age). ``time`` is when it was received, "" until it was.
+    """
+
     value: Value
+    prediction_id: str = ""
     time: str = ""
+    key: Mapping[str, Value] | None = None
+    at: str = ""
+    within: str = ""

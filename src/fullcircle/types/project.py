@@ -78,10 +78,26 @@ def _said(what: str, value: object, allowed: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Monitor:
-    """How production is watched: the alert budget over all features, the length of a window, whom to tell."""
+    """How production is watched: the alert budget over all features, the length of a batch, whom to tell.
+
+    ``false_alerts`` is how many alarms a year may be raised though nothing changed, over everything that is watched
+    and for as long as the model is; that holds with probability ``confidence`` over the draw of the reference.
+    ``window`` is the length of a batch: evidence is judged when one is over. ``tolerance`` is drift that does no
+    harm, as a Jensen-Shannon divergence in bits from the reference, for all columns or by column; a column with 1 is
+    not watched. ``worse_by`` is how much the model's losses may grow over the reference's without a page, as a
+    share of these. ``notify`` are addresses of Apprise, or alertmanager://HOST:PORT; an alarm is told there once it
+    was on in M of the last N batches (``confirm="M of N"``), and told again after ``cooldown`` while it stays open
+    and nobody acknowledged it.
+    """
 
     false_alerts: str = "1 per year"
     window: str = "7d"
+    confidence: float = 0.95
+    tolerance: float | Mapping[str, float] = 0.0
+    worse_by: float = 0.05
+    notify: Sequence[str] = ()
+    cooldown: str = "1d"
+    confirm: str = "1 of 1"
 
     def __post_init__(self) -> None:
         per_year(self.false_alerts)
@@ -92,6 +108,38 @@ class Monitor:
                 allowed="one minute or longer",
                 next_step='write for example window="7d"',
             )
+        duration(self.cooldown)
+        self._check_numbers()
+        self._check_addresses()
+        self.confirmed_by  # noqa: B018  # says what is wrong with it
+
+    def _check_numbers(self) -> None:
+        between = isinstance(self.confidence, float) and 0.5 <= self.confidence < 1
+        _said("monitor.confidence", self.confidence, "" if between else "a number from 0.5 to below 1, such as 0.95")
+        tolerances = dict(self.tolerance) if isinstance(self.tolerance, Mapping) else {"": self.tolerance}
+        for name, given in tolerances.items():
+            fits = isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given <= 1
+            what = f"monitor.tolerance[{name!r}]" if name else "monitor.tolerance"
+            _said(what, given, "" if fits else "bits of divergence, from 0 to 1 (1: not watched)")
+        declared.number("monitor.worse_by", self.worse_by, 0.0)
+
+    def _check_addresses(self) -> None:
+        """Only the form, and without showing one: an address may hold a secret."""
+        allowed = 'a list of addresses, each "env:NAME" or "SCHEME://...", such as ["env:ALARMS_SLACK"]'
+        if isinstance(self.notify, str) or not isinstance(self.notify, Sequence):
+            _said("monitor.notify", type(self.notify).__name__, allowed)
+        for place, one in enumerate(self.notify, start=1):
+            fits = isinstance(one, str) and re.fullmatch(r"env:[A-Za-z_][A-Za-z0-9_]*|[A-Za-z][\w+.-]*://\S.*", one)
+            _said("monitor.notify", f"address {place}", "" if fits else allowed)
+
+    @property
+    def confirmed_by(self) -> tuple[int, int]:
+        """In how many (M) of the last N batches an alarm was on before it is told."""
+        match = re.fullmatch(r"\s*([0-9]{1,3})\s+of\s+([0-9]{1,3})\s*", str(self.confirm))
+        found = (int(match[1]), int(match[2])) if match else (0, 0)
+        fits = 1 <= found[0] <= found[1] <= 100
+        _said("monitor.confirm", self.confirm, "" if fits else 'M of N, at most 100, such as "2 of 3"')
+        return found
 
     @property
     def windows_per_year(self) -> float:
