@@ -9,11 +9,9 @@ import msgspec
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fullcircle.errors import DataUnfit
-from fullcircle.monitoring.profiles import PREDICTION, VERDICT, arrived, counts, merge, profile
+from fullcircle.monitoring.profiles import PREDICTION, VERDICT, arrived, counts, profile
 from fullcircle.types.contract import STATUSES, Problem, Verdict
 from fullcircle.types.monitoring import Profile
 from monitoring.monitoring_rows import CONTRACT, answers, patients, predictions, statuses_of, values_of
@@ -151,28 +149,9 @@ def test_arrived_leaves_sound_values_alone() -> None:
     assert arrived({"bmi": 310.0}, Verdict(status="flagged", problems=(outside,))) == {"bmi": 310.0}
 
 
-@given(cut=st.integers(0, 120), seed=st.integers(0, 50))
-def test_two_lots_add_up_to_the_whole(reference: Profile, cut: int, seed: int) -> None:
-    logged = predictions(patients(np.random.default_rng(seed), 120))
-    inputs = [arrived(each.inputs or {}, each.verdict) for each in logged]
-    answered = values_of(logged)
-    statuses = statuses_of(logged)
-    cuts = (slice(None, cut), slice(cut, None))
-    parts = [counts(reference, inputs[part], answered[part], statuses[part]) for part in cuts]
-    assert merge(*parts) == merge(*reversed(parts)) == counts(reference, inputs, answered, statuses)
-
-
-def test_counts_in_other_bins_do_not_add() -> None:
-    with pytest.raises(DataUnfit, match="different bins"):
-        merge({"a": (1, 2, 3)}, {"a": (1, 2)})
-    with pytest.raises(DataUnfit, match="different bins"):
-        merge({"a": (1, 2, 3)}, {"b": (1, 2, 3)})
-
-
 def test_an_empty_window_counts_nothing(reference: Profile) -> None:
     found = counts(reference, [], [], [])
     assert all(sum(values) == 0 for values in found.values())
-    assert merge(found, found) == found
 
 
 def test_a_vanished_feature_counts_as_missing(reference: Profile) -> None:
@@ -198,11 +177,11 @@ def test_a_column_without_a_value_has_no_range(frame: pd.DataFrame) -> None:
     assert (found.low, found.high, found.edges, found.counts) == (None, None, (), (0, 0, 400))
 
 
-def test_the_answer_of_a_regression_is_a_number_with_ten_bins(reference: Profile) -> None:
+def test_the_answer_of_a_regression_is_a_number_with_twenty_bins(reference: Profile) -> None:
     last = reference.features[-1]
     assert (last.kind, last.categories) == ("number", ())
-    assert len(last.edges) == 9
-    assert set(last.counts[:10]) == {40}
+    assert len(last.edges) == 19
+    assert set(last.counts[:20]) == {20}
 
 
 def test_what_was_not_answered_is_no_missing_answer(reference: Profile) -> None:

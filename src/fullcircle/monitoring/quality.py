@@ -28,13 +28,14 @@ class Metric:
     """How to measure quality: ``of(actual, predicted, probabilities)`` on n rows.
 
     ``actual`` and ``predicted`` are (n,), ``probabilities`` is (n, classes) in the contract's order, or None. NaN
-    where the metric is not defined on these rows.
+    where the metric is not defined on these rows. ``measure`` gives it with an interval; without one it is drawn.
     """
 
     name: str
     of: Callable[[Array, Array, Array | None], float]
     greater_is_better: bool = False
     unit: str = ""
+    measure: Callable[[Labelled], Measure] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +86,10 @@ def realised(labelled: Labelled, rows: int, metric: Metric | None, profile: Prof
     if metric is None or n < FEWEST_LABELS:
         why = "no metric was given" if metric is None else f"too few to tell ({FEWEST_LABELS} are needed)"
         return _finding(title, "info", f"{share}: {why}.", (coverage,))
-    measure = _measure(labelled, metric, seed)
+    measure = _measure(labelled, metric, seed) if metric.measure is None else metric.measure(labelled)
     if measure.value is None:
         return _finding(title, "info", f"{share}; {metric.name} is not defined on them.", (measure, coverage))
-    text = f"{metric.name} is {_figure(measure.value, measure.low, measure.high)} on these rows"
+    text = f"{metric.name} is {figure(measure.value, measure.low, measure.high)} on these rows"
     if profile.metric != metric.name or profile.metric_value is None:
         return _finding(title, "info", f"{share}. {text}.", (measure, coverage))
     reference = Measure(
@@ -99,8 +100,8 @@ def realised(labelled: Labelled, rows: int, metric: Metric | None, profile: Prof
         n=profile.rows,
         unit=metric.unit,
     )
-    text += f", {_figure(reference.value, reference.low, reference.high)} on the reference"
-    worse = _worse(measure, reference, metric.greater_is_better)
+    text += f", {figure(reference.value, reference.low, reference.high)} on the reference"
+    worse = apart(measure, reference, metric.greater_is_better)
     text += ": worse, beyond chance" if worse else ""
     return _finding(title, "warning" if worse else "good", f"{share}. {text}.", (measure, reference, coverage))
 
@@ -146,7 +147,8 @@ def _coverage(n: int, rows: int) -> Measure:
     )
 
 
-def _worse(window: Measure, reference: Measure, greater_is_better: bool) -> bool:
+def apart(window: Measure, reference: Measure, greater_is_better: bool) -> bool:
+    """Whether two intervals lie apart, and the window's is the worse one."""
     if greater_is_better:
         return window.high is not None and reference.low is not None and window.high < reference.low
     return window.low is not None and reference.high is not None and window.low > reference.high
@@ -166,7 +168,8 @@ def _probabilities(predictions: Sequence[Prediction], contract: Contract) -> Arr
     return np.array([[(each.probabilities or {}).get(name, math.nan) for name in names] for each in predictions])
 
 
-def _figure(value: float | None, low: float | None, high: float | None) -> str:
+def figure(value: float | None, low: float | None, high: float | None) -> str:
+    """A figure with its interval in words."""
     text = "unknown" if value is None else f"{value:.4g}"
     return text if low is None or high is None else f"{text} ({low:.4g} to {high:.4g})"
 

@@ -1,174 +1,91 @@
-"""One window of production: what moved, what became of the rows, and how good the answers were."""
+"""What a stretch of production says, as a report: drift, verdicts, and what the monitor assumes."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from fullcircle import registry
-from fullcircle.monitoring import charts, quality
-from fullcircle.monitoring.detector import Counts, Detector
-from fullcircle.monitoring.profiles import arrived, counts
-from fullcircle.stats.distances import jensen_shannon_debiased
+from fullcircle.monitoring import charts, differences
+from fullcircle.monitoring.batches import Batch
 from fullcircle.types.contract import STATUSES, Contract
-from fullcircle.types.durations import per_year
-from fullcircle.types.monitoring import Alarm, Profile, Window
-from fullcircle.types.prediction import Outcome, Prediction
+from fullcircle.types.monitoring import Alarm, Evidence, Profile
 from fullcircle.types.project import Monitor
 from fullcircle.types.report import Finding, Measure, Report
 
 
-def watch(
-    predictions: Sequence[Prediction],
-    outcomes: Mapping[str, Outcome],
-    *,
+def report(
     profile: Profile,
     contract: Contract,
     monitor: Monitor,
-    metric: quality.Metric | None,
-    name: str,
-    model: str,
-    version: int,
-    detectors: Sequence[Detector] | None = None,
-) -> Window:
-    """Compare the predictions of one window with the reference, and join the labels that have come.
+    *,
+    subject: str,
+    batch: Batch,
+    evidence: Sequence[Evidence],
+    alarms: Sequence[Alarm],
+    verdicts: Mapping[str, int],
+    faults: Mapping[str, int],
+    findings: Sequence[Finding] = (),
+    notes: Sequence[str] = (),
+) -> Report:
+    """The findings on these counts; ``findings`` are those of others, told between the verdicts and the notes.
 
-    ``outcomes`` maps prediction ids to labels. Rejected rows count in the verdicts only, which are a feature like
-    any other. ``detectors`` are all registered ones by default; they share the alert budget (see ``level``). An
-    empty window raises no alarm.
+    ``verdicts`` counts rows per status, ``faults`` per column and reason, divided by a line feed.
     """
-    detectors = _registered() if detectors is None else detectors
-    alpha = level(monitor, len(profile.features), len(detectors))
-    inputs = [arrived(each.inputs, each.verdict) for each in predictions if each.inputs is not None]
-    statuses = [each.verdict.status for each in predictions]
-    found = counts(profile, inputs, [each.value for each in predictions], statuses)
-    alarms = tuple(alarm for each in detectors for alarm in each.detect(profile, found, alpha=alpha))
-    labelled = quality.join(predictions, outcomes, contract)
-    answered = sum(each.value is not None for each in predictions)
-    times = [each.time for each in predictions if each.time]
-    findings = (
-        _drift(profile, found, alarms, alpha, _drift_text(profile, alarms, monitor, contract)),
-        _verdicts(predictions),
-        quality.realised(labelled, answered, metric, profile),
-    )
-    return Window(
-        name=name,
-        model=model,
-        version=version,
-        since=min(times, default=""),
-        until=max(times, default=""),
-        rows=len(predictions),
-        labelled=len(labelled.actual),
-        verdicts=_statuses(predictions),
-        alarms=alarms,
-        report=Report(subject=f"{model} version {version}, {name}", findings=findings, rows=len(predictions)),
-    )
+    told = [_drift(profile, contract, monitor, batch, evidence, alarms), _verdicts(verdicts, faults), *findings]
+    if notes:
+        title = "What the monitor assumes, and cannot tell"
+        told.append(Finding(check="assumed", code="M006", title=title, severity="info", text=" ".join(notes)))
+    return Report(subject=subject, findings=tuple(told), rows=sum(verdicts.values()))
 
 
-def level(monitor: Monitor, features: int, detectors: int = 1) -> float:
-    """The chance of a false alarm that one detector has on one feature of one window: the budget, divided evenly.
-
-    Expected false alarms a year are then at most the budget (a sum of expectations needs no independence).
-    """
-    return min(1.0, per_year(monitor.false_alerts) / (features * monitor.windows_per_year * max(1, detectors)))
-
-
-def _registered() -> list[Detector]:
-    return [registry.find("detectors", name)() for name in registry.names("detectors")]
-
-
-def _drift(profile: Profile, found: Counts, alarms: Sequence[Alarm], alpha: float, text: str) -> Finding:
-    distances = {
-        feature.name: jensen_shannon_debiased(found[feature.name], feature.counts) for feature in profile.features
-    }
-    known = {name: bits for name, bits in distances.items() if not math.isnan(bits)}
-    moved = dict.fromkeys(alarm.feature for alarm in alarms)
+def _drift(
+    profile: Profile,
+    contract: Contract,
+    monitor: Monitor,
+    batch: Batch,
+    evidence: Sequence[Evidence],
+    alarms: Sequence[Alarm],
+) -> Finding:
     title = "Drift against the reference"
-    if not known:
-        text = "There is no row in this window, so there is nothing to compare."
-        return Finding(check="drift", code="M001", title=title, severity="warning", text=text)
-    worst = min(moved or known, key=_order(profile, known))
-    feature = next(each for each in profile.features if each.name == worst)
+    reference = differences.Reference(profile.features)
+    measures = differences.measures(reference, batch)
+    far = {each.group: each.value for each in measures if each.name == "js_distance" and each.value is not None}
+    if not far:
+        text = "Cannot tell yet: there is no row in this stretch, so there is nothing to compare."
+        return Finding(check="drift", code="M001", title=title, severity="info", text=text)
+    away = [alarm for alarm in alarms if alarm.kind == "drift" and alarm.state != "resolved"]
+    moved = [suspect.feature for alarm in away for suspect in alarm.suspects if suspect.feature in far]
+    worst = max(moved or far, key=lambda name: round(far[name], 3))
+    feature = profile.features[reference.places[worst]]
+    names = [column.name for column in contract.columns if column.private]
+    text = away[0].text if away else f"No evidence of drift beyond a budget of {monitor.false_alerts} over all kinds."
+    text += _levels(evidence) + (f" Not watched, because private: {', '.join(names)}." if names else "")
     return Finding(
         check="drift",
         code="M001",
         title=title,
-        severity="warning" if alarms else "good",
+        severity="warning" if away else "good",
         text=text,
-        measures=tuple(
-            Measure(
-                name="js_distance",
-                value=bits if name in known else None,
-                n=sum(found[name]),
-                unit="bits",
-                method="debiased Jensen-Shannon divergence",
-                group=name,
-            )
-            for name, bits in distances.items()
-        ),
-        charts=(charts.distances(known, moved), charts.histogram(feature, found[worst])),
-        table=_table(distances, found, alarms, alpha),
+        measures=measures,
+        charts=(charts.distances(far, moved), charts.histogram(feature, batch.counts(worst).tolist())),
     )
 
 
-def _order(profile: Profile, distances: Mapping[str, float]) -> Callable[[str], tuple[bool, float]]:
-    """The farthest first, the verdicts after all else: they are the consequence of what moved, or all there is.
-
-    Of equal distances the first counts: the inputs come before the prediction.
-    """
-    verdict = profile.features[-2].name
-    return lambda name: (name == verdict, -round(distances.get(name, 0.0), 3))
+def _levels(evidence: Sequence[Evidence]) -> str:
+    """Each kind's level beside its threshold: natural logarithms of the e-detector; none before anything was seen."""
+    said = [f"{each.kind} {each.level:.2f} of {each.threshold:.2f}" for each in evidence if math.isfinite(each.level)]
+    return f" Evidence after the last batch judged, as logarithms: {', '.join(said)}." if said else ""
 
 
-def _drift_text(profile: Profile, alarms: Sequence[Alarm], monitor: Monitor, contract: Contract) -> str:
-    features = len(profile.features)
-    budget = f"at a budget of {monitor.false_alerts} over {features} features (verdict and prediction are two)"
-    private = [column.name for column in contract.columns if column.private]
-    unwatched = f" Not watched, because private: {', '.join(private)}." if private else ""
-    if not alarms:
-        return f"No feature differs from the reference beyond chance, {budget}.{unwatched}"
-    order = _order(profile, {alarm.feature: alarm.distance for alarm in alarms})
-    first = sorted(alarms, key=lambda alarm: order(alarm.feature))
-    named = ". ".join(dict.fromkeys(alarm.text for alarm in first[:3]))
-    count = len({alarm.feature for alarm in alarms})
-    more = f", and {count - 3} more" if count > 3 else ""
-    return f"{count} of the features moved, {budget}{more}. {named}.{unwatched}"
-
-
-def _table(
-    distances: Mapping[str, float], found: Counts, alarms: Sequence[Alarm], alpha: float
-) -> tuple[dict[str, object], ...]:
-    lowest: dict[str, float] = {}
-    for alarm in alarms:
-        lowest[alarm.feature] = min(alarm.p, lowest.get(alarm.feature, 1.0))
-    return tuple(
-        {
-            "feature": name,
-            "distance, bits": None if math.isnan(bits) else round(bits, 4),
-            "missing": found[name][-1],
-            "alarm": name in lowest,
-            "p": lowest.get(name),
-            "alpha": alpha,
-        }
-        for name, bits in distances.items()
-    )
-
-
-def _statuses(predictions: Sequence[Prediction]) -> tuple[tuple[str, int], ...]:
-    found = Counter(each.verdict.status for each in predictions)
-    return tuple((status, found[status]) for status in STATUSES if found[status])
-
-
-def _verdicts(predictions: Sequence[Prediction]) -> Finding:
-    """How many rows got which verdict, and which columns were at fault."""
-    statuses = _statuses(predictions)
-    faults = Counter((problem.column, problem.reason) for each in predictions for problem in each.verdict.problems)
-    share = ", ".join(f"{count} {status}" for status, count in statuses) or "none"
-    common = [f"{column or 'the model'} ({reason}: {count})" for (column, reason), count in faults.most_common(3)]
-    text = f"Of {len(predictions)} rows: {share}."
+def _verdicts(verdicts: Mapping[str, int], faults: Mapping[str, int]) -> Finding:
+    rows = sum(verdicts.values())
+    counts = [(status, verdicts[status]) for status in STATUSES if verdicts.get(status)]
+    parts = [(count, *key.partition("\n")[::2]) for key, count in faults.items()]
+    common = sorted(parts, key=lambda one: (-one[0], one[1], one[2]))
+    text = f"Of {rows} rows: {', '.join(f'{count} {status}' for status, count in counts) or 'none'}."
     if common:
-        text += f" Most problems: {', '.join(common)}."
+        named = [f"{column or 'the model'} ({reason}: {count})" for count, column, reason in common[:3]]
+        text += f" Most problems: {', '.join(named)}."
     return Finding(
         check="verdicts",
         code="M002",
@@ -176,10 +93,8 @@ def _verdicts(predictions: Sequence[Prediction]) -> Finding:
         severity="info",
         text=text,
         measures=tuple(
-            Measure(name="verdicts", value=float(count), n=len(predictions), unit="rows", group=status)
-            for status, count in statuses
+            Measure(name="verdicts", value=float(count), n=rows, unit="rows", group=status)
+            for status, count in counts
         ),
-        table=tuple(
-            {"column": column, "problem": reason, "rows": count} for (column, reason), count in faults.most_common(50)
-        ),
+        table=tuple({"column": column, "problem": reason, "rows": count} for count, column, reason in common[:50]),
     )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from fullcircle.stats import unit_shifts
+from fullcircle.stats.bins import as_numbers
 from fullcircle.types.contract import STATUSES
 from fullcircle.types.monitoring import FeatureProfile
 
@@ -35,6 +40,53 @@ def what_moved(feature: FeatureProfile, counts: Sequence[int]) -> str:
     # Rounded, so that of two equal differences the growth is told.
     what, share, was = max(candidates, key=lambda found: (round(abs(found[1] - found[2]), 9), found[1] - found[2]))
     return f"{feature.name}: {percent(share)} of the rows are {what}, against {percent(was)} in the reference"
+
+
+def guess(feature: FeatureProfile, values: Iterable[Any]) -> str:
+    """What may have happened to a column, from raw values of the window (n,): "bmi looks multiplied by 10"; else "".
+
+    Of numbers a mistake of units (``stats.unit_shifts``); of categories a spelling that differs from a known one in
+    case, blanks or form of Unicode only. It is a guess from the look of the values, not a test.
+    """
+    listed = list(values)
+    return _unit(feature, listed) if feature.kind == "number" else _spelling(feature, listed)
+
+
+def _unit(feature: FeatureProfile, values: ArrayLike) -> str:
+    found = unit_shifts.find(feature.quantiles, as_numbers(values))
+    if not found:
+        return ""
+    best, *others = found
+    part = "" if best.share == 1.0 else f"{percent(best.share)} of the rows of "
+    alike = "".join(f", or {each.mistake.text}" for each in others)
+    verb = "look" if part else "looks"
+    return f"{part}{feature.name} {verb} {best.mistake.text}{alike}{' (these fit alike)' if others else ''}"
+
+
+def _spelling(feature: FeatureProfile, values: Sequence[Any]) -> str:
+    known: dict[str, list[str]] = {}
+    for category in feature.categories:
+        known.setdefault(_folded(category), []).append(category)
+    strange = Counter(each for each in values if isinstance(each, str) and each not in feature.categories)
+    told = []
+    for text, _ in sorted(strange.items(), key=lambda item: (-item[1], item[0])):
+        alike = known.get(_folded(text), [])
+        if len(alike) == 1:
+            told.append(f"{text!r} looks like {alike[0]!r} {_unlike(text, alike[0])}")
+    more = f", and {len(told) - 3} more" if len(told) > 3 else ""
+    return f"{feature.name}: {', '.join(told[:3])}{more}" if told else ""
+
+
+def _folded(text: str) -> str:
+    return "".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _unlike(text: str, known: str) -> str:
+    if text.casefold() == known.casefold():
+        return "in other case"
+    if "".join(text.split()) == "".join(known.split()):
+        return "with other blanks"
+    return "with other case, blanks or characters"
 
 
 def shares(counts: Sequence[int]) -> Shares | None:
