@@ -288,10 +288,10 @@ def test_a_closed_log_begins_again(tmp_path: Path) -> None:
 def test_the_last_outcome_counts(tmp_path: Path) -> None:
     assert read_outcomes(tmp_path, MODEL) == {}
     append_outcomes(tmp_path, MODEL, [Outcome(prediction_id="a-1", value=3), Outcome(prediction_id="a-2", value="x")])
-    append_outcomes(tmp_path, MODEL, [Outcome(prediction_id="a-1", value=4.5, time="2026-01-01T00:00:00.000000Z")])
+    append_outcomes(tmp_path, MODEL, [Outcome(prediction_id="a-1", value=4.5, time="2999-01-01T00:00:00.000000Z")])
     found = read_outcomes(tmp_path, MODEL)
     assert found["a-1"].value == 4.5
-    assert found["a-1"].time == "2026-01-01T00:00:00.000000Z"
+    assert found["a-1"].time == "2999-01-01T00:00:00.000000Z"
     assert found["a-2"].value == "x"
     assert found["a-2"].time.endswith("Z")
 

@@ -39,6 +39,11 @@ class Ledger:
         self._lock = threading.RLock()
         self._start()
 
+    @property
+    def actor(self) -> str:
+        """Who appends here."""
+        return self._actor
+
     def _start(self) -> None:
         self._seen: Line | None = None
         self._folding = Folding()

@@ -62,6 +62,7 @@ class State:
     they were made from. ``deleted`` holds the digests of blobs that were deleted and not stored again since.
     ``segments`` are the latest facts about closed segments of prediction logs, by workspace, model and segment.
     ``consents`` are the digests of the bundles whose model may run code when it is loaded.
+    ``alarms`` says of each alarm (workspace, id) which kinds of facts there are about it.
     """
 
     seq: int = 0
@@ -83,6 +84,7 @@ class State:
     deleted: frozenset[str] = frozenset()
     segments: Mapping[tuple[str, str, str], Fact] = field(default_factory=dict)
     consents: frozenset[str] = frozenset()
+    alarms: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
 
     def approval(self, model: str, version: int) -> Fact | None:
         """The fact by which somebody approved a version on the report that it has, or None."""
@@ -126,6 +128,7 @@ class Folding:
         self._deleted: set[str] = set()
         self._segments: dict[tuple[str, str, str], Fact] = {}
         self._consents: set[str] = set()
+        self._alarms: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def add(self, fact: Fact) -> None:
         """Take the next fact in."""
@@ -155,6 +158,9 @@ class Folding:
                 self._stopped(body)
             case "window.monitored":
                 self._windows.append(fact)
+            case "alarm.raised" | "alarm.resolved" | "alarm.acknowledged" if body.get("alarm"):
+                alarm = str(body.get("workspace") or ""), str(body["alarm"])
+                self._alarms[alarm] = (*self._alarms.get(alarm, ()), fact.kind)
             case "view.registered":
                 known = self._views.setdefault(body["view"], {})
                 known.pop(body["definition"], None)
@@ -199,6 +205,7 @@ class Folding:
             deleted=frozenset(self._deleted),
             segments=MappingProxyType(dict(self._segments)),
             consents=frozenset(self._consents),
+            alarms=MappingProxyType(dict(self._alarms)),
         )
 
     def _snapshot(self, fact: Fact) -> None:

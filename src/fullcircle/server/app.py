@@ -53,7 +53,7 @@ from fullcircle.server.http import (
 )
 from fullcircle.server.inline import Inline
 from fullcircle.server.lane import Lane
-from fullcircle.server.meter import Meter
+from fullcircle.server.meter import PREDICT, Meter
 from fullcircle.server.needs import Watch, not_met
 from fullcircle.server.publishing import Publishing
 from fullcircle.server.requests import outcomes_of, rows_of
@@ -93,6 +93,7 @@ class App:
         self._hosts = frozenset(name.lower() for name in hosts)
         self._reader = Reader(self._limits)
         self.meter = Meter() if meter is None else meter
+        self.meter.bound = self._limits.waiting
         self._publishing = publishing or Publishing(self.meter)
         self._watch = watch
         self._side = Lane("side", self._limits.waiting)
@@ -156,15 +157,25 @@ class App:
         except FullcircleError as error:
             found = refusal(error)
             reason = reason_of(error, found.status, draining=self.draining)
-            self.meter.refused(reason, found.status, route_of(path), time.perf_counter() - begun)
+            self.meter.refused(reason, found.status, route_of(path), time.perf_counter() - begun, *self._meant(path))
             return found
         except Disconnected:
             raise
         except Exception:
             number = uuid.uuid4().hex[:12]
             _logger.exception("defect %s while answering", number)
-            self.meter.refused("defect")
+            self.meter.refused("defect", None, PREDICT, time.perf_counter() - begun, *self._meant(path))
             return refusal(ServerBusy(f"the request could not be answered (defect {number})", next_step="try again"))
+
+    def _meant(self, path: str) -> tuple[str, int]:
+        """The version that a refused request asked; "" and 0 where none that is served."""
+        if not path.startswith(_PREDICT):
+            return "", 0
+        try:
+            loaded = self._view().loaded.get(path.removeprefix(_PREDICT))
+        except ServerBusy:  # of a server that has nothing to look at yet nothing is known
+            loaded = None
+        return ("", 0) if loaded is None else (loaded.model, loaded.version)
 
     async def _predict(self, model: str, scope: Scope, receive: Receive) -> Answer:
         check_host(scope["headers"], self._hosts)
@@ -250,8 +261,8 @@ class App:
             return await self._side.run(partial(decode, body))
 
     async def _outcomes(self, document: Any) -> Answer:
-        model, pairs = outcomes_of(document, self._limits.outcomes)
-        return await self._side.run(lambda: self._desk.outcomes(_served(self._view(), model), pairs))
+        model, given = outcomes_of(document, self._limits.outcomes)
+        return await self._side.run(lambda: self._desk.outcomes(_served(self._view(), model), given))
 
     async def _explain(self, model: str, document: Any) -> Answer:
         rows = rows_of(document, explain.ROWS)

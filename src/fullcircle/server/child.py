@@ -127,6 +127,7 @@ class Child:
         job = _Job(ask, rows, asyncio.get_running_loop().create_future())
         self._waiting.append(job)
         self._meter.queue += 1
+        self._meter.worked(self._loaded.model, self._loaded.version, waiting=len(self._waiting))
         if self._task is None:
             self._task = asyncio.create_task(self._work())
         predictions = await job.future
@@ -189,6 +190,8 @@ class Child:
         except _Gone as gone:
             self._after_failure(jobs, mode, str(gone))
             return
+        finally:
+            self._meter.worked(self._loaded.model, self._loaded.version, time.monotonic() - begun)
         if mode == "model":
             self._took(time.monotonic() - begun, len(rows))
             if self._failures:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fullcircle.errors import (
     OnlineStoreUnavailable,
+    RequestInvalid,
     ServerBusy,
     ViewNotPublished,
     WorkspaceUnusable,
@@ -18,7 +19,9 @@ from fullcircle.errors import (
 from fullcircle.server.follower import Loaded
 from fullcircle.server.http import Answer, answer
 from fullcircle.server.requests import Label, labels, unfit
+from fullcircle.tables import waiting
 from fullcircle.tables.predictions import PredictionLog, append_outcomes, known, signed
+from fullcircle.tables.segments import ID
 from fullcircle.types.prediction import Outcome, Prediction
 
 if TYPE_CHECKING:
@@ -99,25 +102,52 @@ class Desk:
         others = {place: one.verdict.status for place, one in enumerate(done) if one.verdict.status != "ok"}
         return Written([loaded.renderer.other(one) for one in done], others)
 
-    def outcomes(self, loaded: Loaded, pairs: Sequence[tuple[str, Any]]) -> Answer:
-        """Write the labels of known predictions of this model to the log, and say what became of each."""
+    def outcomes(self, loaded: Loaded, given: Sequence[Outcome]) -> Answer:
+        """Write labels to the log, and say what became of each.
+
+        Those of known predictions of this model are accepted. Those by key, and ids that are not in the log (yet),
+        are kept until their prediction is found, as far as there is room.
+        """
         found: list[Label] = []
         accepted: list[Outcome] = []
-        for number, value in pairs:
-            why = unfit(value, loaded.scorer.contract)
-            if not known(self._folder, loaded.model, number):
-                found.append(Label(id=number, status="unknown"))
-            elif why:
-                found.append(Label(id=number, status="rejected", text=why))
-            else:
-                found.append(Label(id=number, status="accepted"))
-                accepted.append(Outcome(prediction_id=number, value=value))
+        wait: list[tuple[int, Outcome]] = []
+        for one in given:
+            label, kept = self._judged(loaded, one)
+            found.append(label)
+            if label.status == "accepted":
+                accepted.append(one)
+            elif kept is not None:
+                wait.append((len(found) - 1, kept))
         try:
+            if wait and waiting.full(self._folder, loaded.model, [one for _, one in wait]):
+                for place, one in wait:
+                    became = "unknown" if one.prediction_id else "rejected"
+                    found[place] = Label(id=one.prediction_id, status=became, text="too many outcomes wait already")
+            else:
+                waiting.append_waiting(self._folder, loaded.model, [one for _, one in wait])
             append_outcomes(self._folder, loaded.model, accepted)
         except WorkspaceUnusable as error:
             raise _unrecorded(error) from error
         status, body = labels(loaded.model, found)
         return answer(body, status)
+
+    def _judged(self, loaded: Loaded, one: Outcome) -> tuple[Label, Outcome | None]:
+        """What becomes of an outcome, and the form in which it waits, None where it does not."""
+        why = unfit(one.value, loaded.scorer.contract)
+        if one.key is not None:
+            if why:
+                return Label(id="", status="rejected", text=why), None
+            try:
+                kept, why = waiting.as_logged(one, loaded.scorer.contract, self._log.key)
+            except RequestInvalid as error:
+                kept, why = one, error.what
+            return Label(id="", status="rejected" if why else "waiting", text=why), None if why else kept
+        number = one.prediction_id
+        if known(self._folder, loaded.model, number):
+            return Label(id=number, status="rejected" if why else "accepted", text=why), None
+        if why or not ID.fullmatch(number):
+            return Label(id=number, status="unknown"), None
+        return Label(id=number, status="unknown", text="it waits for its prediction"), one
 
     def _lose(self, loaded: Loaded, rows: int) -> None:
         # Of the rows of one model that go to the log together all are written or none.

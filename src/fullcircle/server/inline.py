@@ -142,7 +142,8 @@ class Inline:
                 return
         begun = time.perf_counter()
         block = loaded.scorer.block(matrix)
-        self._cost += 0.1 * (time.perf_counter() - begun - self._cost)
+        took = time.perf_counter() - begun
+        self._cost += 0.1 * (took - self._cost)
         if block.failed:
             for ask in batch:  # whose row it was is found out alone
                 ask.future.set_result(None)
@@ -156,8 +157,9 @@ class Inline:
             ask.future.set_result(Answer(200, document(written[start:end], rejected=False)))
             start = end
         now = time.perf_counter()
+        seconds = [now - ask.arrived for ask in batch]
         self._meter.answered(
-            loaded.model, loaded.version, {"ok": len(written)}, len(written), [now - ask.arrived for ask in batch]
+            loaded.model, loaded.version, {"ok": len(written)}, len(written), seconds, (), took, self._taken
         )
 
     def _sorted_out(self, batch: list[Ask], matrix: Matrix, clean: Any) -> tuple[list[Ask], list[Any], Matrix]:
@@ -187,7 +189,9 @@ class Inline:
         for start in range(0, len(rows), BY_HAND):
             if start:
                 await asyncio.sleep(0)
+            begun = time.perf_counter()
             pieces.append(self._desk.judged(self._loaded, rows[start : start + BY_HAND], ask.arrived))
+            self._worked(begun)
         return finished(self._loaded, pieces, ask, self._meter)
 
     async def _large(self, ask: Ask) -> Answer | None:
@@ -199,7 +203,9 @@ class Inline:
         blocks = []
         for matrix in matrices:
             await asyncio.sleep(0)
+            begun = time.perf_counter()
             blocks.append(loaded.scorer.block(matrix))
+            self._worked(begun)
             if blocks[-1].failed:
                 return None
         written: list[bytes] = []
@@ -208,6 +214,10 @@ class Inline:
             part = rows[place * BATCH : (place + 1) * BATCH]
             written += self._desk.quick(loaded, part, block, [ask.arrived] * len(part))
         return finished(loaded, [Written(written, {})], ask, self._meter)
+
+    def _worked(self, begun: float) -> None:
+        seconds = time.perf_counter() - begun
+        self._meter.worked(self._loaded.model, self._loaded.version, seconds, self._taken)
 
 
 def finished(loaded: Loaded, pieces: Sequence[Written], ask: Ask, meter: Meter) -> Answer:

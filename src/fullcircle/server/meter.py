@@ -14,13 +14,9 @@ from pathlib import Path
 
 import msgspec
 
+from fullcircle.tables.requests import SECONDS as SECONDS
 from fullcircle.types.contract import STATUSES
 
-SECONDS = (
-    *(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01),
-    *(0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
-)
-"""Upper bounds, included, of the buckets of durations; one more bucket holds what took longer."""
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384)
 """Upper bounds, included, of the buckets of rows in a batch."""
 PREDICT = "/predict/{model}"
@@ -59,7 +55,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
 class _Series:
     """One version of one model."""
 
-    __slots__ = ("batches", "failed", "lost", "refused", "rows", "seconds", "seen", "total", "verdicts")
+    __slots__ = ("batches", "busy", "failed", "lost", "reasons", "refused", "seconds", "seen", "verdicts", "waiting")
 
     def __init__(self) -> None:
         self.seen = time.time()
@@ -67,8 +63,11 @@ class _Series:
         self.refused: list[float] = [0] * (len(SECONDS) + 2)  # requests whose rows were all rejected: 422
         self.batches: list[float] = [0] * (len(ROWS) + 2)
         self.verdicts: dict[str, int] = dict.fromkeys(STATUSES, 0)
+        self.reasons: dict[str, int] = {}
         self.failed = 0
         self.lost = 0
+        self.busy = 0.0
+        self.waiting = 0
 
 
 class Meter:
@@ -79,6 +78,8 @@ class Meter:
         """Requests that were taken and are not answered yet."""
         self.queue = 0
         """Requests that wait for the model."""
+        self.bound = 0
+        """Requests that may be with one model at a time, as far as that is known."""
         self._series: dict[tuple[str, int], _Series] = {}
         self._current: dict[str, int] = {}
         self._open: dict[str, bool] = {}
@@ -96,10 +97,13 @@ class Meter:
         rows: int,
         seconds: Sequence[float],
         rejected: Sequence[float] = (),
+        busy: float = 0.0,
+        waiting: int = 0,
     ) -> None:
         """One batch was answered: how many rows got which verdict, and how long each of its requests took.
 
         ``rejected`` are the seconds of those requests that were answered with 422, as all their rows were rejected.
+        ``busy`` are the seconds that the model computed, ``waiting`` how many requests were with it then.
         """
         series = self._series.get((model, version))
         if series is None:
@@ -116,6 +120,9 @@ class Meter:
         known = series.verdicts
         for status, count in verdicts.items():
             known[status] += count
+        series.busy += busy
+        if waiting > series.waiting:
+            series.waiting = waiting
 
     def observed(self, route: str, status: int, seconds: float, model: str = "", version: int = 0) -> None:
         """Any other request was answered. ``route`` is one of ROUTES; what is not is counted as "other"."""
@@ -126,11 +133,42 @@ class Meter:
         key = (route, status, model, version)
         _observe(self._requests.setdefault(key, [0] * (len(SECONDS) + 2)), SECONDS, (seconds,))
 
-    def refused(self, reason: str, status: int | None = None, route: str = PREDICT, seconds: float = 0.0) -> None:
-        """A request was refused. ``reason`` is one of REASONS, which also know the usual ``status``."""
+    def refused(
+        self,
+        reason: str,
+        status: int | None = None,
+        route: str = PREDICT,
+        seconds: float = 0.0,
+        model: str = "",
+        version: int = 0,
+    ) -> None:
+        """A request was refused. ``reason`` is one of REASONS, which also know the usual ``status``.
+
+        ``model`` and ``version`` are those that it asked, where they are served.
+        """
         reason = reason if reason in REASONS else OTHER
         self._refused[reason] = self._refused.get(reason, 0) + 1
-        self.observed(route, REASONS.get(reason, 400) if status is None else status, seconds)
+        self.observed(route, REASONS.get(reason, 400) if status is None else status, seconds, model, version)
+        if model:
+            known = self._series[(model, version)].reasons
+            known[reason] = known.get(reason, 0) + 1
+
+    def worked(self, model: str, version: int, seconds: float = 0.0, waiting: int = 0) -> None:
+        """The model computed for so many seconds, or so many requests were with it at a time."""
+        series = self._series.get((model, version)) or self._fresh(model, version)
+        series.busy += seconds
+        series.waiting = max(series.waiting, waiting)
+
+    def fullest(self) -> dict[tuple[str, int], int]:
+        """The most requests that were with each version at a time since this was asked last. For one thread.
+
+        One that arrives between reading and forgetting may be missed; none is told twice.
+        """
+        found = {}
+        for key, series in list(self._series.items()):
+            if series.waiting:
+                found[key], series.waiting = series.waiting, 0
+        return found
 
     def failed(self, model: str, version: int, rows: int = 1) -> None:
         """The model could not answer these rows: it raised, gave no number, or its breaker is open."""
@@ -165,12 +203,15 @@ class Meter:
     def snapshot(self) -> Snapshot:
         """A copy of all that was counted, with what the process uses. May be called by any thread."""
         found = Snapshot(gauges={"in_flight": self.in_flight, "queue": self.queue, **process(self._begun)})
+        found.gauges["bound"] = self.bound
         found.counts["cpu"] = round(time.process_time(), 2)
         for (model, version), series in list(self._series.items()):
             ends = f"{model}\t{version}"
             found.seen[ends] = series.seen
             found.counts |= {f"verdicts\t{status}\t{ends}": count for status, count in series.verdicts.items()}
             found.counts |= {f"failed\t{ends}": series.failed, f"lost\t{ends}": series.lost}
+            found.counts[f"busy\t{ends}"] = series.busy
+            found.counts |= {f"reasons\t{reason}\t{ends}": count for reason, count in list(series.reasons.items())}
             found.histograms[f"batches\t{ends}"] = list(series.batches)
             for status, seconds in ((200, series.seconds), (422, series.refused)):
                 if any(seconds):

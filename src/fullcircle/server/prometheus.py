@@ -22,7 +22,7 @@ _REQUEST = ("http_route", "http_response_status_code", *_MODEL)
 HISTOGRAMS: dict[str, tuple[str, str, tuple[str, ...], Sequence[float]]] = {
     "requests": (
         "http_server_request_duration_seconds",
-        "Seconds from a request's arrival to its answer; model and version only where one answered.",
+        "Seconds from a request's arrival to its answer; model and version only where one was asked.",
         _REQUEST,
         SECONDS,
     ),
@@ -33,6 +33,7 @@ COUNTERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "verdicts": ("fullcircle_rows", "Rows by what became of them.", ("verdict", *_MODEL)),
     "failed": ("fullcircle_model_failed_rows", "Rows that the model itself could not answer.", _MODEL),
     "lost": ("fullcircle_prediction_log_lost_rows", "Rows answered and not written to the prediction log.", _MODEL),
+    "busy": ("fullcircle_model_busy_seconds", "Seconds in which the model computed.", _MODEL),
     "refused": ("fullcircle_requests_refused", "Requests that were refused as a whole, by the reason.", ("reason",)),
     "swaps": ("fullcircle_model_swaps", "Changes of version, summed over the workers.", ("model",)),
     "cpu": ("process_cpu_seconds", "Processor time of all workers.", ()),
@@ -41,6 +42,7 @@ COUNTERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 GAUGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "in_flight": ("fullcircle_requests_in_flight", "Requests taken and not answered yet.", ()),
     "queue": ("fullcircle_requests_waiting", "Requests that wait for the model.", ()),
+    "bound": ("fullcircle_requests_bound", "Requests that may be with one model at a time, over the workers.", ()),
     "current": ("fullcircle_model_workers", "Workers in which this version answers for the model.", _MODEL),
     "breaker": ("fullcircle_model_breaker_open", "Workers that do not ask the model, as it failed.", ("model",)),
     "unmet": ("fullcircle_need_unmet", "Workers that find a need of a model not met.", ("need", "kind")),

@@ -10,9 +10,14 @@ import msgspec
 from fullcircle.errors import FullcircleError, RequestInvalid
 from fullcircle.runtimes.values import is_quantity
 from fullcircle.types.contract import Contract, Problem, Value
+from fullcircle.types.durations import duration
+from fullcircle.types.prediction import Outcome
 
 _ROWS = '{"rows": [{"COLUMN": VALUE, ...}, ...]}, or {"columns": {"COLUMN": [VALUE, ...], ...}}'
-_OUTCOMES = '{"model": NAME, "outcomes": [{"id": PREDICTION_ID, "value": VALUE}, ...]}'
+_OUTCOMES = (
+    '{"model": NAME, "outcomes": [{"id": PREDICTION_ID, "value": VALUE}, '
+    '{"key": {COLUMN: VALUE, ...}, "at": TIME, "within": "30d", "value": VALUE}, ...]}'
+)
 
 
 class Row(msgspec.Struct, omit_defaults=True):
@@ -27,7 +32,7 @@ class Row(msgspec.Struct, omit_defaults=True):
 
 
 class Label(msgspec.Struct, omit_defaults=True):
-    """What became of one outcome: accepted, unknown (no such prediction) or rejected (``text`` says why)."""
+    """What became of one outcome: accepted, unknown (no such prediction), waiting or rejected; ``text`` says more."""
 
     id: str
     status: str
@@ -67,17 +72,38 @@ def _turned(columns: Any, limit: int) -> list[dict[str, Any]]:
     return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def outcomes_of(document: Any, limit: int) -> tuple[str, list[tuple[str, Any]]]:
-    """The model's name and the pairs (prediction id, value) of an outcomes request."""
+def outcomes_of(document: Any, limit: int) -> tuple[str, list[Outcome]]:
+    """The model's name and the outcomes of a request, by prediction id or by key and time; values as they came."""
     _only_keys(document, {"model", "outcomes"}, _OUTCOMES)
     if not isinstance(document["model"], str):
         raise RequestInvalid("model is not a name", allowed=_OUTCOMES, next_step="name the model")
     found = _objects(document["outcomes"], "outcomes", limit, _OUTCOMES)
-    for one in found:
-        _only_keys(one, {"id", "value"}, _OUTCOMES)
-        if not isinstance(one["id"], str):
-            raise RequestInvalid("the id of an outcome is not a string", allowed=_OUTCOMES)
-    return document["model"], [(one["id"], one["value"]) for one in found]
+    return document["model"], [_by_key(one) if "key" in one else _by_id(one) for one in found]
+
+
+def _by_id(one: dict[str, Any]) -> Outcome:
+    _only_keys(one, {"id", "value"}, _OUTCOMES)
+    if not isinstance(one["id"], str):
+        raise RequestInvalid("the id of an outcome is not a string", allowed=_OUTCOMES)
+    return Outcome(prediction_id=one["id"], value=one["value"])
+
+
+def _by_key(one: dict[str, Any]) -> Outcome:
+    _only_keys({"within": "", **one}, {"key", "at", "within", "value"}, _OUTCOMES)
+    key, at, within = one["key"], one["at"], one.get("within", "")
+    plain = isinstance(key, dict) and all(isinstance(value, str | int | float | None) for value in key.values())
+    if not plain or not isinstance(at, str) or not isinstance(within, str):
+        raise RequestInvalid(
+            "the key, at or within of an outcome has not the form that is expected", allowed=_OUTCOMES
+        )
+    if within:
+        try:
+            duration(within)
+        except FullcircleError as error:
+            raise RequestInvalid(
+                "within is no span of time", received=within[:40], allowed='such as "30d"'
+            ) from error
+    return Outcome(value=one["value"], key=key, at=at, within=within)
 
 
 def unfit(value: Any, contract: Contract) -> str:
@@ -89,9 +115,9 @@ def unfit(value: Any, contract: Contract) -> str:
 
 
 def labels(model: str, found: list[Label]) -> tuple[int, Labels]:
-    """Status and body for outcomes: 422 when none was accepted."""
+    """Status and body for outcomes: 422 when none was accepted, and none by key waits."""
     body = Labels(model=model, outcomes=found)
-    if not any(one.status == "accepted" for one in found):
+    if not any(one.status in ("accepted", "waiting") for one in found):
         body.error = _error("no outcome was accepted: see the status of each", 422)
         return 422, body
     return 200, body

@@ -13,7 +13,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -49,10 +49,18 @@ class Tally:
     """The account that ``meter`` is part of. Without a folder it is all there is.
 
     ``keep`` writes from a thread of its own until ``stop``. ``snapshot`` may be called by any thread; it reads files.
+    ``each`` is given by that thread what this worker counted, every time it looks.
     """
 
-    def __init__(self, meter: Meter, folder: Path | None = None, *, every: float = EVERY) -> None:
-        self._meter, self._folder, self._every = meter, folder, every
+    def __init__(
+        self,
+        meter: Meter,
+        folder: Path | None = None,
+        *,
+        every: float = EVERY,
+        each: Callable[[Snapshot], None] = lambda _: None,
+    ) -> None:
+        self._meter, self._folder, self._every, self._each = meter, folder, every, each
         self._born = processes.born(os.getpid())
         self._written: object = None
         self._moment = 0.0
@@ -92,7 +100,9 @@ class Tally:
         if self._folder is not None:
             sweep(self._folder.parent)
         while not self._stop.wait(self._every):
-            self._write(self._meter.snapshot())
+            found = self._meter.snapshot()
+            self._write(found)
+            self._each(found)
 
     def _write(self, found: Snapshot, *, anyway: bool = False) -> bool:
         """Write the own file where it changed. False where that is not possible, which is told once."""

@@ -45,6 +45,7 @@ _COUNTERS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "verdicts": ("fullcircle.verdicts", "{row}", "Rows by what became of them.", ("verdict", *_MODEL)),
     "failed": ("fullcircle.model.failed", "{row}", "Rows that the model itself could not answer.", _MODEL),
     "lost": ("fullcircle.prediction_log.lost", "{row}", "Rows not written to the prediction log.", _MODEL),
+    "busy": ("fullcircle.model.busy", "s", "Seconds in which the model computed.", _MODEL),
     "refused": ("fullcircle.requests.refused", "{request}", "Requests refused as a whole.", ("reason",)),
     "swaps": ("fullcircle.model.swaps", "{swap}", "Changes of version.", ("model",)),
     "cpu": ("process.cpu.time", "s", "Processor time of the worker.", ()),
@@ -56,6 +57,7 @@ _LEVELS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
 }
 _GAUGES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "queue": ("fullcircle.requests.waiting", "{request}", "Requests that wait for the model.", ()),
+    "bound": ("fullcircle.requests.bound", "{request}", "Requests that may be with one model at a time.", ()),
     "breaker": ("fullcircle.model.breaker.open", "1", "1 while the model is not asked, as it failed.", ("model",)),
     "unmet": ("fullcircle.need.unmet", "1", "1 while a need of a model is not met.", ("need", "kind")),
     "current": ("fullcircle.model.current", "1", "1 for the version that answers for the model.", _MODEL),

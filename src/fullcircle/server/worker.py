@@ -29,6 +29,7 @@ from fullcircle.server.engines import Engines
 from fullcircle.server.follower import Follower, View
 from fullcircle.server.http import Receive, Scope, Send
 from fullcircle.server.meter import Meter
+from fullcircle.server.minutes import Minutes
 from fullcircle.server.needs import Watch
 from fullcircle.server.opening import Opener
 from fullcircle.server.protocol import Bounds, Connection, Pulse
@@ -36,6 +37,7 @@ from fullcircle.server.publishing import Publishing
 from fullcircle.server.tally import Tally, home
 from fullcircle.server.workers import GRACE_SECONDS, Place
 from fullcircle.tables.private import read_key
+from fullcircle.tables.requests import RequestLog
 
 _HANDSHAKES = 0.1  # seconds for connections that had just begun when the door was shut
 SETTLING = 4  # ticks of a tenth of a second
@@ -59,7 +61,8 @@ def run(options: argparse.Namespace, place: Place) -> int:
         return error.exit_code
     names = frozenset(name for name in options.models.split(",") if name)
     opener = Opener(options.code_cache, options.online)
-    tally = Tally(meter, home(options.code_cache / "metrics", os.getppid()))
+    minutes = Minutes(meter, RequestLog(options.predictions, options.log_bytes))
+    tally = Tally(meter, home(options.code_cache / "metrics", os.getppid()), each=minutes.look)
     follower = Follower(
         options.served,
         opener,
@@ -93,6 +96,7 @@ def run(options: argparse.Namespace, place: Place) -> int:
     watch.stop()
     stop_sending()
     tally.stop()
+    minutes.end()
     if not app.close():
         # A model that does not come back must not keep the process: its callers were given up already.
         _logger.error("a model did not finish in time")

@@ -15,7 +15,7 @@ import msgspec
 from fullcircle.errors import RequestInvalid, WorkspaceUnusable
 
 _MODEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
+TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 class Lines:
@@ -51,7 +51,7 @@ class Lines:
 
 def now() -> str:
     """The present time in UTC as ISO 8601 with microseconds and Z: texts of this form sort by time."""
-    return datetime.now(UTC).strftime(_TIME)
+    return datetime.now(UTC).strftime(TIME)
 
 
 class Clock:
@@ -83,7 +83,7 @@ def moment(text: str) -> str:
             allowed="ISO 8601, such as 2026-11-23T18:00:00Z",
             next_step="write it in this form",
         ) from error
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).strftime(_TIME)
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).strftime(TIME)
 
 
 def is_model(name: str) -> bool:

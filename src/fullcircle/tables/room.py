@@ -14,6 +14,7 @@ from fullcircle.errors import WorkspaceUnusable
 from fullcircle.tables.lines import Lines, is_model, model_folder, write
 
 LOST = "lost.jsonl"
+REQUESTS = "_requests"  # beside the models' folders: what became of requests (no model can have this name)
 LEAST_FREE = 64 << 20  # bytes of the disk that the log leaves to others
 _EVERY = 1.0  # seconds between two looks
 _PER_FILE = 0.0005  # seconds more between them for each file: looking at one takes some 2 microseconds
@@ -82,7 +83,7 @@ def _measured(folder: Path) -> tuple[int, int]:
     """The bytes of all files of the log, and how many these are."""
     total = files = 0
     for home in os.scandir(folder):
-        if not (is_model(home.name) and home.is_dir()):
+        if not ((is_model(home.name) or home.name == REQUESTS) and home.is_dir()):
             continue
         sizes = file_sizes(home)
         total, files = total + sum(sizes), files + len(sizes)
