@@ -47,6 +47,10 @@ class Child:
         (os.killpg if everything else os.kill)(self.pid, one)
         return self.wait()
 
+    def send(self, one: signal.Signals) -> None:
+        """Send a signal to the first process alone, and do not wait."""
+        os.kill(self.pid, one)
+
     def wait(self) -> int:
         """Its exit code, once it has ended; ``said`` is complete then."""
         out, error = self._process.communicate(timeout=180)

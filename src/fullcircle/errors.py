@@ -197,6 +197,12 @@ class ModelRefused(FullcircleError, TypeError):
     code = "model_refused"
 
 
+class AlarmNotFound(FullcircleError, LookupError):
+    """No alarm of this model has this id."""
+
+    code = "alarm_not_found"
+
+
 class RunNotFound(FullcircleError, LookupError):
     """No run has this id."""
 

@@ -209,13 +209,23 @@ def test_score_tells_what_was_answered_and_rejected(shop: Shop) -> None:
 def test_monitor_names_the_alarm_and_ends_with_1(shop: Shop) -> None:
     found = _invoke("monitor", "houses")
     assert found.exit_code == 1, found.output
-    assert f"{HEAT}: " in found.stdout
+    assert HEAT in found.stdout
     parsed = _invoke("monitor", "houses", "--json")
     assert parsed.exit_code == 1
-    assert HEAT in {alarm["feature"] for alarm in json.loads(parsed.stdout)["alarms"]}
-    few = _invoke("monitor", "houses", "--since", "2999-01-01T00:00:00Z")
-    assert (few.exit_code, few.stdout) == (2, "")
-    assert "error (data_unfit): there are too few predictions" in few.stderr
+    alarms = json.loads(parsed.stdout)["alarms"]
+    assert HEAT in {suspect["feature"] for alarm in alarms for suspect in alarm["suspects"]}
+    written = _invoke("monitor", "houses", "--page", "--prometheus", "houses.prom")
+    assert written.exit_code == 1, written.output
+    page = shop.folder / "workspace" / "pages" / "houses-monitor.html"
+    assert f"page: {page}" in written.stderr
+    assert "[red]heat" in page.read_text(encoding="utf-8")
+    assert 'fullcircle_alarms_open{model="houses",version="1"' in (shop.folder / "houses.prom").read_text("utf-8")
+    refused = _invoke("monitor", "houses", "--prometheus", "nowhere/houses.prom")
+    assert refused.exit_code == 2
+    assert "error (workspace_unusable): the file of metrics cannot be written" in refused.stderr
+    later = _invoke("monitor", "houses", "--since", "2999-01-01T00:00:00Z", "--json")
+    assert later.exit_code == 1, "the alarm is open, whatever stretch is told of"
+    assert (json.loads(later.stdout)["rows"], len(json.loads(later.stdout)["alarms"])) == (0, len(alarms))
 
 
 def test_retrain_holds_and_ends_with_1(shop: Shop) -> None:

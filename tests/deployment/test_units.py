@@ -180,6 +180,49 @@ def test_a_server_that_reads_nothing_has_no_file_of_values(tmp_path: Path) -> No
     assert b"EnvironmentFile" not in units.files(service_of(tmp_path), "m", login=LOGIN)["fullcircle-m.service"]
 
 
+def repeated(place: Path, /, **changes: object) -> dict[str, bytes]:
+    given: dict[str, object] = {
+        "arguments": (sys.executable, "-m", "fullcircle", "monitor", "50% $m"), "calendar": "hourly",
+        "folder": place, "written": [place / "w"], "login": LOGIN,
+        "environment": {"FULLCIRCLE_ACTOR": "me", "FULLCIRCLE_LEDGER": "postgresql://me:hunter2@example.org/l"},
+        "hidden": ["FULLCIRCLE_LEDGER"], "fine": (1, 3),
+    }  # fmt: skip
+    return units.repeated("m", "watch", **{**given, **changes})  # type: ignore[arg-type]
+
+
+def test_a_command_that_is_repeated(tmp_path: Path) -> None:
+    files = repeated(tmp_path)
+    assert list(files) == ["fullcircle-m-watch.service", "fullcircle-m-watch.timer"]
+    assert b"hunter2" not in b"".join(files.values())
+    service = parsed(files["fullcircle-m-watch.service"])["Service"]
+    assert read(service["ExecStart"][0]) == [sys.executable, "-m", "fullcircle", "monitor", "50% $m"]
+    assert service["SuccessExitStatus"] == ["1 3"]
+    assert service["Environment"] == ['"FULLCIRCLE_ACTOR=me"']
+    assert service["EnvironmentFile"] == ["-/etc/fullcircle/m.env"]
+    assert service["WorkingDirectory"] == [str(tmp_path)]
+    assert parsed(files["fullcircle-m-watch.timer"])["Timer"]["OnCalendar"] == ["hourly"]
+    bare = parsed(repeated(tmp_path, fine=(), hidden=(), environment={})["fullcircle-m-watch.service"])["Service"]
+    assert bare.keys().isdisjoint({"SuccessExitStatus", "EnvironmentFile", "Environment"})
+    verify(files, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"arguments": ("/bin/a", "b\nUser=root")},
+        {"arguments": ("relative",)},
+        {"folder": Path("/a\nb")},
+        {"written": [Path("/a\nb")]},
+        {"hidden": ["A\nUser=root"]},
+        {"environment": {"A": "b\nUser=root"}},
+        {"login": "%u"},
+    ],
+)
+def test_nothing_gets_into_what_is_repeated(tmp_path: Path, change: dict[str, object]) -> None:
+    with pytest.raises(TargetRefused):
+        repeated(tmp_path, **change)
+
+
 def test_what_to_type_names_the_units(tmp_path: Path) -> None:
     first, second, _ = units.steps(["fullcircle-m-batch.service", "fullcircle-m-batch.timer", "job.json"], tmp_path)
     assert str(tmp_path / "fullcircle-m-batch.timer") in first

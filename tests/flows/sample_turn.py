@@ -7,7 +7,7 @@ from typing import Any
 
 from fullcircle.types.bundle import Proof
 from fullcircle.types.contract import Problem, Verdict
-from fullcircle.types.monitoring import Alarm, Decision, Window
+from fullcircle.types.monitoring import Alarm, Decision, Suspect, Window
 from fullcircle.types.prediction import Prediction
 from fullcircle.types.report import Chart, Finding, GateVerdict, Measure, Report
 from fullcircle.types.turn import Candidate, Deployed, Packaged, Probe, Retrained, Snapshot, Stage, Trained, Turn
@@ -202,14 +202,21 @@ def window(name: str, alarms: tuple[Alarm, ...] = ()) -> Window:
 
 def alarm(feature: str = "bmi") -> Alarm:
     """Evidence that a feature moved."""
+    text = "all 91 rows lie above the reference range (18 to 42.2); the median is 10 times the reference's"
     return Alarm(
-        feature=feature,
-        detector="gtest",
-        distance=0.97,
-        statistic=241.0,
-        p=3.1e-48,
-        alpha=0.0017,
-        text="all 91 rows lie above the reference range (18 to 42.2); the median is 10 times the reference's",
+        id="diabetes-1-drift-1",
+        model="diabetes",
+        version=1,
+        kind="drift",
+        severity="ticket",
+        state="open",
+        since="2026-11-23T18:00:00.000000Z",
+        opened="2026-11-23T18:00:04.000000Z",
+        updated="2026-11-23T18:00:04.000000Z",
+        text=text,
+        sure="at a budget of 1 false alert a year this happens by chance less than once in 2 years",
+        advice="ask who sends bmi",
+        suspects=(Suspect(feature=feature, distance=0.97, evidence=30.0, guess=f"{feature} looks multiplied by 10"),),
     )
 
 

@@ -41,7 +41,11 @@ def test_a_turn_ends_with_a_served_monitored_champion(circle: Circle) -> None:
 def test_a_hold_out_is_quiet_and_a_wrong_unit_raises_an_alarm(circle: Circle) -> None:
     quiet, wrong = circle.turn.windows
     assert quiet.alarms == ()
-    assert "heat" in {alarm.feature for alarm in wrong.alarms}
+    assert "heat" in {suspect.feature for alarm in wrong.alarms for suspect in alarm.suspects}
+    (heat,) = [one for alarm in wrong.alarms for one in alarm.suspects if one.feature == "heat"]
+    assert heat.guess == "heat looks multiplied by 10"
+    assert heat.text.startswith("heat: ")
+    assert any("heat looks multiplied by 10" in alarm.text for alarm in wrong.alarms)
     assert wrong.labelled == wrong.rows == 100
     assert dict(wrong.verdicts) == {"flagged": 100}
 
@@ -163,7 +167,7 @@ def test_a_batch_row_is_walked_back_like_an_answer_of_the_server(circle: Circle,
 def test_monitoring_what_was_logged_finds_the_wrong_unit(circle: Circle) -> None:
     window = monitor(circle.project, settings=circle.settings)
     assert window.rows >= 200
-    assert "heat" in {alarm.feature for alarm in window.alarms}
+    assert "heat" in {suspect.feature for alarm in window.alarms for suspect in alarm.suspects}
 
 
 def test_the_leaderboard_has_the_run_with_its_interval(circle: Circle) -> None:

@@ -58,7 +58,7 @@ def turned(years: tuple[Path, Settings]) -> Iterator[Turn]:
 def test_retraining_that_helps_is_promoted_and_served(years: tuple[Path, Settings], turned: Turn) -> None:
     assert turned.retrained is not None
     assert turned.retrained.decision.action == "promote"
-    assert "worse than reported in window next year" in turned.retrained.decision.reason
+    assert "losses grew in window next year" in turned.retrained.decision.reason
     assert turned.retrained.new_rows + turned.retrained.quarantined == 1200
     assert turned.retrained.new_rows > 1150
     assert turned.champion == 2

@@ -7,9 +7,23 @@ from typing import Annotated
 
 import typer
 
-from fullcircle.cli import adopt, contract, deploy, doctor, evaluation, log, reproduce, testing, verify
+from fullcircle.cli import (
+    adopt,
+    contract,
+    deploy,
+    doctor,
+    evaluation,
+    log,
+    monitor,
+    reproduce,
+    rules,
+    testing,
+    verify,
+)
+from fullcircle.cli.alarms import alarms
 from fullcircle.cli.door import Json, ModelOrPath, ProjectPath, Workspace, door, listening, settings_of, show
 from fullcircle.cli.features import features
+from fullcircle.cli.outcomes import outcomes
 
 app = typer.Typer(
     name="fullcircle",
@@ -253,23 +267,9 @@ def score(
             raise typer.Exit(1)
 
 
-@app.command()
-def monitor(
-    project: ProjectPath,
-    since: Annotated[str | None, typer.Option("--since", help="UTC time, ISO 8601. Default: one window ago.")] = None,
-    workspace: Workspace = None,
-    as_json: Json = False,
-) -> None:
-    """Compare recent predictions with the reference."""
-    with door(as_json):
-        from fullcircle.cli import text
-        from fullcircle.flows.monitor import monitor as flow
-
-        with listening(as_json) as progress:
-            window = flow(project, since=since, settings=settings_of(workspace), progress=progress)
-        show(window, as_json, text.window)
-        if window.alarms:
-            raise typer.Exit(1)
+app.command()(outcomes)
+app.command()(monitor.monitor)
+app.command()(rules.rules)
 
 
 @app.command()
@@ -334,6 +334,7 @@ snapshots = typer.Typer(
 )
 app.add_typer(snapshots, name="snapshots")
 app.add_typer(features, name="features")
+app.add_typer(alarms, name="alarms")
 
 
 @snapshots.command("list")

@@ -9,7 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fullcircle.types.monitoring import Decision, Window
+from fullcircle.cli.monitor_text import window as window
+from fullcircle.types.monitoring import Decision
 from fullcircle.types.report import GateVerdict, Report
 from fullcircle.types.tests import in_words
 from fullcircle.types.turn import Deployed, Packaged, Probe, Removed, Snapshot, Trained, Turn
@@ -128,16 +129,6 @@ def approval(found: Any) -> RenderableType:
         f"approved: {found.model} version {found.version}, by {found.actor}{login} (fact {found.seq})", style="green"
     )
     return Group(head, Text(found.reason), Text(f"next: fullcircle promote {found.model} --version {found.version}"))
-
-
-def window(found: Window) -> RenderableType:
-    """A window and its alarms."""
-    verdicts = ", ".join(f"{count} {status}" for status, count in found.verdicts)
-    head = Text(f"{found.name}: {found.rows} rows ({verdicts}), {found.labelled} labelled")
-    if not found.alarms:
-        return Group(head, Text("quiet", style="green"))
-    rows = [(a.feature, number(a.distance), f"{a.p:.2g}", f"{a.alpha:.2g}", a.text) for a in found.alarms]
-    return Group(head, table("alarms", ("feature", "distance (bits)", "p", "alpha", "what"), rows))
 
 
 def _differ(found: Deployed) -> str:

@@ -50,6 +50,56 @@ def files(service: Service, model: str, *, login: str | None = None) -> dict[str
     }
 
 
+def repeated(
+    name: str,
+    about: str,
+    arguments: Sequence[str],
+    *,
+    calendar: str,
+    folder: Path,
+    environment: Mapping[str, str],
+    written: Sequence[Path],
+    hidden: Sequence[str] = (),
+    fine: Sequence[int] = (),
+    login: str | None = None,
+) -> dict[str, bytes]:
+    """A service that runs a command in ``folder`` once, and the timer that starts it when ``calendar`` says.
+
+    ``written`` are the folders it may write to, ``hidden`` the variables that may hold a password and are no part of
+    it, ``fine`` the exit codes beside 0 that are no failure. Raises TargetRefused for what cannot stand in a unit.
+    """
+    grammar.checked("the model's name", name, grammar.MODEL, "a-z, 0-9, - and _")
+    user = grammar.checked("the login", login or getpass.getuser(), grammar.LOGIN, "a login of this machine")
+    service = [
+        "[Unit]",
+        f"Description=fullcircle: {about} of {name}",
+        "",
+        "[Service]",
+        "Type=oneshot",
+        *([f"SuccessExitStatus={' '.join(map(str, fine))}"] if fine else []),
+        f"User={user}",
+        f"ExecStart={command(arguments)}",
+        f"WorkingDirectory={_word(str(folder))}",
+        *(f"Environment={_quoted(f'{key}={value}')}" for key, value in _open(environment).items()),
+        *_told(name, hidden),
+        *_confined(written, [folder, Path(arguments[0])]),
+    ]
+    timer = [
+        "[Unit]",
+        f"Description=fullcircle: when to run {about} of {name}",
+        "",
+        "[Timer]",
+        "# One run at most makes up for those that were missed while the machine was off.",
+        f"OnCalendar={calendar}",
+        "Persistent=true",
+        "AccuracySec=1s",
+        "",
+        "[Install]",
+        "WantedBy=timers.target",
+    ]
+    return {f"fullcircle-{name}-{about}.service": _text(service), f"fullcircle-{name}-{about}.timer": _text(timer)}
+
+
 def steps(names: Sequence[str], folder: Path) -> tuple[str, ...]:
     """What to type to have systemd take them over."""
     units = [name for name in names if name.endswith((".service", ".timer"))]

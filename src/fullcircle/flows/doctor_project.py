@@ -13,6 +13,7 @@ from fullcircle.errors import FullcircleError
 from fullcircle.flows import doctor_workspace, needs, versions
 from fullcircle.flows.deploy import url_of
 from fullcircle.flows.session import Session
+from fullcircle.monitoring import channels
 from fullcircle.packaging import proof as proofs
 from fullcircle.packaging.bundle import Bundle
 from fullcircle.settings import Settings
@@ -39,6 +40,7 @@ def checks(session: Session, model: str, project: Project | None) -> Iterator[Ch
     yield from _meant_for(project, bundle)
     if project is not None and version is not None:
         yield from _budgets(session, model, version, project.gates)
+    yield from _told_of_alarms(project)
     yield from _needs(session, project, bundle)
 
 
@@ -46,6 +48,7 @@ def alone(project: Project, settings: Settings) -> Iterator[Checked]:
     """What can be said of a project before there is a workspace."""
     yield _said("champion", "warn", "no version is packaged yet", next_step="run it: fullcircle run PROJECT")
     yield from _meant_for(project, None)
+    yield from _told_of_alarms(project)
     if not project.needs:
         yield _said("requires", "ok", "it declares no needs at run time")
     yield from ask(Path(sys.executable), Question(needs=project.needs, online=settings["online"]))
@@ -100,6 +103,20 @@ def _meant_for(project: Project | None, bundle: Bundle | None) -> Iterator[Check
         yield _said("python", "ok", f"it is for Python {wanted}, as this is")
     if project is not None and project.platform:
         yield _platform(project.platform)
+
+
+def _told_of_alarms(project: Project | None) -> Iterator[Checked]:
+    """Whether the addresses where alarms are told have a form that can work; nothing is sent."""
+    for address in dict.fromkeys(project.monitor.notify if project else ()):
+        name, problem = f"alarms to {channels.masked(address)}", channels.unfit(address)
+        if problem:
+            step = "mend the address, or set the variable where the monitor runs; see docs/alarms.md"
+            yield _said(name, "warn", problem, next_step=step)
+        elif channels.travels(address):
+            what = "the address may hold a secret, and the project file goes into every bundle"
+            yield _said(name, "warn", what, next_step='put it into an environment variable: notify=["env:NAME"]')
+        else:
+            yield _said(name, "ok", "the address can work; fullcircle alarms test PROJECT sends a message there")
 
 
 def _platform(wanted: str) -> Checked:

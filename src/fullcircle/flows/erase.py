@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,18 @@ import msgspec
 
 from fullcircle.errors import FullcircleError, PredictionNotFound, SettingInvalid, WorkspaceUnusable
 from fullcircle.flows import log
+from fullcircle.flows.outcomes import settle_in
 from fullcircle.flows.session import Session, opened
 from fullcircle.ledger.bodies import LONGEST, is_text
 from fullcircle.settings import Settings
-from fullcircle.tables import compaction, segments
+from fullcircle.tables import compaction, segments, waiting
 from fullcircle.tables.appending import SEGMENT_SECONDS
 from fullcircle.tables.lines import model_folder
 from fullcircle.tables.outcomes import erase_outcomes
 from fullcircle.tables.predictions import SegmentRows
 from fullcircle.tables.private import hashed, mark, text_of
 from fullcircle.types.contract import Verdict
-from fullcircle.types.prediction import Prediction
+from fullcircle.types.prediction import Outcome, Prediction
 
 PATIENCE = 600.0  # seconds to wait for a process that compacts
 
@@ -59,7 +60,8 @@ def erase(
     """Erase predictions of a model by their ids, or all whose column has a value; id, time, version and verdict stay.
 
     ``where`` is a column and its value as text; it looks at inputs, context and what was looked up, and at hashes of
-    private columns. May be repeated. Raises PredictionNotFound (nothing was changed) for an id that is not logged.
+    private columns. Outcomes of these rows go too, and those that wait for a prediction and name the id or have the
+    value as their key. May be repeated. Raises PredictionNotFound (nothing was changed) for an id that is not logged.
     """
     _check(ids, where, reason)
     with opened(settings, create=False) as session:
@@ -73,10 +75,14 @@ def erase(
             known = log.facts_of(session)
             for name in segments.names(home):
                 log.finish(home, name, known.get((model, name)))
-            key = log.key_of(session)
-            targets, before = _targets(home, ids, where, key)
+            matches = None if where is None else _Match(*where, log.key_of(session))
+            settle_in(session, model)  # what was joined by a key is found by the id
+            held = {each.outcome.prediction_id for each in waiting.read_waiting(folder, model)}
+            targets, before = _targets(home, ids, matches, held)
             try:
-                return _erased(session, model, targets, before, ids, reason)
+                found = _erased(session, model, targets, before, ids, reason)
+                wait = waiting.erase_waiting(folder, model, _waits(ids, matches))
+                return replace(found, outcomes=found.outcomes + wait)
             except (OSError, ValueError) as error:  # pyarrow's errors are kinds of both
                 if isinstance(error, FullcircleError):
                     raise
@@ -115,13 +121,23 @@ def _check(ids: Sequence[str], where: tuple[str, str] | None, reason: str) -> No
         )
 
 
+def _waits(ids: Sequence[str], matches: _Match | None) -> Callable[[Outcome], bool]:
+    """Which outcomes that wait for their prediction go: those that name an id, or have the value as their key."""
+    if matches is not None:
+        return matches.waits
+    wanted = frozenset(ids)
+    return lambda outcome: outcome.prediction_id in wanted
+
+
 def _targets(
-    home: Any, ids: Sequence[str], where: tuple[str, str] | None, key: bytes
+    home: Any, ids: Sequence[str], matches: _Match | None, held: Collection[str]
 ) -> tuple[dict[str, list[str]], int]:
-    """The ids to erase by segment, and how many of the wanted were erased before. Raises PredictionNotFound."""
+    """The ids to erase by segment, and how many of the wanted were erased before. Raises PredictionNotFound.
+
+    Ids that are ``held`` by outcomes that wait need not be in the log.
+    """
     found: dict[str, list[str]] = defaultdict(list)
-    wanted, seen, before = set(ids), set(), 0
-    matches = None if where is None else _Match(*where, key)
+    wanted, seen, before = set(ids), set(held), 0
     named = {one.partition("-")[0] for one in wanted}
     for name in segments.names(home):
         if matches is None and name not in named:
@@ -153,6 +169,10 @@ class _Match:
             with suppress(msgspec.DecodeError):
                 readings.append(text_of(msgspec.json.decode(value.encode(), type=kind)))
         self._texts = {*readings, *(str(hashed(key, column, one)) for one in readings)}
+
+    def waits(self, outcome: Outcome) -> bool:
+        """Whether an outcome that waits has the value as its key."""
+        return waiting.holds(outcome, self._column, self._texts)
 
     def __call__(self, row: Prediction) -> bool:
         lookup = row.lookup or {}

@@ -1,33 +1,34 @@
-"""Monitor: compare a window of logged predictions with the reference, and join the labels that came."""
+"""Monitor: count what is new in the log, judge the batches that are over, and tell what a stretch of them says."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from fullcircle.development.loading import LoadedProject
 from fullcircle.errors import DataUnfit
-from fullcircle.evaluation import metrics
-from fullcircle.flows import versions
+from fullcircle.flows import alarms, outcomes, saying, versions
+from fullcircle.flows.counting import Turn, count, with_rows
+from fullcircle.flows.judging import judge, judge_entry, record, retire, window_of
 from fullcircle.flows.log import settle_or_note
 from fullcircle.flows.session import Session, loaded, opened
-from fullcircle.monitoring import quality
-from fullcircle.monitoring.window import watch
+from fullcircle.ledger.folder import locked
+from fullcircle.monitoring.batches import of_labelled
+from fullcircle.monitoring.engine import Watch
+from fullcircle.monitoring.grid import iso, length, micros, now
+from fullcircle.monitoring.journal import Entry, Journal
 from fullcircle.settings import Settings
-from fullcircle.tables import predictions as log
-from fullcircle.types.contract import Contract
-from fullcircle.types.durations import duration
+from fullcircle.tables import following
+from fullcircle.tables.lines import moment
 from fullcircle.types.monitoring import Window
 from fullcircle.types.prediction import Outcome, Prediction
 from fullcircle.types.progress import Progress
 from fullcircle.types.project import Project
+from fullcircle.types.report import Finding
 
-FEWEST_ROWS = 30
+PATIENCE = 30.0  # seconds to wait for another process that monitors the same model
 
 
 def monitor(
@@ -37,21 +38,25 @@ def monitor(
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Window:
-    """Monitor the champion's predictions of the last window (or all since a UTC time, ISO 8601).
+    """Take one turn of monitoring, and tell what the last window (or all since a UTC time, ISO 8601) says.
 
-    Raises DataUnfit where there are too few to judge.
+    ``since`` only chooses what is told. Raises DataUnfit where no row of the champion was ever logged, and
+    WorkspaceBusy where another process is at it.
     """
     source = loaded(project)
     with opened(settings, progress, create=False) as session:
-        model = source.project.name
-        version = versions.champion(session, model)
-        session.progress.step("monitor", f"{model} version {version}")
+        version = versions.champion(session, source.project.name)
+        session.progress.step("monitor", f"{source.project.name} version {version}")
         settle_or_note(session)
-        since = since or _utc(datetime.now(UTC) - duration(source.project.monitor.window))
-        rows = [*log.read(session.workspace.predictions, model, since=since, version=version)]
-        outcomes = log.read_outcomes(session.workspace.predictions, model)
-        with source.active():
-            return watch_in(session, source.project, version, rows, outcomes, f"since {since[:16]}")
+        start = None if since is None else micros(moment(since))
+        with ExitStack() as after, _turn(session, source.project) as turn, source.active():
+            outcomes.settle_in(session, turn.model)
+            count(turn)
+            judge(turn)
+            retire(turn)
+            record(turn)
+            after.callback(_deliver, session, source.project)
+            return _told(turn, version, turn.now - length(source.project.monitor.window) if start is None else start)
 
 
 def watch_in(
@@ -59,66 +64,80 @@ def watch_in(
     project: Project,
     version: int,
     rows: Sequence[Prediction],
-    outcomes: Mapping[str, Outcome],
+    labels: Mapping[str, Outcome],
     name: str,
 ) -> Window:
-    """Monitor given predictions within an open session; the window and its alarms become facts."""
-    if len(rows) < FEWEST_ROWS:
-        raise DataUnfit(
-            "there are too few predictions in this window to judge it",
-            received=f"{len(rows)} of {project.name} version {version}",
-            allowed=f"{FEWEST_ROWS} or more",
-            next_step="wait for more traffic, or look further back: fullcircle monitor PROJECT --since TIME",
-        )
-    bundle = versions.bundle(session, project.name, version)
-    window = watch(
-        rows,
-        outcomes,
-        profile=bundle.profile,
-        contract=bundle.contract,
-        monitor=project.monitor,
-        metric=_measure(bundle.profile.metric, bundle.contract),
-        name=name,
-        model=project.name,
-        version=version,
-    )
-    digest = session.workspace.blobs.put(msgspec.json.encode(window))
-    session.record(
-        "window.monitored",
-        model=project.name,
-        version=version,
-        window=digest,
-        name=name,
-        rows=window.rows,
-        labelled=window.labelled,
-        alarms=len(window.alarms),
-    )
-    for alarm in window.alarms:
-        session.record(
-            "alarm.raised",
-            model=project.name,
-            version=version,
-            window=digest,
-            feature=alarm.feature,
-            detector=alarm.detector,
-            p=alarm.p,
-            alpha=alarm.alpha,
-            distance=alarm.distance,
-        )
+    """Judge exactly these predictions, with their labels, as one batch within an open session; once and for all."""
+    with _turn(session, project) as turn:
+        record(turn)
+        places = {row.id: place for row in rows if (place := following.place_of(row.id)) is not None}
+        fresh = [row for row in rows if row.id in places and not _counted(turn, *places[row.id])]
+        found = turn.bundle(version)
+        if not fresh or found is None:
+            raise DataUnfit(
+                "there is no prediction to judge in this window",
+                received=f"{len(rows)} of {project.name} version {version}",
+                allowed="rows that were not judged before, of a version that this workspace knows",
+                next_step="wait for traffic; fullcircle monitor PROJECT tells of what was judged already",
+            )
+        times = [each for each in (micros(row.time) for row in fresh) if each is not None] or [turn.now]
+        pairs = [(row, labels[row.id].value) for row in fresh if row.id in labels]
+        pairs = [(row, value) for row, value in pairs if value is not None]
+        with turn.journal.step():
+            entry = Entry(version=version, start=min(times), stop=max(times) + 1, name=name)
+            entry = with_rows(turn, entry, fresh)
+            labelled = of_labelled(found.profile, found.contract, pairs)
+            entry = replace(entry, labelled=len(pairs), outcomes=labelled.encode())
+            window = judge_entry(turn, entry, saying.of_rows(turn, found, version, fresh, labels))
+            turn.journal.count_ahead(places[row.id] for row in fresh)
+            turn.journal.counted(places[row.id] for row, _ in pairs)
+        retire(turn)
+        record(turn)
+    _deliver(session, project)
+    assert window is not None  # noqa: S101 - the version is known
     return window
 
 
-def _measure(name: str, contract: Contract) -> quality.Metric:
-    """The metric of the report, in the form that monitoring uses."""
-    metric = metrics.find(name, contract.task)
-
-    def of(actual: Any, predicted: Any, probabilities: Any) -> float:
-        found = metrics.answers(contract.task, actual, predicted, probabilities, contract.classes)
-        return metric.of(found) if metric.applies(found) else math.nan
-
-    unit = contract.label_unit if metric.unit == "label" else metric.unit
-    return quality.Metric(name=name, of=of, greater_is_better=metric.greater_is_better, unit=unit)
+def _deliver(session: Session, project: Project) -> None:
+    """Tell of alarms, when nobody has to wait for it: outside the turn's lock."""
+    with Journal(_path(session, project)) as journal:
+        for problem in alarms.deliver_in(session, journal, project.name, monitor=project.monitor):
+            session.progress.note(problem)
 
 
-def _utc(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def _path(session: Session, project: Project) -> Path:
+    return session.folder("monitoring") / f"{project.name}.db"
+
+
+@contextmanager
+def _turn(session: Session, project: Project) -> Iterator[Turn]:
+    path = _path(session, project)
+    with locked(path.with_suffix(".lock"), PATIENCE), Journal(path) as journal:
+        yield Turn(session=session, project=project, journal=journal, now=now())
+
+
+def _counted(turn: Turn, segment: str, place: int) -> bool:
+    return place < turn.journal.places().get(segment, (0, 0))[0] or place in turn.journal.ahead(segment)
+
+
+def _told(turn: Turn, version: int, since: int) -> Window:
+    entries = turn.journal.entries(version, since=since)
+    found = turn.bundle(version)
+    if found is None or not any(entry.rows for entry in entries or turn.journal.entries(version)):
+        raise DataUnfit(
+            "no prediction of this version was logged yet, so there is nothing to monitor",
+            received=f"{turn.model} version {version}",
+            next_step="wait for traffic, or send some: fullcircle run PROJECT",
+        )
+    still = [alarm for alarm in turn.journal.alarms() if alarm.state != "resolved"]
+    shown = entries or [Entry(version=version, start=since, stop=max(since, turn.now))]
+    notes = (*Watch(found.profile, turn.project.monitor).notes, *turn.notes)
+    said = saying.of_log(turn, found, version, since)
+    window = window_of(turn, found, shown, still, name=f"since {iso(since)[:16]}", notes=notes, findings=said)
+    return replace(window, batches=turn.judged, raised=tuple(turn.raised), labelled=_known(said))
+
+
+def _known(said: Sequence[Finding]) -> int:
+    """How many rows have a label by now, also those whose batch is not over."""
+    coverage = next(each for finding in said for each in finding.measures if each.name == "label_coverage")
+    return round((coverage.value or 0.0) * coverage.n)

@@ -96,7 +96,14 @@ def package_in(
     Raises GateFailed where a test of the bundle or of the project failed; nothing is registered then.
     """
     session.progress.step("package", "locking the environment")
-    bundle = build(session, draft, report, requires=source.project.needs)
+    bundle = build(
+        session,
+        draft,
+        report,
+        requires=source.project.needs,
+        time=source.project.data.time,
+        window=source.project.monitor.window,
+    )
     packed = bundles.pack(bundle)
     blob = session.workspace.blobs.put(packed)
     session.record("bundle.built", model=draft.model, run=draft.run, bundle=blob, bytes=len(packed))
@@ -167,11 +174,18 @@ def _unknown(model: str, version: int) -> Callable[[State], None]:
 
 
 def build(
-    session: Session, draft: drafts.Draft, report: Report, *, requires: tuple[Need, ...] = ()
+    session: Session,
+    draft: drafts.Draft,
+    report: Report,
+    *,
+    requires: tuple[Need, ...] = (),
+    time: str | None = None,
+    window: str = "",
 ) -> bundles.Bundle:
     """The bundle of a draft: model, its form, contract, golden rows, reference profile, lock, fullcircle's wheel.
 
-    ``requires`` are the needs that the project declares.
+    ``requires`` are the needs that the project declares, ``time`` the column of event time and ``window`` the length
+    of a monitored batch: with both, the profile can tell how rows depend on each other.
     """
     frame, test = drafts.rows(session, draft)
     rows = rows_of(frame[test], draft.contract)
@@ -206,8 +220,11 @@ def build(
         golden=golden,
         profile=profile_of(
             frame[test].reset_index(drop=True),
-            [prediction.value for prediction in predictions],
+            predictions,
             draft.contract,
+            labels=_values(frame[test], draft.contract.label),
+            times=frame[test][time].reset_index(drop=True) if time is not None and time in frame.columns else None,
+            window=window,
             metric=draft.metric,
             value=main.value if main else None,
             low=main.low if main else None,
@@ -222,6 +239,14 @@ def build(
         requires=requires,
         python=draft.wanted.python or None,
     )
+
+
+def _values(frame: Any, column: str) -> list[Value] | None:
+    """A column as plain values, None where it is missing; None where the frame does not have it."""
+    if column not in frame.columns:
+        return None
+    found = frame[column]
+    return list(found.astype(object).where(found.notna(), None))
 
 
 def _formed(session: Session, draft: drafts.Draft, native: Scorer, rows: list[Any]) -> tuple[Chosen, Scorer]:

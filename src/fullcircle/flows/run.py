@@ -12,7 +12,7 @@ from typing import Any
 from fullcircle.development.loading import LoadedProject
 from fullcircle.flows import data, drafts, probes, reports, testing, traffic, versions, views
 from fullcircle.flows.deploy import deploy_in, process_of, remove_in
-from fullcircle.flows.monitor import FEWEST_ROWS, watch_in
+from fullcircle.flows.monitor import watch_in
 from fullcircle.flows.package import package_in
 from fullcircle.flows.promote import (
     approving,
@@ -213,8 +213,8 @@ def _live(session: Session, source: LoadedProject, turning: _Turning) -> None:
         sent = traffic.play(session, project, contract, turning.deployed.url, frame)
         turning.sample = turning.sample or (sent.predictions[0].id if sent.predictions else "")
         turning.deployed = traffic.compared(turning.deployed, scorer, rows_of(frame, contract), sent)
-        if len(sent.predictions) < FEWEST_ROWS:
-            session.progress.note(f"only {len(sent.predictions)} rows: too few to judge")
+        if not sent.predictions:
+            session.progress.note("no rows: nothing to judge")
             continue
         with source.active():
             window = watch_in(session, project, champion, sent.predictions, sent.outcomes, name)
@@ -242,15 +242,17 @@ def _not_left_behind(session: Session, model: str) -> Iterator[None]:
 
 
 def _trigger(windows: Sequence[Window]) -> str:
-    """Why to retrain: realised harm before drift, or nothing."""
+    """Why to retrain: realised harm, alarms on harm, then those on drift, or nothing."""
     harmed = [window.name for window in windows if quality.worse(window.report)]
-    alarmed = [window for window in windows if window.alarms]
-    moved = dict.fromkeys(alarm.feature for window in alarmed for alarm in window.alarms[:3])
-    reasons = []
-    if harmed:
-        reasons.append(f"worse than reported in window {', '.join(harmed)}")
-    if alarmed:
-        reasons.append(f"alarm in window {', '.join(w.name for w in alarmed)} ({', '.join(moved)})")
+    reasons = [f"worse than reported in window {', '.join(harmed)}"] if harmed else []
+    for kind, what in (("risk", "losses grew"), ("estimate", "expected losses grew"), ("drift", "alarm")):
+        found = [(window, alarm) for window in windows for alarm in window.alarms if alarm.kind == kind]
+        found = [(window, alarm) for window, alarm in found if alarm.state != "resolved"]
+        names = dict.fromkeys(window.name for window, _ in found)
+        moved = dict.fromkeys(suspect.feature for _, alarm in found for suspect in alarm.suspects[:3])
+        if found:
+            about = f" ({', '.join(moved)})" if kind == "drift" and moved else ""
+            reasons.append(f"{what} in window {', '.join(names)}{about}")
     return "; ".join(reasons)[:200]
 
 

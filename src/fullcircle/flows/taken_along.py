@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import os
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
@@ -16,17 +15,15 @@ from fullcircle.deployment.target import Schedule, Service, Version
 from fullcircle.errors import TableNotFound, TargetRefused
 from fullcircle.flows import attestations, consent, versions
 from fullcircle.flows.session import Session
+from fullcircle.flows.variables import variables_of
 from fullcircle.packaging.bundle import Bundle
 from fullcircle.packaging.lock import travelling
-from fullcircle.settings import SETTINGS, Settings
 from fullcircle.types.bundle import Proof
 from fullcircle.types.durations import duration
 from fullcircle.types.needs import FILE as REQUIRES
 from fullcircle.types.needs import variables
 
 LEAST = 10.0  # seconds between two runs
-_FOLDERS = ("workspace", "config", "environments", "blobs", "features")
-_SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +92,7 @@ def batch_service(session: Session, service: Service, model: str, batch: Batch) 
     source = os.path.abspath(session.settings.folder / batch.source)
     results = os.path.abspath(session.settings.folder / batch.results) if batch.results else _beside(source)
     _check_results(source, results)
-    settings = _variables_of(session.settings)
+    settings = variables_of(session.settings)
     return replace(
         scheduled(service),
         schedule=Schedule(
@@ -158,17 +155,3 @@ def _check_results(source: str, results: str) -> None:
             allowed="a folder, or a path with {name}",
             next_step="write for example --results scored/{name}.parquet",
         )
-
-
-def _variables_of(settings: Settings) -> Mapping[str, str]:
-    """The settings in force as environment variables, with paths that do not depend on where one stands."""
-    found = {}
-    for setting in SETTINGS:
-        value = settings[setting.name]
-        if value and setting.name in _FOLDERS and "://" not in value:
-            value = os.path.abspath(settings.folder / value)
-        if value.startswith(_SQLITE) and not value.startswith(f"{_SQLITE}/"):
-            value = _SQLITE + os.path.abspath(settings.folder / value.removeprefix(_SQLITE))
-        if value:
-            found[setting.env[0]] = value
-    return found

@@ -93,9 +93,15 @@ _EXPLANATION = _object(
     "problems",
     "text",
 )
-_OUTCOME = _object({"id": _TEXT, "value": {"type": ["number", "string", "boolean"]}}, "id", "value")
+_LABEL: Shape = {"type": ["number", "string", "boolean"]}
+_OUTCOME: Shape = {
+    "oneOf": [
+        _object({"id": _TEXT, "value": _LABEL}, "id", "value"),
+        _object({"key": {"type": "object"}, "at": _TEXT, "within": _TEXT, "value": _LABEL}, "key", "at", "value"),
+    ]
+}
 _BECAME = _object(
-    {"id": _TEXT, "status": {"enum": ["accepted", "unknown", "rejected"]}, "text": _TEXT}, "id", "status"
+    {"id": _TEXT, "status": {"enum": ["accepted", "unknown", "waiting", "rejected"]}, "text": _TEXT}, "id", "status"
 )
 _SERVED = _object(
     {
@@ -204,7 +210,7 @@ PATHS: Shape = {
     "/outcomes": {
         "post": {
             "operationId": "outcomes",
-            "summary": "Take labels that came later, joined by prediction id; the last one counts",
+            "summary": "Take labels that came later, by prediction id or by key and time; the last one counts",
             "tags": ["server"],
             "requestBody": {"required": True, "content": _json(_ref("Outcomes"))},
             "responses": answers("Labels", "what became of each outcome", "no outcome was accepted"),
