@@ -11,7 +11,8 @@ from benchmarks.rows import table, write
 NAMES = sorted(
     path.stem
     for path in Path(__file__).parent.glob("*.py")
-    if path.stem not in ("__init__", "__main__", "coverage", "loads", "rows") and not path.stem.startswith("soak")
+    if path.stem not in ("__init__", "__main__", "coverage", "loads", "rows")
+    and not path.stem.startswith(("soak", "monitoring_"))
 )
 
 

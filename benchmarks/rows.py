@@ -34,8 +34,8 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """How many times the peer's figure is ours: above 1 we are better."""
-        if self.peer is None:
+        """How many times the peer's figure is ours: above 1 we are better. None beside a figure of 0."""
+        if self.peer is None or not (self.peer if self.at_least else self.ours):
             return None
         return self.ours / self.peer if self.at_least else self.peer / self.ours
 

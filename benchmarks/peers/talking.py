@@ -24,7 +24,9 @@ class Peer:
     What it prints otherwise goes to ``folder``/NAME.log, and is shown when it fails.
     """
 
-    def __init__(self, python: Path, name: str, *arguments: str, folder: Path) -> None:
+    def __init__(
+        self, python: Path, name: str, *arguments: str, folder: Path, env: Mapping[str, str] | None = None
+    ) -> None:
         self._log = folder / f"{name}-{'-'.join(arguments) or 'peer'}.log".replace(os.sep, "_")
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -34,7 +36,7 @@ class Peer:
                 stderr=log,
                 text=True,
                 cwd=folder,
-                env={**_plain_environment(), "FEAST_USAGE": "False"},
+                env={**_plain_environment(), "FEAST_USAGE": "False", **(env or {})},
             )
 
     def ask(self, do: str, **options: Any) -> dict[str, Any]:
