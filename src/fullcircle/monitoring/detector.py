@@ -20,7 +20,6 @@ Arrays have F columns (rows of the array) and C cells: the bins of a column, the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,7 +28,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-Counts = Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
