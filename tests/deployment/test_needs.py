@@ -17,7 +17,9 @@ import pytest
 
 from fullcircle.deployment.needs.asking import Question, ask
 from fullcircle.deployment.needs.checking import Checker, bound
+from fullcircle.deployment.needs.outcome import Unmet
 from fullcircle.deployment.needs.places import shown
+from fullcircle.deployment.needs.web import get
 from fullcircle.types.needs import Checked, Need
 from needed import Web, certificate, dead, silent, web
 
@@ -117,6 +119,11 @@ class TestUrls:
         found = unmet(kind="url", at=server.url + path, limit=0.3)
         assert "no answer within 0.3 seconds" in found.what
         assert time.monotonic() - begun < 1.0
+
+    def test_the_end_of_a_connection_that_was_cut_is_no_end_of_headers(self, server: Web) -> None:
+        for _ in range(3):  # nobody waits beside it here: what the reader itself makes of the cut counts
+            with pytest.raises(Unmet, match=r"no answer within 0.1 seconds"):
+                get(f"{server.url}/drip", 0.1)
 
     def test_of_what_never_ends_little_is_read(self, server: Web) -> None:
         server.sent = 0

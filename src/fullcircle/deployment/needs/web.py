@@ -114,19 +114,25 @@ def _once(url: str, until: float, seconds: float, headers: Mapping[str, str]) ->
         raise unreached(TimeoutError(), where, seconds)
     connection = _connection(found.scheme, found.hostname, found.port, left)
     # A time limit of a socket is one for each read: what comes drop by drop is ended by this.
-    late = threading.Timer(left, _cut, (connection,))
+    cut = threading.Event()
+    late = threading.Timer(left, _cut, (connection, cut))
     late.daemon = True
     late.start()
     try:
         target = quote(found.path or "/", _PLAIN) + (f"?{quote(found.query, _PLAIN)}" if found.query else "")
         connection.request("GET", target, headers={**_said(found.username, found.password), **headers})
         answer = connection.getresponse()
-        return Response(answer.status, _body(answer), answer.headers.get("location", ""))
+        response = Response(answer.status, _body(answer), answer.headers.get("location", ""))
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise unreached(error if time.monotonic() < until else TimeoutError(), where, seconds) from error
+        raise unreached(
+            TimeoutError() if cut.is_set() or time.monotonic() >= until else error, where, seconds
+        ) from error
     finally:
         late.cancel()
         connection.close()
+    if cut.is_set():  # the end of what was cut reads like an end of the headers
+        raise unreached(TimeoutError(), where, seconds)
+    return response
 
 
 def _connection(scheme: str, host: str, port: int | None, seconds: float) -> http.client.HTTPConnection:
@@ -151,6 +157,7 @@ def _said(user: str | None, password: str | None) -> dict[str, str]:
     return {**headers, "Authorization": f"Basic {b64encode(told).decode('ascii')}"}
 
 
-def _cut(connection: http.client.HTTPConnection) -> None:
+def _cut(connection: http.client.HTTPConnection, cut: threading.Event) -> None:
+    cut.set()  # before the socket ends, so that nobody takes that end for the other side's
     with suppress(OSError, AttributeError):  # there may be no socket yet, or none any more
         connection.sock.shutdown(socket.SHUT_RDWR)
