@@ -12,6 +12,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 LOCKED := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 # The environment variables of another environment must not leak into ours.
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
+# Images often set it, and then every process compiles every library it imports: ten seconds each in a new environment.
+unexport PYTHONDONTWRITEBYTECODE
 export FULLCIRCLE_WORKSPACE ?= .fullcircle
 # Threads that spin while they wait slow everything down on a machine that does more than one thing.
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -64,6 +66,7 @@ soak: setup  ## many drawn cases of the law of features (CASES=10000); turns kil
 	$(BIN)/python -m benchmarks.soak_cases $(or $(CASES),10000)
 	$(BIN)/python -m benchmarks.soak $(or $(MINUTES),10)
 	$(BIN)/python -m benchmarks.soak_server
+	$(BIN)/python -m benchmarks.soak_monitor
 
 services:  ## optional servers and a browser from Debian's packages; tests without them skip
 	@bash .ci/services

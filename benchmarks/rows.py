@@ -7,6 +7,7 @@ import os
 import platform
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +22,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 class Row:
     """One number: ours, the peer's on the same machine in the same run, and the most that ours may be.
 
-    With ``at_least`` the goal is the least that ours may be: of rates, where more is better.
+    With ``at_least`` the goal is the least that ours may be: of rates, where more is better. ``part`` is of a
+    benchmark whose parts may be run one by one.
     """
 
     what: str
@@ -31,6 +33,7 @@ class Row:
     peer: float | None = None
     peer_name: str = ""
     at_least: bool = False
+    part: str = ""
 
     @property
     def ratio(self) -> float | None:
@@ -95,22 +98,30 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
 
 
-def write(name: str, rows: Sequence[Row]) -> Path:
-    """Keep the rows, with what machine they were measured on, as ``benchmarks/results/<name>.json``."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    found = {
-        "measured": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+def write(name: str, rows: Sequence[Row], *, parts: Sequence[str] = ()) -> Path:
+    """Keep the rows, with what machine they were measured on, as ``benchmarks/results/<name>.json``.
+
+    With ``parts`` they take the place of the rows of these parts, and those of others stay. A quick look
+    (``FULLCIRCLE_BENCH_SCALE`` other than 1) is no result: it is kept in the folder for temporary files.
+    """
+    folder = RESULTS if os.environ.get("FULLCIRCLE_BENCH_SCALE", "1") == "1" else Path(tempfile.gettempdir())
+    path, now = folder / f"{name}.json", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    path.parent.mkdir(exist_ok=True)
+    before = json.loads(path.read_text(encoding="utf-8")) if parts and path.is_file() else {}
+    found: dict[str, object] = {
+        "measured": now,
         "machine": {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()},
-        "rows": [_told(row) for row in rows],
     }
+    dates = {part: at for part, at in before.get("parts", {}).items() if part not in parts}
+    dates |= {row.part: now for row in rows if row.part}
+    if dates:
+        found["parts"] = dates
+    found["rows"] = [row for row in before.get("rows", []) if row["part"] not in parts] + [_told(row) for row in rows]
     path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return path
 
 
 def _told(row: Row) -> dict[str, object]:
-    """What is kept of a row; ``at_least`` only where it is so, as in the files that were written before it was."""
+    """What is kept of a row; ``at_least`` and ``part`` only where they say something, as in files of before."""
     found = {**asdict(row), "ratio": row.ratio, "met": row.met}
-    if not row.at_least:
-        del found["at_least"]
-    return found
+    return {name: value for name, value in found.items() if value or name not in ("at_least", "part")}

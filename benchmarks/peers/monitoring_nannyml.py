@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 import warnings
-from contextlib import redirect_stdout
+from functools import lru_cache
 from typing import Any
 
 import monitoring_offline  # type: ignore[import-not-found]  # first: nothing after it reaches a network
@@ -15,18 +13,6 @@ import pandas as pd
 
 monitoring_offline.closed()
 warnings.simplefilter("ignore")
-_frames: dict[str, pd.DataFrame] = {}
-
-
-def main() -> None:
-    """Answer until standard input ends."""
-    out = sys.stdout
-    for line in sys.stdin:
-        asked = json.loads(line)
-        with redirect_stdout(sys.stderr):
-            known: dict[str, Any] = {"speed": speed, "alarms": alarms, "cbpe": cbpe}
-            answer = known[asked.pop("do")](**asked)
-        print(json.dumps(answer), file=out, flush=True)
 
 
 def speed(reference: str, current: str, methods: list[str], rows: int) -> dict[str, Any]:
@@ -74,11 +60,8 @@ def cbpe(reference: str, windows: str, rows: int, label: str, said: str, chance:
     }
 
 
-def _frame(path: str) -> pd.DataFrame:
-    if path not in _frames:
-        _frames[path] = pd.read_parquet(path)
-    return _frames[path]
+_frame = lru_cache(maxsize=None)(pd.read_parquet)
 
 
 if __name__ == "__main__":
-    main()
+    monitoring_offline.answer({"speed": speed, "alarms": alarms, "cbpe": cbpe})

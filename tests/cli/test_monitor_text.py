@@ -13,7 +13,7 @@ from fullcircle.cli.monitor_text import alarm, window
 from fullcircle.types.monitoring import Alarm, Suspect, Window
 from fullcircle.types.report import Finding, Report, Severity
 
-ODD = "[red]heat[/] \u202e🚲"
+ODD = "[red]heat[/] \u202e\x1b[2J🚲"  # markup is shown, what steers a terminal is not
 
 
 def found(code: str, severity: Severity, words: str) -> Finding:
@@ -75,7 +75,7 @@ def test_an_alarm_says_what_since_when_what_moved_and_what_to_do() -> None:
     assert "page  houses-1-risk-1  new, open, since 2026-11-02T00:00" in told
     for words in ("  the losses grew", "  how sure: by chance once in 4 years", "  to do: retrain"):
         assert f"{words}\n" in told
-    assert f"  - {ODD}: 0.250 bits away" in told
+    assert "  - [red]heat[/] [2J🚲: 0.250 bits away" in told
     assert "quiet" not in told
 
 

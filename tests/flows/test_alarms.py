@@ -26,6 +26,7 @@ from fullcircle.flows.alarms import acknowledge, deliver_in, list_alarms, try_ad
 from fullcircle.flows.doctor import doctor
 from fullcircle.flows.session import Session, opened
 from fullcircle.ledger.folder import locked
+from fullcircle.monitoring import channels
 from fullcircle.monitoring.alarms import Followed, follow
 from fullcircle.monitoring.grid import micros
 from fullcircle.monitoring.journal import Journal
@@ -149,6 +150,35 @@ def test_a_message_that_is_always_refused_lets_the_others_by(home: tuple[Session
         assert journal.undelivered() == 1
         deliver_in(session, journal, "houses", now=now + 9999 * MINUTE)
         assert journal.undelivered() == 0
+
+
+def test_what_waits_for_an_address_that_was_removed_is_dropped_and_told(
+    home: tuple[Session, Journal, Settings],
+) -> None:
+    session, journal, _ = home
+    now, gone = 1_000_000_000_000_000, f"webhook://127.0.0.1:{free_port()}/token"
+    with webhook() as here:
+        kept = f"webhook://127.0.0.1:{here.server_port}"
+        raise_alarm(journal, Monitor(notify=[gone, kept]), 3, fired=True)
+        deliver_in(session, journal, "houses", monitor=Monitor(notify=[gone, kept]), now=now)
+        here.status = 503
+        raise_alarm(journal, Monitor(notify=[gone, kept]), 4, fired=False, away=False)
+        deliver_in(session, journal, "houses", now=now + 60 * MINUTE)  # nobody knows what the project names: it waits
+        assert journal.undelivered() == 3
+        left = Monitor(notify=[kept])
+        (told,) = deliver_in(session, journal, "houses", monitor=left, now=now + 60 * MINUTE)
+        assert (
+            told == f"alarms were not told at {channels.masked(gone)}, which the project no longer names: 2 dropped"
+        )
+        assert "token" not in told
+        (fact,) = [fact for fact in session.workspace.ledger.facts() if fact.kind == "alarm.untold"]
+        assert (fact.body["alarm"], fact.body["messages"]) == ("houses-1-drift-1", 2)
+        assert fact.body["address"] == channels.masked(gone)
+        assert [each.address for each in journal.due(2**62)] == [kept]  # what another address waits for stays
+        here.status = 200
+        assert deliver_in(session, journal, "houses", monitor=left, now=now + 999 * MINUTE) == ()
+        assert [got["event"] for got in here.got] == ["raised", "resolved"]
+        assert len([fact for fact in session.workspace.ledger.facts() if fact.kind == "alarm.untold"]) == 1
 
 
 def test_two_senders_at_once_send_once(home: tuple[Session, Journal, Settings]) -> None:
@@ -308,7 +338,7 @@ def test_the_commands_say_it_in_words_and_as_json(home: tuple[Session, Journal, 
     assert "no alarm is open" in asked("list", "houses")
     raise_alarm(journal, Monitor(), 3, fired=True)
     text = " ".join(asked("list", "houses").split())
-    assert "houses: 1 alarm houses-1-drift-1 ticket, open" in text
+    assert "houses: 1 alarm ticket houses-1-drift-1 open, since" in text
     assert "bmi (the mean rose)" in text
     listed: dict[str, Any] = json.loads(asked("list", "houses", "--json"))
     assert [each["id"] for each in listed["alarms"]] == ["houses-1-drift-1"]

@@ -72,3 +72,19 @@ def test_of_one_id_that_nobody_knows_nothing_is_erased(place: Settings) -> None:
     with pytest.raises(PredictionNotFound):
         erase("m", ids=[STRANGE, f"{'d' * 16}-1"], reason="asked", settings=place)
     assert len(read_waiting(Path(place["workspace"]) / "predictions", "m")) == 3
+
+
+def test_with_an_id_go_those_by_a_key_that_belong_to_its_row_though_their_time_lies_ahead(place: Settings) -> None:
+    folder = Path(place["workspace"]) / "predictions"
+    rows = [
+        Prediction(value=1.0, verdict=Verdict(status="ok"), model="mine", version=1, inputs={"loan": loan})
+        for loan in (7, 70)
+    ]
+    ids = write(folder / "mine", rows, [START, START])
+    ahead = [Outcome(value=f"label of {loan}", key={"loan": loan}, at=LATER) for loan in (7, 70, 8)]
+    early = Outcome(value="too old", key={"loan": 7}, at=LATER, within="30d")
+    append_waiting(folder, "mine", [*ahead, early])
+    found = erase("mine", ids=[ids[0]], reason="asked", settings=place)
+    assert (found.rows, found.outcomes) == (1, 1)
+    assert [each.outcome.value for each in read_waiting(folder, "mine")] == ["label of 70", "label of 8", "too old"]
+    assert 'label of 7"' not in (folder / "mine" / WAITING).read_text()

@@ -93,6 +93,11 @@ def test_the_page_is_written_whole_and_again_in_place(own: Circle) -> None:
     assert [each.name for each in path.parent.iterdir() if "monitor" in each.name] == ["houses-monitor.html"]
 
 
+def test_what_was_worked_out_is_kept_and_the_same_the_next_time(own: Circle, shown: Monitored) -> None:
+    assert (Path(str(own.settings["workspace"])) / "cache" / "houses-monitored.bin").stat().st_size > 0
+    assert monitored(own.project, settings=own.settings).stretches == shown.stretches
+
+
 def entries_every_minute(journal: Journal, source: Path, count: int) -> int:
     """The same batch of the circle again and again, a minute each, with a minute of nothing in the middle."""
     with Journal(source) as known:
@@ -112,7 +117,7 @@ def test_many_batches_are_put_together_and_none_is_lost(own: Circle, tmp_path: P
         rows = entries_every_minute(journal, source, 450)
         found = monitored_in(session, loaded(own.project).project, journal=journal)
     assert len(found.stretches) <= MOST
-    assert found.merged == 3
+    assert found.merged == 4
     assert sum(each.rows for each in found.stretches) == 450 * rows
     assert found.alarms == ()
     assert any(note.startswith("225 rows came after their batch was judged") for note in found.notes)

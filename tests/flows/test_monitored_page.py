@@ -45,7 +45,9 @@ def test_a_quiet_model_is_healthy_and_one_without_traffic_says_what_to_do() -> N
     assert "Healthy" in outline(render_monitored(quiet(), interactive=False)).words
     nothing = render_monitored(story(stretches=(), alarms=(), decisions=(), latest={}), interactive=False)
     assert "Nothing to judge yet" in outline(nothing).words
-    assert "fullcircle monitor bike-demand" in outline(nothing).words
+    assert "when a batch (7d of it) is over, run: fullcircle monitor PROJECT" in outline(nothing).words
+    assert "9 columns will be watched: temp, hum, windspeed" in outline(nothing).words
+    assert "no figure yet" not in outline(nothing).words
 
 
 def test_hostile_text_is_shown_and_never_run() -> None:

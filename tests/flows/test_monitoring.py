@@ -27,7 +27,7 @@ from fullcircle.flows.monitor import monitor
 from fullcircle.flows.session import Session, loaded, opened
 from fullcircle.ledger.folder import locked
 from fullcircle.monitoring.grid import iso
-from fullcircle.monitoring.journal import GONE, Journal
+from fullcircle.monitoring.journal import GONE, KEPT, Journal
 from fullcircle.settings import Settings
 from fullcircle.settings import load as load_settings
 from fullcircle.tables.outcomes import append_outcomes
@@ -148,6 +148,22 @@ def _contents(place: Place) -> dict[str, Any]:
 def _label(place: Place, ids: Sequence[str], value: float | None, hour: float, minute: float = 0) -> None:
     time = iso(int(START + hour * HOUR + minute * 60_000_000))
     append_outcomes(place.home.parent, MODEL, [Outcome(prediction_id=each, value=value, time=time) for each in ids])
+
+
+class TestNothingYet:
+    def test_a_model_that_nobody_asked_yet_is_no_error_of_a_schedule(self, place: Place, circle: Circle) -> None:
+        found = monitor(circle.project, settings=place.settings)
+        assert (found.version, found.rows, found.batches, found.alarms) == (2, 0, 0, ())
+        (said,) = [each.text for each in found.report.findings if each.code == "M006"]
+        assert "nothing to see yet: no row of version 2 was logged" in said
+
+    def test_a_quiet_window_of_a_model_that_was_asked_before_says_nothing_of_that(
+        self, place: Place, circle: Circle
+    ) -> None:
+        place.log(10, 0, 1)
+        place.turn(1.5)
+        found = monitor(circle.project, settings=place.settings)
+        assert all("nothing to see yet" not in each.text for each in found.report.findings)
 
 
 class TestRows:
@@ -387,6 +403,30 @@ class TestAlarms:
         (resolved,) = place.facts("alarm.resolved")
         assert resolved["alarm"] == raised["alarm"] == alarm.id
 
+    def test_where_the_journal_was_lost_ids_of_alarms_that_the_ledger_knows_are_not_given_again(
+        self, place: Place
+    ) -> None:
+        place.log(300, 0, 3, hot=True)
+        place.turn(3.5)
+        (first,) = place.facts("alarm.raised")
+        for each in place.path.parent.glob(f"{MODEL}.db*"):
+            each.unlink()
+        place.turn(3.6)
+        _, again = place.facts("alarm.raised")
+        assert [each["alarm"] for each in (first, again)] == [f"{MODEL}-2-drift-{number}" for number in (1, 2)]
+        with Journal(place.path) as journal:
+            assert [each.id for each in journal.alarms()] == [again["alarm"]]
+
+    def test_it_began_with_a_batch_that_had_rows_however_long_nothing_came_before(self, place: Place) -> None:
+        place.log(100, 0, 1)
+        place.log(300, 50, 53, hot=True)
+        place.turn(53.5)
+        with Journal(place.path) as journal:
+            (alarm,) = journal.alarms()
+            starts = [each.start for each in journal.entries() if each.stop <= START + 53 * HOUR]
+        assert alarm.since in map(iso, starts)
+        assert alarm.since >= iso(START + 50 * HOUR)
+
     def test_a_fact_is_written_once_though_a_process_died_after_it(self, place: Place) -> None:
         place.log(300, 0, 3, hot=True)
         place.turn(3.5, until="judge")
@@ -418,6 +458,20 @@ class TestAlarms:
         place.turn(7.5)
         with Journal(place.path) as journal:
             assert [each.state for each in journal.alarms()] == ["resolved", "open"], "what is away is told anew"
+
+
+class TestWhatIsKept:
+    def test_batches_of_long_ago_go_and_the_detectors_remember_them(self, place: Place) -> None:
+        place.log(30, 0, 3)
+        place.turn(4.0)
+        with Journal(place.path) as journal:
+            remembered = journal.state(2)
+        later = KEPT / HOUR
+        place.turn(later + 2)
+        assert place.batches() == [(2, 10, 0, True)]
+        with Journal(place.path) as journal:
+            assert journal.state(2) == remembered
+            assert journal.empties()[0][0] == START + 3 * HOUR
 
 
 class TestTwoAtOnce:

@@ -57,6 +57,13 @@ def test_one_wide_interval_does_not_flatten_the_rest() -> None:
     assert domain(Plot(title="x", series=(series,))) == (0.5, 2.5)
 
 
+def test_the_interval_of_the_only_figure_is_shown_whole() -> None:
+    series = Series(name="x", values=[38.0], lows=[35.5], highs=[40.3])
+    low, high = domain(Plot(title="x", series=(series,), reference=(38.2, 37.0, 39.4)))
+    assert low <= 35.5
+    assert high >= 40.3
+
+
 def test_a_line_breaks_where_a_figure_is_missing_and_a_lone_one_is_a_dot() -> None:
     drawn = draw(Plot(title="x", series=(Series(name="x", values=[1.0, 2.0, None, 3.0]),)), AXIS)
     lines = re.findall(r'class="line a" d="([^"]*)"', drawn.svg)

@@ -160,7 +160,7 @@ class TestOverTime:
         rows, outcomes, bounds = weeks(3, honest=0.5)
         own = named(over_time(about(), bounds, rows, outcomes)[2])["estimated_accuracy", ""]
         late = named(over_time(about(label_delay="30d"), bounds, rows, outcomes)[2])["estimated_accuracy", ""]
-        assert "moved by what 2 labelled batches" in own.method
+        assert "moved and widened by what 2 labelled batches" in own.method
         assert "moved" not in late.method
         assert own.value is not None
         assert late.value is not None

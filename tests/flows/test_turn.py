@@ -46,6 +46,7 @@ def test_a_hold_out_is_quiet_and_a_wrong_unit_raises_an_alarm(circle: Circle) ->
     assert heat.guess == "heat looks multiplied by 10"
     assert heat.text.startswith("heat: ")
     assert any("heat looks multiplied by 10" in alarm.text for alarm in wrong.alarms)
+    assert all(quiet.since <= alarm.since < wrong.until for alarm in wrong.alarms), "it began while rows were played"
     assert wrong.labelled == wrong.rows == 100
     assert dict(wrong.verdicts) == {"flagged": 100}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -61,13 +63,24 @@ def test_the_interval_of_a_rate_covers_the_truth() -> None:
     assert within >= 0.945
 
 
-def test_what_chance_explains_is_no_less_than_the_budget_and_comes_near_it() -> None:
-    from benchmarks.monitoring_streams import explained
+def test_what_a_count_leaves_possible_is_the_limit_that_such_a_count_has_in_one_of_twenty() -> None:
+    from benchmarks.monitoring_streams import at_most
+    from scipy.stats import poisson
 
-    found = [explained(1.0, years) for years in (1.0, 10.0, 1000.0)]
-    assert found[0] == 3.0
-    assert all(1.0 < each <= 3.0 for each in found)
-    assert found[-1] < 1.1
+    assert at_most(0, 1.0) == pytest.approx(2.9957, rel=1e-4)
+    for count, years in ((0, 3.0), (2, 7.0)):
+        assert poisson.cdf(count, at_most(count, years) * years) == pytest.approx(0.05)
+
+
+def test_processes_of_a_simulation_have_one_thread_and_nothing_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks.monitoring_streams import one_thread
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    with one_thread():
+        assert os.environ["OMP_NUM_THREADS"] == os.environ["OPENBLAS_NUM_THREADS"] == "1"
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
 
 
 def test_a_figure_of_nothing_has_no_ratio() -> None:
@@ -84,7 +97,50 @@ def test_a_figure_of_nothing_has_no_ratio() -> None:
 def test_drawn_streams_are_the_same_each_time_and_whole() -> None:
     from benchmarks.monitoring_streams import _drawn
 
-    one, two = _drawn(300, 20, 0.02), _drawn(300, 20, 0.02)
+    one, two = _drawn(300, 20, 0.02, 1), _drawn(300, 20, 0.02, 1)
     assert one.reference.equals(two.reference)
+    assert not one.reference.equals(_drawn(300, 20, 0.02, 2).reference)
     assert (one.count, len(one.reference), len(one.windows)) == (10, 300, 200)
-    assert one.years(8766) == pytest.approx(1.0)
+    assert one.years(1461) == pytest.approx(4.0)
+
+
+def test_days_of_the_bikes_are_whole_and_in_another_order_each_time() -> None:
+    from benchmarks.monitoring_streams import BIKE, _days
+
+    if not BIKE.is_file():
+        pytest.skip("BIKE_HOUR is not here")
+    one, two = _days(0.02, 1), _days(0.02, 2)
+    for stream in (one, two):
+        assert (stream.count, len(stream.reference)) == (6, 365 * 24)
+        assert stream.windows["hr"].tolist() == [*range(24)] * 6
+    assert not one.windows.equals(two.windows)
+
+
+def test_an_alarm_where_nothing_changed_is_told_by_its_limit_and_one_where_something_did_by_its_rate() -> None:
+    from benchmarks.monitoring_alarms import _row
+    from benchmarks.monitoring_streams import Stream
+
+    frame = pd.DataFrame({"x": np.zeros(20)})
+    quiet = Stream(name="quiet", reference=frame, windows=frame, rows=10, seconds=86_400)
+    changed = Stream(name="bikes", reference=frame, windows=frame, rows=10, seconds=86_400, changed=True)
+    assert [_row(quiet, fired, 4.0, "N", []).met for fired in (0, 1)] == [True, False]
+    assert [_row(changed, fired, 4.0, "N", []).met for fired in (0, 1)] == [False, True]
+    beside = _row(quiet, 0, 4.0, "N", [2, 0])
+    assert beside.peer == pytest.approx(365.25 / 2)
+    assert "1 of 2 windows flagged" in beside.peer_name
+
+
+def test_a_stream_alarms_on_what_changed_and_not_on_what_did_not() -> None:
+    from benchmarks.monitoring_alarms import alarms
+    from benchmarks.monitoring_streams import Stream
+
+    values = np.random.default_rng(4).normal(size=(4000, 2))
+    frame = pd.DataFrame(values, columns=["x", "y"])
+    stream = Stream(name="", reference=frame[:2000], windows=frame[2000:], rows=200, seconds=86_400)
+    assert alarms(stream) == 0
+    assert alarms(replace(stream, windows=stream.windows + 3.0)) >= 1
+    # Of a timed stream the answers of the rows are counted too, beside an input that has the same name.
+    named = frame.assign(prediction=np.where(frame["x"] > 0, "1", "0"))
+    timed = replace(stream, reference=named[:2000], windows=named[2000:], timed=True, categories=("prediction",))
+    assert alarms(timed) == 0
+    assert alarms(replace(timed, windows=timed.windows.assign(prediction="2"))) >= 1

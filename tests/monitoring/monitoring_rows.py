@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fullcircle.runtimes.contracts import examine, rows_of
-from fullcircle.types.contract import Column, Contract, Status, Value
+from fullcircle.types.contract import Column, Contract
 from fullcircle.types.prediction import Prediction
 
 CONTRACT = Contract(
@@ -62,14 +62,6 @@ def predictions(frame: pd.DataFrame, contract: Contract = CONTRACT) -> list[Pred
             )
         )
     return found
-
-
-def statuses_of(predictions: Sequence[Prediction]) -> list[Status]:
-    return [prediction.verdict.status for prediction in predictions]
-
-
-def values_of(predictions: Sequence[Prediction]) -> list[Value]:
-    return [prediction.value for prediction in predictions]
 
 
 def share(counts: Sequence[Any], place: int) -> float:

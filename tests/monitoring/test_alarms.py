@@ -206,10 +206,25 @@ def test_an_alarm_is_told_once_it_was_on_in_m_of_n() -> None:
     assert story.batch(said(away=("bmi",))) == ["raised"]
     assert story.alarms[0].told == at(2)
     assert story.batch(said()) == ["resolved"]
-    # One that nobody was told of ends without a word.
+    # One that nobody was told of ends without a word, once it cannot be in 2 of 3 any more.
     assert story.batch(said(fired=True, away=("bmi",))) == []
     assert story.batch(said()) == []
-    assert story.alarms[1].state == "resolved"
+    assert [each.state for each in story.alarms] == ["resolved", "open"]
+    assert story.batch(said()) == []
+    assert [each.state for each in story.alarms] == ["resolved", "resolved"]
+
+
+def test_m_of_n_are_not_m_in_a_row() -> None:
+    story = Story(replace(MONITOR, confirm="2 of 3"))
+    assert story.batch(said(fired=True, away=("bmi",))) == []
+    assert story.batch(said()) == []
+    assert story.batch(said(fired=True, away=("bmi",))) == ["raised"]
+    (alarm,) = story.alarms
+    assert (alarm.on, alarm.batches) == ((True, False, True), 2)
+    in_a_row = Story(replace(MONITOR, confirm="2 of 2"))
+    for on in (True, False, True, False):
+        assert in_a_row.batch(said(fired=on, away=("bmi",) if on else ())) == []
+    assert [each.state for each in in_a_row.alarms] == ["resolved"] * 2
 
 
 def test_it_is_told_again_after_the_cooldown_unless_somebody_took_it_on() -> None:

@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,17 @@ def test_a_ticket_goes_where_tickets_go_and_is_held_open(address: str, hook: Web
     assert after["endsAt"] > before["endsAt"]
     assert after["startsAt"] == before["startsAt"]
     assert after["fingerprint"] == before["fingerprint"]
+
+
+def test_an_alarm_of_rows_whose_clock_was_ahead_is_taken_and_ends(address: str, hook: Webhook) -> None:
+    (raised, resolved), alarm = story("ahead", "risk", [True, False])
+    later = {"opened": "2999-03-03T00:00:00.000000Z"}
+    assert deliver(address, replace(raised, at="2999-03-03T00:00:00.000000Z", alarm={**raised.alarm, **later})) == ""
+    sent_on(hook, "ahead", "firing")
+    ended = replace(resolved, at="2999-03-04T00:00:00.000000Z", alarm={**resolved.alarm, **later})
+    assert deliver(address, ended) == ""
+    sent_on(hook, "ahead", "resolved")
+    assert alarm.id not in asked(address)
 
 
 def test_a_test_message_comes_out_at_the_other_end(address: str, hook: Webhook) -> None:

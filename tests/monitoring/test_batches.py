@@ -61,7 +61,7 @@ def test_other_bins_are_refused() -> None:
     with pytest.raises(DataUnfit, match="different bins"):
         found + Batch.empty(other)
     for data in (b"", found.encode()[:-1], found.encode() + b"\0", b"\xff" + found.encode()[1:]):
-        with pytest.raises(DataUnfit, match="different bins"):
+        with pytest.raises(DataUnfit, match="damaged"):
             Batch.decode(FEATURES, data)
     with pytest.raises(DataUnfit, match="different bins"):
         Batch.decode(other, found.encode())

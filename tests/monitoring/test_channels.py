@@ -6,16 +6,22 @@ import io
 import logging
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
-from fullcircle.monitoring import channels
+from fullcircle.monitoring import alarmwords, channels
 from fullcircle.monitoring.alarms import Message, trial
 from fullcircle.monitoring.channels import deliver, masked, unfit
 from fullcircle.monitoring.sending import STUBBORN, Letter, send
+from fullcircle.types.monitoring import Alarm
 from receivers import free_port, mailbox, webhook
 
 MESSAGE = trial("houses", "2025-03-03T00:00:00.000000Z")
+ALARM = Alarm(
+    id="m-1-risk-1", model="m", version=1, kind="risk", severity="page", state="acknowledged", since="s", opened="o",
+    updated="u", text="t", sure="s", advice="a", acknowledged_by="ann", cost=1.0, currency="EUR", link="l",
+)  # fmt: skip
 
 
 def letter(number: int, failures: int = 0) -> Letter:
@@ -123,19 +129,68 @@ def test_nothing_secret_of_an_address_is_shown(address: str, shown: str) -> None
     assert masked(address) == shown
 
 
-def test_apprise_writes_nothing_in_any_log(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_channel_writes_nothing_in_any_log(capfd: pytest.CaptureFixture[str]) -> None:
     # pytest's own fixture listens to loggers that hand nothing on, too: this is what a program would set up.
     text, log = io.StringIO(), logging.getLogger()
-    handler = logging.StreamHandler(text)
+    handler, before = logging.StreamHandler(text), log.level
     log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
     try:
+        with webhook() as here:
+            assert deliver(f"json://ann:secret@127.0.0.1:{here.server_port}/token", MESSAGE) == ""
+            assert here.paths == ["/token"]
         deliver(f"json://ann:secret@127.0.0.1:{free_port()}/token", MESSAGE)
         unfit("slack://secret")
         unfit("unheard://secret")
+        assert text.getvalue() == ""
+        for name in ("apprise", "urllib3.connectionpool"):  # what others have to say with these is heard
+            logging.getLogger(name).warning("%s goes on", name)
+        assert text.getvalue() == "apprise goes on\nurllib3.connectionpool goes on\n"
     finally:
         log.removeHandler(handler)
-    assert text.getvalue() == ""
+        log.setLevel(before)
     assert capfd.readouterr() == ("", "")
+
+
+HOSTILE = "@everyone <!channel> <users/all> [here](http://evil.example) <b>bmi</b> a_b & *c*"
+
+
+def test_no_name_of_a_column_calls_anybody_or_hides_a_link() -> None:
+    message = replace(MESSAGE, title=f"[test] {HOSTILE}", text=f"What: {HOSTILE}")
+    with webhook() as here, mailbox() as post:
+        address = f"mailto://127.0.0.1:{post.server_address[1]}?from=fc@example.org&to=ann@example.org&mode=insecure"
+        assert deliver(address, message) == ""
+        assert deliver(f"json://127.0.0.1:{here.server_port}/", message) == ""
+        assert deliver(f"webhook://127.0.0.1:{here.server_port}/", message) == ""
+    chat, whole = here.got
+    (mail,) = post.got
+    html = mail.get_body(("html",))
+    for found in (chat["title"], chat["message"], html.get_content() if html else "", mail["Subject"]):
+        assert not [sign for sign in ("@everyone", "<!", "<users", "](", "<b>bmi") if sign in found]
+    assert HOSTILE in chat["message"].replace("\u200b", "")  # what people see is what it is
+    assert whole["text"] == message.text  # a program gets it as it is
+    assert list(mail).count("Subject") == 1
+
+
+def test_what_a_user_wrote_is_one_line_of_a_message() -> None:
+    breaks = "x\r\nBcc: all@example.org\x00\x1b[31m\u202e\u2028y"
+    alarm = replace(
+        ALARM, id=breaks, model=breaks, since=breaks, opened=breaks, text=breaks, sure=breaks, advice=breaks,
+        acknowledged_by=breaks, currency=breaks, link=breaks,
+    )  # fmt: skip
+    for event in ("raised", "still", "resolved"):
+        told = alarmwords.body(alarm, event, [alarm])
+        plain = alarmwords.body(ALARM, event, [ALARM])
+        assert len(told.splitlines()) == len(plain.splitlines())
+        assert all(letter.isprintable() for line in told.split("\n") for letter in line)
+        title = alarmwords.title(alarm, event)
+        assert title.isprintable()
+        with mailbox() as post:
+            address = f"mailto://127.0.0.1:{post.server_address[1]}?from=fc@x.org&to=ann@x.org&mode=insecure"
+            assert deliver(address, replace(MESSAGE, title=title, text=told)) == ""
+        (mail,) = post.got
+        assert mail["Bcc"] is None
+        assert "Bcc" in mail["Subject"]
 
 
 def test_each_address_gets_its_messages_in_order_and_none_behind_one_that_failed() -> None:

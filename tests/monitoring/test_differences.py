@@ -156,6 +156,40 @@ def test_references_of_any_range_give_finite_figures(values: list[float]) -> Non
             assert _told(found)["ks", "x"].value == _told(found)["wasserstein", "x"].value == 0.0
 
 
+LARGEST = 1.797e308
+UNIT = 2.0**1023  # times this the columns below reach the largest number there is
+
+
+@pytest.mark.parametrize(
+    ("reference", "window"),
+    [
+        (np.arange(-1000.0, 1000) / 512, np.arange(0.0, 1000) / 512),
+        (np.repeat([-1.75, 0.0, 1.75], 50), np.repeat([0.0, 1.75], 40)),
+        (np.arange(1500.0, 2000) / 1024, np.arange(1400.0, 1900) / 1024),
+    ],
+    ids=["from end to end", "ties", "at the end"],
+)
+def test_columns_near_the_largest_number_are_told_like_any_other(reference: Any, window: Any) -> None:
+    """The same columns in another unit: distances are the same, mean and deviation as many units."""
+    usual, huge = (
+        _told(measures(Reference([each]), count([each], {"x": window * unit}, len(window))))
+        for unit in (1.0, UNIT)
+        for each in [frozen("x", reference * unit)]
+    )
+    assert usual.keys() == huge.keys()
+    for told, measure in usual.items():
+        unit = UNIT if told[0] in ("mean", "deviation") else 1.0
+        assert _value(huge[told]) == pytest.approx(_value(measure) * unit, rel=1e-12), told
+
+
+def test_nothing_beyond_the_largest_number_is_told() -> None:
+    """Far values count as a hundred ranges away: of a range this wide that would be no number any more."""
+    feature = frozen("x", np.linspace(-1, 1, 100) * LARGEST)
+    found = _told(measures(Reference([feature]), count([feature], {"x": [math.inf, LARGEST, -LARGEST]}, 3)))
+    assert all(math.isfinite(_value(each)) for each in found.values())
+    assert found["outside", "x"].value == pytest.approx(1 / 3)
+
+
 def test_a_table_is_the_counts_filled_up() -> None:
     batch = _batch([(26.0, "f", 1), (None, "x", 2)])
     table = REFERENCE.table(batch)

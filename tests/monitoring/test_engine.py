@@ -450,3 +450,34 @@ def test_a_column_with_strata_is_compared_with_its_own_hour() -> None:
     plain = Watch(replace(profile, dependence=None), MONITOR)
     batch = count(profile.features, {"x": generator.normal(0.0, size=1000)}, 1000)
     assert plain.step(batch, none, phase=0)[0].fired
+
+
+def test_rows_of_no_certain_hour_are_compared_with_the_whole_week() -> None:
+    """A lot that somebody plays back comes from all hours: it is no other Monday night."""
+    generator, n = np.random.default_rng(6), 500
+    phases = [generator.normal(1.5 * (phase % 2), size=n) for phase in range(168)]
+    feature = frozen("x", np.concatenate(phases))
+    strata = {"x": tuple(tuple(bins.count_numbers(each, feature.edges).tolist()) for each in phases)}
+    known = Dependence(seconds=3600.0, batches=1344, phases=168, effects={"x": 1.0}, strata=strata)
+    profile, none = Profile(features=(feature,), rows=168 * n, dependence=known), Batch.empty(())
+    lot = count(profile.features, {"x": generator.normal(1.5 * (np.arange(1000) % 2))}, 1000)
+    assert not Watch(profile, MONITOR).step(lot, none)[0].fired
+    assert Watch(profile, MONITOR).step(lot, none, phase=0)[0].fired
+
+
+@pytest.mark.parametrize(("daily", "samples"), [(True, 25), (False, 169)])
+def test_hours_that_look_alike_share_the_chance_as_others_do(daily: bool, samples: int) -> None:
+    """Each hour is a sample of its own, also where two of them have the same counts; and so is the whole week."""
+    feature = FeatureProfile(name="x", kind="category", categories=("a",), counts=(1680, 168, 0))
+    rows = [(9, 2, 0) if (place % 24 if daily else place) == 0 else (10, 1, 0) for place in range(168)]
+    known = Dependence(seconds=3600.0, batches=1344, phases=168, effects={}, strata={"x": tuple(rows)})
+    profile = Profile(features=(feature,), rows=1848, dependence=known)
+    asked: list[float] = []
+
+    class Asked(Tilts):
+        def plan(self, reference: Reference, *, share: float) -> Any:
+            asked.extend(reference.delta.tolist())
+            return super().plan(reference, share=share)
+
+    Watch(profile, MONITOR, detectors=[Asked()])
+    assert asked == pytest.approx([0.05 / samples])

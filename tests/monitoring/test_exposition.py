@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from prometheus_client import parser
@@ -13,6 +15,13 @@ from fullcircle.monitoring.exposition import FEATURES, text, write
 from fullcircle.types.monitoring import Alarm, Monitored, Profile, Stretch
 from fullcircle.types.report import Measure
 
+STATES: tuple[tuple[Literal["open", "acknowledged", "resolved"], str], ...] = (
+    ("open", "x"),
+    ("acknowledged", "x"),
+    ("resolved", "x"),
+    ("open", ""),  # not confirmed yet
+)
+
 
 def monitored(features: int = 30) -> Monitored:
     drift = [Measure(name="js_distance", value=one / 100, group=f'f"{one}') for one in range(features)]
@@ -21,9 +30,9 @@ def monitored(features: int = 30) -> Monitored:
     alarms = [
         Alarm(
             id=state, model="m", version=2, kind="drift", severity="ticket", state=state, since="", opened="",
-            updated="", text="", sure="", advice="", resolved="x" if state == "resolved" else "",
+            updated="", text="", sure="", advice="", resolved="x" if state == "resolved" else "", told=told,
         )
-        for state in ("open", "acknowledged", "resolved")
+        for state, told in STATES
     ]  # fmt: skip
     stretch = partial(Stretch, since="2026-01-01T00:00:00Z", until="2026-01-02T00:00:00Z")
     return Monitored(
@@ -69,6 +78,16 @@ def test_the_figures_read_back() -> None:
     features = {dict(key)["feature"]: value for (name, key), value in found.items() if name.endswith("drift_bits")}
     assert len(features) == FEATURES + 1
     assert (features['f"29'], features["other"]) == (0.29, 0.09)
+
+
+def test_a_column_that_is_called_other_is_not_taken_for_the_others() -> None:
+    known = monitored()
+    *before, latest, empty = known.stretches
+    renamed = [replace(one, group="other") if one.group == 'f"29' else one for one in latest.measures]
+    found = values(text([replace(known, stretches=(*before, replace(latest, measures=tuple(renamed)), empty))]))
+    features = {dict(key)["feature"]: value for (name, key), value in found.items() if name.endswith("drift_bits")}
+    assert len(features) == FEATURES + 1
+    assert (features["other"], features["other_"]) == (0.29, 0.09)
 
 
 def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:

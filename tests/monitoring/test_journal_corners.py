@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from fullcircle.errors import FullcircleError, WorkspaceTooNew, WorkspaceUnusable
 from fullcircle.monitoring import journal as journals
+from fullcircle.monitoring.grid import iso
 from fullcircle.monitoring.journal import GROWING, WHOLE, Entry, Journal, Label
 from fullcircle.types.contract import Value
 from fullcircle.types.monitoring import Alarm, Evidence, Suspect
@@ -65,8 +66,8 @@ def sizes(path: Path) -> dict[str, int]:
 
 
 class TestFiles:
-    @pytest.mark.parametrize("found", [journals.FORMAT + 1, 99, 0, "2"])
-    def test_another_format_is_refused_with_both_numbers_and_what_to_do(self, tmp_path: Path, found: object) -> None:
+    @pytest.mark.parametrize("found", [journals.FORMAT + 1, 99])
+    def test_a_newer_format_is_refused_with_both_numbers_and_what_to_do(self, tmp_path: Path, found: object) -> None:
         path = tmp_path / "m.db"
         with Journal(path) as journal, journal.step():
             fill(journal)
@@ -78,6 +79,40 @@ class TestFiles:
         for words in (f"format {found}", f"format {journals.FORMAT}", str(path), "pip install"):
             assert words in str(caught.value)
         assert sizes(path) == before
+
+    def test_an_older_format_is_not_called_newer(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        Journal(tmp_path / "m.db").close()
+        monkeypatch.setattr(journals, "FORMAT", 2)
+        with pytest.raises(WorkspaceUnusable, match="made by an older fullcircle") as caught:
+            Journal(tmp_path / "m.db")
+        assert "format 1" in str(caught.value.received)
+        assert caught.value.allowed == "format 2"
+
+    @pytest.mark.parametrize("found", [0, -1, "2", None, "other"])
+    def test_a_file_that_is_no_journal_is_told_from_a_newer_one_and_left_as_it_is(
+        self, tmp_path: Path, found: object
+    ) -> None:
+        path = tmp_path / "m.db"
+        if found == "other":  # the database of another program
+            base = sqlite3.connect(path)
+            base.execute("CREATE TABLE orders (id INTEGER)")
+            base.close()
+        else:
+            with Journal(path) as journal, journal.step():
+                journal.put("format", found)  # type: ignore[arg-type]
+        before = path.read_bytes()
+        with pytest.raises(WorkspaceUnusable, match="no monitoring journal"):
+            Journal(path)
+        assert path.read_bytes() == before
+
+    def test_damage_that_only_reading_finds_is_the_same_clear_error(self, tmp_path: Path) -> None:
+        path = tmp_path / "m.db"
+        with Journal(path) as journal:
+            with journal.step():
+                fill(journal)
+            journal._rows.execute("DROP TABLE batches")
+            with pytest.raises(WorkspaceUnusable, match=r"cannot be used[\s\S]*m\.db"):
+                journal.entries()
 
     @pytest.mark.parametrize("damage", ["head", "root", "text", "folder"])
     def test_a_damaged_file_is_a_clear_error_that_names_it(self, tmp_path: Path, damage: str) -> None:
@@ -325,7 +360,7 @@ class TestLabels:
             journal.await_label(label(1, "a secret", "a", HOUR))
             journal.counted([(SEGMENT, 1)])
         base = sqlite3.connect(journal.path)
-        assert base.execute("SELECT value, time, due, counted FROM labels").fetchall() == [(None, "", None, 1)]
+        assert base.execute("SELECT value, time, due, counted FROM labels").fetchall() == [(None, "a", None, 1)]
         base.close()
 
     def test_those_that_were_counted_stay_so_when_their_batch_moves(self, journal: Journal) -> None:
@@ -378,3 +413,59 @@ class TestTelling:
         found = journal.alarms()
         assert [each.id for each in found] == [f"m-1-drift-{number}" for number in range(201)]
         assert found[100] == resolved
+
+
+class TestWhatIsKept:
+    OLD, NOW = 1_700_000_000_000_000, 1_700_000_000_000_000 + journals.KEPT
+
+    def _label(self, segment: str, time: int, due: int | None = None) -> Label:
+        version = None if due is None else 1
+        return Label(segment=segment, place=1, time=iso(time), value=1.0, due=due, version=version)
+
+    def test_only_what_nobody_will_ask_for_goes(self, tmp_path: Path) -> None:
+        before = self.NOW - journals.KEPT
+        with Journal(tmp_path / "m.db") as journal, journal.step():
+            kept = [
+                Entry(version=1, start=before - HOUR, stop=before, judged=True),
+                Entry(version=1, start=before - HOUR, stop=before),  # waits to be judged
+                Entry(version=2, start=before - 1, stop=before + HOUR, judged=True),
+            ]
+            for entry in kept:
+                journal.keep(entry)
+            journal.empty(before - 2 * HOUR, before)
+            journal.empty(before + 1, before + HOUR)
+            journal.raise_alarms([replace(ALARM, state="resolved")])
+            journal.remember(1, b"state", "rules")
+            journal.queue(["a"], "{}")
+            for segment in ("here", "gone"):
+                journal.await_label(self._label(segment + "0", before - 1, HOUR))
+                journal.await_label(self._label(segment + "1", before - 1))
+                journal.await_label(self._label(segment + "2", before))
+                journal.await_label(self._label(segment + "3", before - 1))
+                journal.counted([(segment + "3", 1)])
+            journal.forget([f"gone{number}" for number in range(4)], before)
+            assert [(each.version, each.judged) for each in journal.entries()] == [(1, False), (2, True)]
+            assert journal.empties() == [(before + 1, before + HOUR)]
+            assert len(journal.alarms()) == len(journal.due(0)) == 1
+            assert journal.state(1) == b"state"
+            found = journal._rows.execute("SELECT segment FROM labels ORDER BY segment").fetchall()
+            assert [each for (each,) in found] == ["gone2", "here0", "here2", "here3"]
+
+    def test_a_message_that_arrived_is_not_kept(self, tmp_path: Path) -> None:
+        with Journal(tmp_path / "m.db") as journal:
+            with journal.step():
+                journal.queue(["a", "b"], "private?")
+            for due in journal.due(0):
+                journal.delivered(due.id)
+            assert sizes(tmp_path / "m.db")["outbox"] == 0
+
+    def test_counts_are_read_one_by_one_where_they_are_many(self, tmp_path: Path) -> None:
+        with Journal(tmp_path / "m.db") as journal, journal.step():
+            journal.keep(Entry(version=1, start=0, stop=HOUR, rows=3, counts=b"c", outcomes=b"o", judged=True))
+            journal.keep(Entry(version=1, start=HOUR, stop=2 * HOUR, rows=4, labelled=2, judged=True))
+            first, second = journal.entries(counts=False)
+            assert (first.counts, first.outcomes, first.rows) == (b"", b"", 3)
+            assert (journal.counts_of(first), journal.counts_of(second)) == ((b"c", b"o"), (b"", b""))
+            assert [journal.rows(1), journal.rows(1, HOUR), journal.rows(2)] == [7, 4, 0]
+            assert [journal.began(1, 0), journal.began(1, 1), journal.began(1, 2)] == [HOUR, 0, None]
+            assert [journal.began(1, 0, labelled=True), journal.began(1, 1, labelled=True)] == [HOUR, None]

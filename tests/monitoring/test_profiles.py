@@ -11,10 +11,14 @@ import pandas as pd
 import pytest
 
 from fullcircle.errors import DataUnfit
-from fullcircle.monitoring.profiles import PREDICTION, VERDICT, arrived, counts, profile
+from fullcircle.monitoring.batches import Batch, Layout, of_labelled, of_rows
+from fullcircle.monitoring.engine import Watch
+from fullcircle.monitoring.profiles import PREDICTION, VERDICT, arrived, columns_of, profile, roles
 from fullcircle.types.contract import STATUSES, Problem, Verdict
 from fullcircle.types.monitoring import Profile
-from monitoring.monitoring_rows import CONTRACT, answers, patients, predictions, statuses_of, values_of
+from fullcircle.types.prediction import Prediction
+from fullcircle.types.project import Monitor
+from monitoring.monitoring_rows import CONTRACT, answers, patients, predictions
 
 
 @pytest.fixture(scope="module")
@@ -46,17 +50,6 @@ def test_bins_fit_the_kind(reference: Profile, frame: pd.DataFrame) -> None:
     assert by_name["smoker"].counts[1] == int(frame["smoker"].sum())
     # Text: only what is missing counts.
     assert by_name["note"].counts == (400, 0)
-
-
-def test_the_reference_counts_like_a_window_of_the_same_rows(reference: Profile, frame: pd.DataFrame) -> None:
-    logged = predictions(frame)
-    found = counts(
-        reference,
-        [arrived(each.inputs or {}, each.verdict) for each in logged],
-        values_of(logged),
-        statuses_of(logged),
-    )
-    assert found == {feature.name: feature.counts for feature in reference.features}
 
 
 def test_it_survives_json(reference: Profile) -> None:
@@ -93,8 +86,6 @@ def test_verdicts_are_counted_over_all_rows(frame: pd.DataFrame) -> None:
     found = profile(broken, given, CONTRACT).features[-2]
     assert (found.name, found.kind, found.categories) == (VERDICT, "category", STATUSES)
     assert found.counts == (285, 100, 0, 0, 15, 0, 0)
-    window = counts(profile(frame, answers(frame), CONTRACT), [], [], ["rejected"] * 7)
-    assert window[VERDICT] == (0, 0, 0, 0, 7, 0, 0)
 
 
 def test_a_private_column_is_in_no_profile(frame: pd.DataFrame) -> None:
@@ -102,7 +93,7 @@ def test_a_private_column_is_in_no_profile(frame: pd.DataFrame) -> None:
     private = replace(CONTRACT, columns=(replace(CONTRACT.columns[0], private=True), *CONTRACT.columns[1:]))
     found = profile(frame, answers(frame), private)
     assert [feature.name for feature in found.features] == [*CONTRACT.names[1:], VERDICT, PREDICTION]
-    assert "bmi" not in counts(found, [{"children": 2}], [100.0], ["ok"])
+    assert "bmi" not in of_rows(found, private, predictions(frame.head(5))).features
 
 
 def test_inputs_called_verdict_and_prediction_keep_their_names(frame: pd.DataFrame) -> None:
@@ -115,6 +106,39 @@ def test_inputs_called_verdict_and_prediction_keep_their_names(frame: pd.DataFra
     names = [each.name for each in profile(renamed, answers(frame), replace(CONTRACT, columns=columns)).features]
     assert names[:2] == [VERDICT, PREDICTION]
     assert len(set(names)) == len(names) == 7
+    taken = replace(columns[0], name=f"{PREDICTION} (of the row)")
+    contract = replace(CONTRACT, columns=(taken, *columns[1:]))
+    names = [each.name for each in profile(frame, answers(frame), contract).features]
+    assert names[-1] == f"{PREDICTION} (of the row) (of the row)"
+
+
+@pytest.mark.parametrize("label", ["prediction", "loss", "verdict", "expected loss"])
+def test_a_label_called_as_one_of_ours_is_a_column_of_its_own(frame: pd.DataFrame, label: str) -> None:
+    contract = replace(CONTRACT, label=label)
+    labels = (frame["bmi"] * 6 + np.arange(400) % 40).tolist()
+    found = profile(frame, answers(frame), contract, labels=labels)
+    role = roles(found)
+    assert len(role) == len(found.features) + len(found.outcomes)
+    assert list(role.values()) == ["input"] * 5 + ["verdict", "prediction", "estimate", "label", "loss"]
+    logged = predictions(frame)
+    batch, labelled = of_rows(found, contract, logged), of_labelled(found, contract, zip(logged, labels, strict=True))
+    assert all(tuple(batch.counts(each.name)) == each.counts for each in found.features)
+    assert all(tuple(labelled.counts(each.name)) == each.counts for each in found.outcomes)
+
+
+def test_a_profile_with_two_columns_of_one_name_is_refused(reference: Profile) -> None:
+    """Nothing could tell the label "prediction" from the answer: no count of it would be right."""
+    twice = replace(reference, outcomes=(replace(reference.features[-1], role="label"),))
+    for use in (
+        lambda: roles(twice),
+        lambda: columns_of(twice, "drift"),
+        lambda: Watch(twice, Monitor()),
+        lambda: of_rows(twice, CONTRACT, []),
+        lambda: Layout(reference.features[:1] * 2),
+        lambda: Batch.empty(reference.features[-1:] * 2),
+    ):
+        with pytest.raises(DataUnfit, match="two columns of a profile have one name"):
+            use()
 
 
 def test_classes_are_the_bins_of_a_classifier(frame: pd.DataFrame) -> None:
@@ -122,15 +146,6 @@ def test_classes_are_the_bins_of_a_classifier(frame: pd.DataFrame) -> None:
     found = profile(frame, [True] * 300 + [False] * 100, contract)
     assert found.features[-1].categories == ("False", "True")
     assert found.features[-1].counts == (100, 300, 0, 0)
-
-
-def test_an_input_called_prediction_keeps_its_name(frame: pd.DataFrame) -> None:
-    renamed = frame.rename(columns={"bmi": PREDICTION})
-    columns = (replace(CONTRACT.columns[0], name=PREDICTION), *CONTRACT.columns[1:])
-    found = profile(renamed, answers(frame), replace(CONTRACT, columns=columns))
-    names = [feature.name for feature in found.features]
-    assert names[0] == PREDICTION
-    assert len(set(names)) == len(names)
 
 
 def test_lengths_must_agree(frame: pd.DataFrame) -> None:
@@ -147,17 +162,6 @@ def test_arrived_leaves_sound_values_alone() -> None:
     assert arrived({"bmi": 31.0}, Verdict(status="ok")) == {"bmi": 31.0}
     outside = Problem(column="bmi", reason="outside", action="flag", text="")
     assert arrived({"bmi": 310.0}, Verdict(status="flagged", problems=(outside,))) == {"bmi": 310.0}
-
-
-def test_an_empty_window_counts_nothing(reference: Profile) -> None:
-    found = counts(reference, [], [], [])
-    assert all(sum(values) == 0 for values in found.values())
-
-
-def test_a_vanished_feature_counts_as_missing(reference: Profile) -> None:
-    found = counts(reference, [{"children": 2}] * 5, [100.0] * 5, ["ok"] * 5)
-    assert found["bmi"][-1] == 5
-    assert found["smoker"][-1] == 5
 
 
 def test_rows_of_the_fallback_have_an_answer_and_no_inputs(frame: pd.DataFrame) -> None:
@@ -184,21 +188,17 @@ def test_the_answer_of_a_regression_is_a_number_with_twenty_bins(reference: Prof
     assert set(last.counts[:20]) == {20}
 
 
-def test_what_was_not_answered_is_no_missing_answer(reference: Profile) -> None:
-    found = counts(reference, [], [100.0, None, 200.0, None], [])
-    assert sum(found[PREDICTION]) == 2
-    assert found[PREDICTION][-1] == 0
-
-
 @pytest.mark.parametrize(
     ("reason", "now"), [("missing", None), ("wrong_type", None), ("unseen", "a stranger"), ("outside", "as it was")]
 )
 def test_a_mended_value_counts_as_it_arrived(reference: Profile, reason: Any, now: str | None) -> None:
     problem = Problem(column="sex", reason=reason, action="impute", text="")
-    row = arrived({"sex": "f", "bmi": 30.0}, Verdict(status="imputed", problems=(problem,)))
-    assert row["bmi"] == 30.0
+    verdict, values = Verdict(status="imputed", problems=(problem,)), {"sex": "f", "bmi": 30.0}
+    assert arrived(values, verdict)["bmi"] == 30.0
     place = {None: -1, "a stranger": -2, "as it was": 0}[now]
-    assert counts(reference, [row], [], [])["sex"][place] == 1
+    found = of_rows(reference, CONTRACT, [Prediction(value=100.0, verdict=verdict, inputs=values)])
+    assert found.counts("sex")[place] == 1
+    assert found.counts("smoker")[-1] == 1, "a feature that vanished is missing"
 
 
 def test_a_problem_of_a_column_that_is_not_there_adds_none() -> None:

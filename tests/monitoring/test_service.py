@@ -66,3 +66,20 @@ def test_without_requests_nothing_is_made_up() -> None:
     assert finding(idle).text == "No request came in 0.0 hours of its workers."
     assert finding(counted(requests={200: took(b3=9)}, reasons={})).severity == "good"
     assert finding(counted(requests={200: took(b3=9)}, reasons={}, lost=2)).severity == "warning"
+
+
+@pytest.mark.parametrize(
+    ("requests", "severity"),
+    [
+        ({400: 1}, "info"),  # one call with a mistake is no trouble, and nothing good either
+        ({400: 5}, "warning"),
+        ({422: 300}, "warning"),  # the contract rejected every row of every request
+        ({200: 46, 404: 54}, "good"),  # as likely half of them as most
+        ({200: 10, 400: 90}, "warning"),
+        ({200: 90, 400: 10}, "good"),
+    ],
+)
+def test_a_service_that_refuses_most_callers_is_not_good(requests: dict[int, int], severity: str) -> None:
+    told = finding(counted(requests={status: took(b3=count) for status, count in requests.items()}, reasons={}))
+    assert told.severity == severity
+    assert ("Most requests get no prediction" in told.text) == (severity == "warning")

@@ -116,8 +116,8 @@ def test_of_failures_alone_there_is_no_latency_of_answers() -> None:
             "good",
             "Of 5 requests 0 failed. Answers took 4 ms on average, 99 % of them at most 5 ms.",
         ),
-        (counted({400: 5}), "good", "Of 5 requests 5 failed."),  # the caller's fault is no warning of the service
-        (counted({422: 3}), "good", "Of 3 requests 3 failed: 3 all rows rejected. Answers took 4 ms"),
+        (counted({400: 5}), "warning", "Of 5 requests 5 failed."),  # also the caller's fault: nobody is served
+        (counted({422: 3}), "info", "Of 3 requests 3 failed: 3 all rows rejected. Answers took 4 ms"),
         (counted({200: 1, 500: 1}), "warning", "Of 2 requests 1 failed."),
         (counted({200: 12345}, lost=1234), "warning", "Of 12,345 requests 0 failed."),
         (counted({}, torn=2), "warning", "No request came in 0.0 hours of its workers. 2 lines could not be read"),

@@ -83,22 +83,23 @@ def test_lots_are_in_order_apart_and_hold_every_batch_once(
         assert all(lot.since <= entry.start and entry.stop <= lot.until for entry in lot.entries)
     assert all(one.until <= other.since for one, other in pairwise(found))
     assert merged >= 1
+    assert merged & (merged - 1) == 0, "a point keeps its bounds until there are twice as many batches"
 
 
 def test_what_is_put_together_is_exactly_the_sum() -> None:
-    entries = [day(place, 20 + place, labelled=place % 3, level=place - 3.0) for place in range(9)]
+    entries = [day(place, 20 + place, labelled=place % 3, level=place - 3.0) for place in range(7)]
     found, merged = lots(entries, [], 2)
     shown = over_time(PROFILE, found).stretches
-    assert (merged, len(shown)) == (5, 2)
+    assert (merged, len(shown)) == (4, 2)
     assert sum(each.rows for each in shown) == sum(entry.rows for entry in entries)
     assert sum(each.labelled for each in shown) == sum(entry.labelled for entry in entries)
-    assert dict(shown[1].verdicts) == {"ok": sum(20 + place - 1 for place in range(5, 9)), "flagged": 4}
+    assert dict(shown[1].verdicts) == {"ok": sum(20 + place - 1 for place in range(4, 7)), "flagged": 3}
     total = Batch.empty(LAYOUT)
-    for entry in entries[5:]:
+    for entry in entries[4:]:
         total = total + Batch.decode(LAYOUT, entry.counts)
     means = [each.value for each in shown[1].measures if (each.name, each.group) == ("mean", "age")]
     assert means == [total.summary("age").mean]
-    assert (shown[1].since, shown[1].until) == (iso(5 * DAY), iso(9 * DAY))
+    assert (shown[1].since, shown[1].until) == (iso(4 * DAY), iso(7 * DAY))
 
 
 def test_the_largest_level_of_what_is_put_together_is_shown() -> None:

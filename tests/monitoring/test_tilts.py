@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.distance import jensenshannon
 
 from fullcircle.monitoring.detector import Counted, Floats, Reference
 from fullcircle.monitoring.detectors.tilts import Tilts, TiltsPlan, scores
+from fullcircle.stats import bets
 
 CELLS = 8
 COUNTS = np.array([100.0, 120, 90, 110, 100, 80, 0, 20])
@@ -130,6 +132,31 @@ def test_tolerance_makes_every_change_cheaper(more: dict[str, Any]) -> None:
         assert now < before
         before = now
     assert before < 0
+
+
+def test_where_two_means_are_bounded_each_has_half_the_chance() -> None:
+    """Of a column with a tolerance the mean and the square of each smooth bet are bounded: both have to hold."""
+    none, hardly = plan_of(), plan_of(tolerance=np.array([1e-18]))
+    half = Tilts().plan(reference(), share=0.5)
+    smooth = none.weights[:, : none.price.shape[1]] > 0
+    assert (hardly.price[smooth] >= half.price[smooth] - 1e-9).all()
+    assert (hardly.price[smooth] > none.price[smooth]).all()
+
+
+def test_tolerance_is_of_the_whole_column_where_most_of_it_is_missing() -> None:
+    """A law within the tolerance, most of whose few values are out of range, pays nothing on average."""
+    counts = np.array([1000.0, 1000, 1000, 1000, 1000, 1000, 0, 194_000])
+    plan, bits = plan_of(counts, tolerance=np.array([0.01])), 0.01
+    chances = np.append(counts / counts.sum(), 0.0)  # the last: out of range, counted in the first cell
+    away = 0.6 * float(bets.tolerant_share(0.0, bits, up=True))
+    chances[:6] *= 1 - away / chances[:6].sum()
+    chances[-1] = away
+    assert jensenshannon(np.append(counts / counts.sum(), 0.0), chances, base=2) ** 2 < bits
+    means = sum(
+        chance * np.exp(judged(plan, np.eye(CELLS)[cell % CELLS], float(cell == CELLS)))
+        for cell, chance in enumerate(chances)
+    )
+    assert means.max() <= 1 + 1e-9
 
 
 def test_tolerance_of_one_column_leaves_the_others() -> None:

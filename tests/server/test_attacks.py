@@ -371,7 +371,7 @@ async def gathered(target: App, bodies: Sequence[bytes]) -> list[Response]:
 
 def at_rest(target: App) -> bool:
     """Whether nothing is counted as under way, and all places are free."""
-    return target.close() and target.meter.in_flight == 0 and target.meter.queue == 0
+    return target.close() and target.meter.in_flight == 0 and not any(target.meter.queues.values())
 
 
 MIXED = [body({**GOOD, "age": 20 + place}) for place in range(12)]

@@ -30,7 +30,10 @@ def filled() -> Meter:
     found.needs({("warehouse", "database"): True, ("token", "secret"): False})
     found.failed("m", 2)
     found.lost("m", 2, 9)
-    found.in_flight, found.queue = 3, 2
+    found.in_flight = 3
+    found.queued("m", 2)
+    found.queued("other", 1)
+    found.queued("other", -1)
     return found
 
 
@@ -69,7 +72,8 @@ def test_the_figures_come_back_as_they_were_counted() -> None:
     assert read["fullcircle_need_unmet", (("kind", "database"), ("need", "warehouse"))] == 1
     assert read["fullcircle_need_unmet", (("kind", "secret"), ("need", "token"))] == 0
     assert read["fullcircle_requests_in_flight", ()] == 3
-    assert read["fullcircle_requests_waiting", ()] == 2
+    assert read["fullcircle_requests_waiting", (("model", "m"),)] == 2
+    assert ("fullcircle_requests_waiting", (("model", "other"),)) not in read  # nobody serves it any more
     assert read["fullcircle_workers", ()] == 1
     assert read["process_resident_memory_bytes", ()] > 5_000_000
     assert read["process_open_fds", ()] >= 3

@@ -58,6 +58,20 @@ def test_the_mean_is_below_its_bound_as_often_as_said(bet: np.ndarray, rows: int
     assert float((shares @ bet > bound).mean()) <= chance
 
 
+@pytest.mark.parametrize("rows", [1, 2, 7])
+def test_a_row_more_where_the_bet_is_largest_is_what_gaps_between_order_statistics_need(rows: int) -> None:
+    """Solved by hand: (v - mu)^(m + 1) = chance x product of (v - b) over m rows, and the largest b once more."""
+    counts, bet, chance = np.array([rows - 1, 1]), np.array([0.5, 1.5]), 0.2
+    found = float(bets.mean_at_most(bet[None, :], counts, np.array([chance]), np.array([0.3]))[0])
+    reach = 0.3 * np.sqrt(rows / (2 * np.log(1 / chance)))
+    every = []
+    for step, trust in zip((0.25, 0.5, 1.0, 2.0, 4.0), (0.05, 0.1, 0.7, 0.1, 0.05), strict=True):
+        v = max(1 + step * reach, 1.5 * (1 + 1e-9) + 1e-12)
+        product = chance * trust * (v - 0.5) ** (rows - 1) * (v - 1.5) ** 2
+        every.append(v - product ** (1 / (rows + 1)))
+    assert found == pytest.approx(min(1.5, *every), rel=1e-9)
+
+
 def test_the_bound_of_a_mean_is_close_to_the_normal_one_where_rows_are_many() -> None:
     counts = np.full(8, 2500)
     spread = float(np.sqrt(((TILT - 1) ** 2).mean()))

@@ -131,3 +131,11 @@ def test_the_table_of_mistakes_is_of_pairs() -> None:
     for factor, offset in ways:
         assert any(np.allclose((f, o), (1 / factor, -offset / factor)) for f, o in ways), (factor, offset)
     assert len({each.text for each in MISTAKES}) == len({*ways}) == len(MISTAKES)
+
+
+def test_small_factors_of_a_skewed_column_are_missed_and_large_ones_are_not() -> None:
+    """docs/distances.md says so."""
+    values = np.random.default_rng(0).exponential(3, 4000)
+    quantiles = np.quantile(values[:3000], np.linspace(0, 1, 33))
+    assert find(quantiles, values[3000:] * 2.54) == ()
+    assert 10.0 in [each.mistake.factor for each in find(quantiles, values[3000:] * 10)]

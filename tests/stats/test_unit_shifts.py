@@ -38,6 +38,12 @@ def test_words() -> None:
     assert guess(BMI, []) == ""
 
 
+def test_a_number_that_no_unit_makes_is_left_out_and_a_column_of_such_has_no_unit() -> None:
+    huge = [1.7e308, -1.7e308, np.inf, np.nan]
+    assert guess(BMI, [*(_window() * 10), *huge]) == "bmi looks multiplied by 10"
+    assert guess(frozen("far", np.linspace(-1.0, 1.7, 500) * 1e308), _window() * 1e306) == ""
+
+
 def test_plain_drift_is_not_named() -> None:
     rng, named = np.random.default_rng(7), 0
     draws: list[Callable[[int], NDArray[np.float64]]] = [

@@ -239,6 +239,49 @@ class TestTheFile:
         append_waiting(tmp_path, MODEL, [keyed(2)])
         assert len(read_waiting(tmp_path, MODEL)) == 2
 
+    @pytest.mark.parametrize("few", [16, 0], ids=["looked for", "all read"])
+    def test_the_same_again_takes_no_room(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+        monkeypatch.setattr(waiting, "_FEW", few)
+        named = Outcome(value=1, prediction_id="s-1")
+        mixed = [named, keyed(1, loan='a "b"'), keyed(1, loan="ü"), Outcome(value=True, prediction_id="s-2"), named]
+        assert append_waiting(tmp_path, MODEL, mixed) == 4
+        before = waiting.size(tmp_path, MODEL)
+        assert append_waiting(tmp_path, MODEL, mixed) == 0
+        assert waiting.size(tmp_path, MODEL) == before
+        other = [keyed(2, loan="ü"), keyed(1, loan="ü", within="3d"), Outcome(value=1, prediction_id="s-2")]
+        assert append_waiting(tmp_path, MODEL, other) == 3  # true is not 1
+
+    @pytest.mark.parametrize("few", [16, 0], ids=["looked for", "all read"])
+    def test_a_correction_of_a_correction_is_no_repetition(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
+    ) -> None:
+        monkeypatch.setattr(waiting, "_FEW", few)
+        for value in (1.0, 2.0, 1.0, 1.0):
+            append_waiting(tmp_path, MODEL, [Outcome(value=value, prediction_id="s-1")])
+        assert [each.outcome.value for each in read_waiting(tmp_path, MODEL)] == [1.0, 2.0, 1.0]
+        assert append_waiting(tmp_path, MODEL, [Outcome(value=each, prediction_id="s-3") for each in (1, 2, 1)]) == 3
+
+    def test_what_was_erased_or_torn_does_not_wait_and_a_text_that_looks_like_one_is_none(
+        self, tmp_path: Path
+    ) -> None:
+        one = Outcome(value=1.0, prediction_id="s-1")
+        append_waiting(tmp_path, MODEL, [one, keyed(1, loan='x","prediction_id":"s-1",')])
+        erase_waiting(tmp_path, MODEL, lambda each: each.prediction_id == "s-1")
+        assert append_waiting(tmp_path, MODEL, [one]) == 1
+        path = tmp_path / MODEL / waiting.WAITING
+        path.write_bytes(b'{"value":1.0,"prediction_id":"s-1","ti')
+        assert append_waiting(tmp_path, MODEL, [one]) == 1
+        assert [each.outcome.prediction_id for each in read_waiting(tmp_path, MODEL)] == ["s-1"]
+
+    def test_where_it_is_full_what_waits_already_still_does(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        append_waiting(tmp_path, MODEL, [keyed(1)])
+        monkeypatch.setattr(waiting, "MOST_BYTES", waiting.size(tmp_path, MODEL))
+        assert not waiting.full(tmp_path, MODEL, [keyed(1)])
+        assert append_waiting(tmp_path, MODEL, [keyed(1)]) == 0
+        assert waiting.full(tmp_path, MODEL, [keyed(1), keyed(2)])
+
     def test_it_cannot_be_written(self, tmp_path: Path) -> None:
         (tmp_path / MODEL).write_text("a file")
         with pytest.raises(WorkspaceUnusable):

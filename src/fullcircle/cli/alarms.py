@@ -53,31 +53,27 @@ def alarms_test(project: ProjectPath, as_json: Json = False) -> None:
 
 
 def _list_text(found: Any) -> Any:
+    from rich.console import Group
     from rich.text import Text
 
+    from fullcircle.cli import monitor_text
+
     count = len(found.alarms)
-    lines = [f"{found.model}: {'no alarm is open' if not count else '1 alarm' if count == 1 else f'{count} alarms'}"]
+    told = "no alarm is open" if not count else "1 alarm" if count == 1 else f"{count} alarms"
+    lines = [Text(f"{found.model}: {told}")]
     for alarm in found.alarms:
-        lines += ["", *_lines(alarm)]
+        lines += [Text(""), *monitor_text.alarm(alarm)]
     if found.waiting:
-        lines += ["", f"messages that wait to be delivered: {found.waiting}"]
-    return Text("\n".join(lines))
+        lines += [Text(""), Text(f"messages that wait to be delivered: {found.waiting}")]
+    return Group(*lines)
 
 
 def _alarm_text(alarm: Any) -> Any:
-    from rich.text import Text
+    from rich.console import Group
 
-    return Text("\n".join(_lines(alarm)))
+    from fullcircle.cli import monitor_text
 
-
-def _lines(alarm: Any) -> list[str]:
-    by = f" by {alarm.acknowledged_by}" if alarm.acknowledged_by else ""
-    until = f" to {alarm.resolved}" if alarm.resolved else ""
-    return [
-        f"{alarm.id}  {alarm.severity}, {alarm.state}{by}, since {alarm.since}{until}",
-        f"  {alarm.text}",
-        f"  {alarm.advice}",
-    ]
+    return Group(*monitor_text.alarm(alarm))
 
 
 def _tests_text(found: Any) -> Any:

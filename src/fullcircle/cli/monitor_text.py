@@ -16,7 +16,7 @@ def window(found: Window) -> RenderableType:
     head = Text(f"{found.name}: {found.rows} rows ({verdicts}), {found.labelled} labelled")
     lines: list[Text] = [head]
     if not found.alarms:
-        lines.append(Text("quiet", style="green"))
+        lines.append(Text("quiet", style="green") if found.rows else Text("nothing to see yet", style="dim"))
     for one in found.alarms:
         lines += alarm(one, new=one.id in found.raised)
     lines += [
@@ -30,16 +30,22 @@ def window(found: Window) -> RenderableType:
 
 def alarm(found: Alarm, *, new: bool = False) -> list[Text]:
     """An alarm in a few lines: what it is and since when, what moved, how sure that is, what to do."""
+    from fullcircle.monitoring.alarmwords import plain
+
     style = "green" if found.state == "resolved" else "red" if found.severity == "page" else "yellow"
-    state = f"{found.state} by {found.acknowledged_by}" if found.acknowledged_by else found.state
+    state = f"{found.state} by {plain(found.acknowledged_by)}" if found.acknowledged_by else found.state
     since = f", since {found.since[:16]}" + (f" to {found.resolved[:16]}" if found.resolved else "")
     head = Text.assemble((found.severity, style), f"  {found.id}  {'new, ' if new else ''}{state}{since}")
     lines = [head, Text(f"  {found.text}")]
     for suspect in found.suspects:
         perhaps = "" if suspect.certain else " (the likeliest, not certain)"
-        said = "; ".join(each for each in (suspect.guess, suspect.text) if each)
-        lines.append(Text(f"  - {suspect.feature}{perhaps}: {said or f'{suspect.distance:.3f} bits away'}"))
-    cost = f"  costs probably {found.cost:.4g} {found.currency}".rstrip() + " a day" if found.cost is not None else ""
+        said = "; ".join(plain(each) for each in (suspect.guess, suspect.text) if each)
+        lines.append(Text(f"  - {plain(suspect.feature)}{perhaps}: {said or f'{suspect.distance:.3f} bits away'}"))
+    cost = (
+        f"  costs probably {found.cost:.4g} {plain(found.currency)}".rstrip() + " a day"
+        if found.cost is not None
+        else ""
+    )
     lines += [Text(cost)] if cost else []
     lines += [Text(f"  how sure: {found.sure}", style="dim")] if found.sure else []
     lines += [Text(f"  to do: {found.advice}")] if found.advice else []

@@ -59,6 +59,16 @@ def evaluate(
     return replace(report, gates=decide(gates, report, has_champion=champion, grouped=grouped))
 
 
+def needed_for(gates: Sequence[Gate]) -> tuple[str, ...]:
+    """The names of the checks that these gates read, and of that on quality, which every decision is told with."""
+    known = {name: getattr(registry.find("checks", name), "measures", ()) for name in registry.names("checks")}
+    kinds = {"fair": "fairness", "worth": "value", "latency": "operations", "size": "operations"}
+    found = {"quality"} | {kinds[gate.kind] for gate in gates if gate.kind in kinds}
+    found |= {"fairness" for gate in gates if gate.by}
+    found |= {name for gate in gates for name, measures in known.items() if gate.metric in measures}
+    return tuple(sorted(found & set(known)))
+
+
 def _load(name: str) -> Check:
     kind = registry.find("checks", name)
     try:

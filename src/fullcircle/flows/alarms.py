@@ -32,6 +32,7 @@ SECONDS = 30.0  # for all that is sent in one turn; the addresses do not wait fo
 _SECOND = 1_000_000
 _FIRST, _LONGEST = 60, 3600  # seconds until a message is tried again: after the first failure, and at most
 _EVER = 2**62
+_SHOWN = 200  # characters of an address in a fact
 _STANDING = "standing"
 _NUMBER_STANDING = 0  # the outbox counts from 1
 
@@ -141,7 +142,8 @@ def deliver_in(
 ) -> tuple[str, ...]:
     """Send what waits in a journal's outbox and is due, outside a step. Returns in words what did not arrive.
 
-    With ``monitor`` open alarms are held open where they would be forgotten else (Alertmanager). Where another
+    With ``monitor`` open alarms are held open where they would be forgotten else (Alertmanager), and what waits for
+    an address that it does not name is dropped, which is a fact in the ledger and is said. Where another
     process is sending, nothing is done. A channel that fails makes nothing else fail; its messages are tried again a
     minute later, then after 2, 4 and so on, at most an hour.
     """
@@ -150,7 +152,36 @@ def deliver_in(
             held.enter_context(locked(_path(session, model).with_suffix(".sending.lock"), 0.0))
         except WorkspaceBusy:
             return ()
-        return _deliver(journal, monitor, present() if now is None else now, seconds)
+        gone = () if monitor is None else _withdrawn(session, journal, model, monitor)
+        return (*gone, *_deliver(journal, monitor, present() if now is None else now, seconds))
+
+
+def _withdrawn(session: Session, journal: Journal, model: str, monitor: Monitor) -> tuple[str, ...]:
+    """Drop what waits for addresses that the project no longer names, with a fact and a line for each of them."""
+    lots: dict[tuple[str, str], list[Due]] = {}
+    for each in journal.due(_EVER):
+        if each.address not in monitor.notify:
+            alarm = str(policy.decode(each.message).alarm.get("id", ""))
+            lots.setdefault((channels.masked(each.address), alarm), []).append(each)
+    for (address, alarm), lot in lots.items():
+        session.record(
+            "alarm.untold",
+            workspace=session.workspace.id,
+            model=model,
+            alarm=alarm,
+            address=address[:_SHOWN],
+            messages=len(lot),
+            reason="the project no longer names this address",
+        )
+        for each in lot:
+            journal.delivered(each.id)
+    counts: dict[str, int] = {}
+    for (address, _), lot in lots.items():
+        counts[address] = counts.get(address, 0) + len(lot)
+    return tuple(
+        f"alarms were not told at {address}, which the project no longer names: {count} dropped"
+        for address, count in counts.items()
+    )
 
 
 def _deliver(journal: Journal, monitor: Monitor | None, now: int, seconds: float) -> tuple[str, ...]:

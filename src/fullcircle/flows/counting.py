@@ -16,7 +16,7 @@ from fullcircle.flows import versions
 from fullcircle.flows.session import Session
 from fullcircle.monitoring import batches
 from fullcircle.monitoring.grid import Grid, iso, length, micros
-from fullcircle.monitoring.journal import GONE, GROWING, WHOLE, Entry, Journal, Label
+from fullcircle.monitoring.journal import GONE, GROWING, KEPT, WHOLE, Entry, Journal, Label
 from fullcircle.packaging.bundle import Bundle
 from fullcircle.tables import following, segments
 from fullcircle.tables.lines import model_folder
@@ -125,10 +125,17 @@ def count(turn: Turn) -> None:
             for name in gone:
                 turn.journal.move(name, known[name][0], GONE)
     _take_labels(turn)
+    _forget(turn, [name for name in known if name not in names])
     if turn.late:
         turn.tell(f"{turn.late} rows came after their batch was judged; they count in the batch that is open now")
     if turn.early:
         turn.tell(f"{turn.early} rows have times that lie ahead: a clock is wrong, on this machine or on theirs")
+
+
+def _forget(turn: Turn, gone: Sequence[str]) -> None:
+    """Drop from the journal what is older than it keeps."""
+    with turn.journal.step():
+        turn.journal.forget(gone, max(0, turn.now - KEPT))
 
 
 def with_rows(turn: Turn, entry: Entry, rows: Sequence[Prediction], *, late: int = 0, early: int = 0) -> Entry:

@@ -23,7 +23,7 @@ from fullcircle.tables import compaction, segments, waiting
 from fullcircle.tables.appending import SEGMENT_SECONDS
 from fullcircle.tables.lines import model_folder
 from fullcircle.tables.outcomes import erase_outcomes
-from fullcircle.tables.predictions import SegmentRows
+from fullcircle.tables.predictions import SegmentRows, read
 from fullcircle.tables.private import hashed, mark, text_of
 from fullcircle.types.contract import Verdict
 from fullcircle.types.prediction import Outcome, Prediction
@@ -77,11 +77,12 @@ def erase(
                 log.finish(home, name, known.get((model, name)))
             matches = None if where is None else _Match(*where, log.key_of(session))
             settle_in(session, model)  # what was joined by a key is found by the id
-            held = {each.outcome.prediction_id for each in waiting.read_waiting(folder, model)}
-            targets, before = _targets(home, ids, matches, held)
+            there = waiting.read_waiting(folder, model)
+            targets, before = _targets(home, ids, matches, {each.outcome.prediction_id for each in there})
             try:
+                # First: once its row is erased, nobody knows what one that waits by a key is about.
+                wait = waiting.erase_waiting(folder, model, _waits(folder, model, there, ids, matches))
                 found = _erased(session, model, targets, before, ids, reason)
-                wait = waiting.erase_waiting(folder, model, _waits(ids, matches))
                 return replace(found, outcomes=found.outcomes + wait)
             except (OSError, ValueError) as error:  # pyarrow's errors are kinds of both
                 if isinstance(error, FullcircleError):
@@ -121,12 +122,19 @@ def _check(ids: Sequence[str], where: tuple[str, str] | None, reason: str) -> No
         )
 
 
-def _waits(ids: Sequence[str], matches: _Match | None) -> Callable[[Outcome], bool]:
-    """Which outcomes that wait for their prediction go: those that name an id, or have the value as their key."""
+def _waits(
+    folder: Path, model: str, there: Sequence[waiting.Waiting], ids: Sequence[str], matches: _Match | None
+) -> Callable[[Outcome], bool]:
+    """Which outcomes that wait for their prediction go: those that have the value as their key, or name an id.
+
+    With an id go also those by a key that belong to its row as the log is now, though their time lies ahead.
+    """
     if matches is not None:
         return matches.waits
     wanted = frozenset(ids)
-    return lambda outcome: outcome.prediction_id in wanted
+    joined = waiting.join(read(folder, model, since=waiting.oldest_needed(there)), there) if there else {}
+    names = {waiting.meant(each.outcome) for each in there if joined.get(each.place) in wanted}
+    return lambda outcome: outcome.prediction_id in wanted or waiting.meant(outcome) in names
 
 
 def _targets(

@@ -71,7 +71,7 @@ def judge_entry(turn: Turn, entry: Entry, findings: Sequence[Finding] = ()) -> W
     turn.raised += [alarm.id for alarm in raised]
     shown = [alarm for alarm in followed.alarms if alarm.state != "resolved" or alarm in changed]
     name = entry.name or iso(entry.start)[:16]
-    window = window_of(turn, found, [entry], shown, name=name, notes=watch.notes, findings=findings)
+    window = window_of(turn, found, [entry], counts[0], shown, name=name, notes=watch.notes, findings=findings)
     window = replace(window, raised=tuple(alarm.id for alarm in raised))
     _note_facts(turn, window, evidence, changed, raised)
     return window
@@ -136,7 +136,21 @@ def _followed(turn: Turn, found: Bundle, entry: Entry, before: Sequence[Alarm]) 
         costs=costs,
         currency=currency,
         link=turn.link,
+        since={each.kind: iso(_began(turn, entry, each)) for each in said if each.fired},
+        taken=_taken(turn) if any(each.fired for each in said) else (),
     )
+
+
+def _began(turn: Turn, entry: Entry, said: Evidence) -> int:
+    """When the change is thought to have begun: with the batch that lies as many back as the detector counted."""
+    found = turn.journal.began(entry.version, max(0, said.begun - 1), labelled=said.kind == "risk")
+    return entry.start if found is None else found
+
+
+def _taken(turn: Turn) -> set[str]:
+    """The ids that the ledger knows: where a journal was lost, those of its alarms are not given again."""
+    known = turn.session.workspace.ledger.state().alarms
+    return {alarm for workspace, alarm in known if workspace == turn.session.workspace.id}
 
 
 def _keep(turn: Turn, before: Mapping[str, Alarm], followed: policy.Followed) -> list[Alarm]:
@@ -152,18 +166,18 @@ def window_of(
     turn: Turn,
     found: Bundle,
     entries: Sequence[Entry],
+    batch: Batch,
     alarms: Iterable[Alarm],
     *,
     name: str,
     notes: Sequence[str] = (),
     findings: Sequence[Finding] = (),
 ) -> Window:
-    """Batches of one version as a window; ``findings`` are told behind those on drift and verdicts."""
+    """Batches of one version as a window; ``batch`` is what they count together.
+
+    ``findings`` are told behind those on drift and verdicts.
+    """
     version = entries[0].version
-    parts = [counts_of(found, entry) for entry in entries]
-    batch = parts[0][0]
-    for more, _ in parts[1:]:
-        batch = batch + more
     verdicts: Counter[str] = Counter()
     faults: Counter[str] = Counter()
     for entry in entries:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 from fullcircle.development.loading import LoadedProject
@@ -15,7 +16,7 @@ from fullcircle.flows.judging import judge, judge_entry, record, retire, window_
 from fullcircle.flows.log import settle_or_note
 from fullcircle.flows.session import Session, loaded, opened
 from fullcircle.ledger.folder import locked
-from fullcircle.monitoring.batches import of_labelled
+from fullcircle.monitoring.batches import Batch, Layout, of_labelled
 from fullcircle.monitoring.engine import Watch
 from fullcircle.monitoring.grid import iso, length, micros, now
 from fullcircle.monitoring.journal import Entry, Journal
@@ -40,8 +41,8 @@ def monitor(
 ) -> Window:
     """Take one turn of monitoring, and tell what the last window (or all since a UTC time, ISO 8601) says.
 
-    ``since`` only chooses what is told. Raises DataUnfit where no row of the champion was ever logged, and
-    WorkspaceBusy where another process is at it.
+    ``since`` only chooses what is told. Raises VersionNotFound where the model has no champion, and WorkspaceBusy
+    where another process is at it.
     """
     source = loaded(project)
     with opened(settings, progress, create=False) as session:
@@ -121,19 +122,19 @@ def _counted(turn: Turn, segment: str, place: int) -> bool:
 
 
 def _told(turn: Turn, version: int, since: int) -> Window:
-    entries = turn.journal.entries(version, since=since)
+    entries = turn.journal.entries(version, since=since, counts=False)
     found = turn.bundle(version)
-    if found is None or not any(entry.rows for entry in entries or turn.journal.entries(version)):
-        raise DataUnfit(
-            "no prediction of this version was logged yet, so there is nothing to monitor",
-            received=f"{turn.model} version {version}",
-            next_step="wait for traffic, or send some: fullcircle run PROJECT",
-        )
+    assert found is not None  # noqa: S101 - the champion is a version that the ledger knows
+    if not turn.journal.rows(version):
+        turn.tell(f"nothing to see yet: no row of version {version} was logged")
+    layout = Layout(found.profile.features)
+    counted = (Batch.decode(layout, data) for data in (turn.journal.counts_of(each)[0] for each in entries) if data)
+    batch = reduce(Batch.__add__, counted, Batch.empty(layout))
     still = [alarm for alarm in turn.journal.alarms() if alarm.state != "resolved"]
     shown = entries or [Entry(version=version, start=since, stop=max(since, turn.now))]
     notes = (*Watch(found.profile, turn.project.monitor).notes, *turn.notes)
     said = saying.of_log(turn, found, version, since)
-    window = window_of(turn, found, shown, still, name=f"since {iso(since)[:16]}", notes=notes, findings=said)
+    window = window_of(turn, found, shown, batch, still, name=f"since {iso(since)[:16]}", notes=notes, findings=said)
     return replace(window, batches=turn.judged, raised=tuple(turn.raised), labelled=_known(said))
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fullcircle.development.loading import LoadedProject
-from fullcircle.flows import quality, versions
+from fullcircle.flows import past, quality, versions
 from fullcircle.flows.session import Session, loaded, opened
 from fullcircle.monitoring import service, stretches, words
 from fullcircle.monitoring.engine import Watch
@@ -37,14 +37,14 @@ def page(project: str | Path | LoadedProject, *, settings: Settings | None = Non
     """
     source = loaded(project)
     with opened(settings, create=False) as session, source.active():
-        return page_in(session, source.project)
+        return page_in(session, source.project, code=source.code)
 
 
-def page_in(session: Session, project: Project, *, journal: Journal | None = None) -> Path:
+def page_in(session: Session, project: Project, *, journal: Journal | None = None, code: str = "") -> Path:
     """The same within an open session, from an open journal where there is one."""
     from fullcircle.flows.pages import render_monitored
 
-    text = render_monitored(monitored_in(session, project, journal=journal))
+    text = render_monitored(monitored_in(session, project, journal=journal, code=code))
     path = session.folder("pages") / f"{project.name}-monitor.html"
     beside = path.with_name(f".{path.name}.{os.getpid()}")  # whoever has it open never sees half of one
     beside.write_text(text, encoding="utf-8")
@@ -56,28 +56,31 @@ def monitored(project: str | Path | LoadedProject, *, settings: Settings | None 
     """What the page of a project's champion shows. Raises VersionNotFound where the model has no champion."""
     source = loaded(project)
     with opened(settings, create=False) as session, source.active():
-        return monitored_in(session, source.project)
+        return monitored_in(session, source.project, code=source.code)
 
 
-def monitored_in(session: Session, project: Project, *, journal: Journal | None = None) -> Monitored:
-    """The same within an open session, from an open journal where there is one."""
+def monitored_in(session: Session, project: Project, *, journal: Journal | None = None, code: str = "") -> Monitored:
+    """The same within an open session, from an open journal where there is one.
+
+    With the digest of the project's ``code`` the quality of past stretches is kept for the next time.
+    """
     path = session.workspace.root / "monitoring" / f"{project.name}.db"
     if journal is None and path.exists():
         with Journal(path) as found:
-            return _monitored(session, project, found)
-    return _monitored(session, project, journal)
+            return _monitored(session, project, found, code)
+    return _monitored(session, project, journal, code)
 
 
-def _monitored(session: Session, project: Project, journal: Journal | None) -> Monitored:
+def _monitored(session: Session, project: Project, journal: Journal | None, code: str) -> Monitored:
     version = versions.champion(session, project.name)
     found = versions.bundle(session, project.name, version)
-    entries = [] if journal is None else journal.entries(version, judged=True)
+    entries = [] if journal is None else journal.entries(version, judged=True, counts=False)
     alarms = _alarms(() if journal is None else journal.alarms(), version)
     shown, merged = stretches.lots(entries, () if journal is None else journal.empties())
     pointed = {suspect.feature for alarm in alarms if alarm.state != "resolved" for suspect in alarm.suspects}
-    counted = stretches.over_time(found.profile, shown, pointed)
+    counted = stretches.over_time(found.profile, shown, pointed, *([] if journal is None else [journal.counts_of]))
     bounds = [(each.since, each.until) for each in counted.stretches]
-    more = _measured(session, project, found, version, bounds)
+    more = _measured(session, project, found, version, bounds, code)
     monitor = project.monitor
     return Monitored(
         model=project.name,
@@ -100,19 +103,24 @@ def _monitored(session: Session, project: Project, journal: Journal | None) -> M
 
 
 def _measured(
-    session: Session, project: Project, found: Bundle, version: int, bounds: Sequence[tuple[str, str]]
+    session: Session, project: Project, found: Bundle, version: int, bounds: Sequence[tuple[str, str]], code: str
 ) -> list[tuple[Measure, ...]]:
     """Quality and traffic of each stretch."""
     if not bounds:
         return []
     log = session.workspace.predictions
-    rows = predictions.read(log, project.name, since=bounds[0][0], until=bounds[-1][1], version=version)
     about = quality.about(session, found, project, version)
-    judged = quality.over_time(about, bounds, rows, predictions.read_outcomes(log, project.name), now=iso(now()))
+    if code:
+        kept = session.folder("cache") / f"{project.name}-monitored.bin"
+        key = past.key_of(code, found.digest)
+        known = past.judged(about, log, version, bounds, kept=kept, key=key)
+    else:
+        rows = predictions.read(log, project.name, since=bounds[0][0], until=bounds[-1][1], version=version)
+        known = quality.judge(about, bounds, rows, predictions.read_outcomes(log, project.name))
     served = requests.read(log, project.name, bounds, version)
     return [
-        (*known, *(service.measures(counted) if counted.lines else ()))
-        for known, counted in zip(judged, served, strict=True)
+        (*measures, *(service.measures(counted) if counted.lines else ()))
+        for measures, counted in zip(quality.told_over_time(about, bounds, known), served, strict=True)
     ]
 
 

@@ -140,9 +140,7 @@ def _kept(session: Session, model: str, found: Sequence[Outcome], reader: _Reade
             fresh.append(each)
     counted["repeated"] += len(named) - len(last)
     wait = [each.outcome for each in there if each.place not in joined]
-    held = {(one.prediction_id, str(one.key), one.at, repr(one.value)) for one in _waiting_now(folder, model)}
-    late = [one for one in wait if (one.prediction_id, str(one.key), one.at, repr(one.value)) not in held]
-    waiting.append_waiting(folder, model, late)
+    waiting.append_waiting(folder, model, wait)
     append_outcomes(folder, model, fresh)
     return Received(
         model=model,
@@ -154,10 +152,6 @@ def _kept(session: Session, model: str, found: Sequence[Outcome], reader: _Reade
         unlabelled=reader.unlabelled,
         notes=reader.notes(),
     )
-
-
-def _waiting_now(folder: Path, model: str) -> list[Outcome]:
-    return [each.outcome for each in waiting.read_waiting(folder, model)]
 
 
 def _fields(outcome: Outcome) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def package_in(
     With ``approve="person"`` the version is registered as one that somebody has to approve before it is promoted.
     Raises GateFailed where a test of the bundle or of the project failed; nothing is registered then.
     """
-    session.progress.step("package", "locking the environment")
+    session.progress.step("package", "" if session.rehearsal else "locking the environment")
     bundle = build(
         session,
         draft,
@@ -108,6 +108,8 @@ def package_in(
     blob = session.workspace.blobs.put(packed)
     session.record("bundle.built", model=draft.model, run=draft.run, bundle=blob, bytes=len(packed))
     consent.record(session, draft, blob)
+    if session.rehearsal:
+        return _rehearsed(session, draft, bundle, blob, report_digest, approve)
     tested = testing.gate(session, source, bundle, run=draft.run, digest=blob)
     session.progress.step("prove", "a clean environment answers the golden rows")
     proof = _proof(session, bundle, draft)
@@ -145,6 +147,40 @@ def package_in(
         files=bundle.manifest.files,
         proof=proof,
         tests=tested.counts,
+    )
+
+
+def _rehearsed(
+    session: Session, draft: drafts.Draft, bundle: bundles.Bundle, blob: str, report: str, approve: Approve
+) -> Packaged:
+    """Register a version of a rehearsal: nothing was tested or proven, and its certificate says so."""
+    nothing = Proof(
+        bundle=bundle.digest,
+        python=bundle.manifest.python,
+        platform="",
+        packages=(),
+        golden_rows=0,
+        largest_difference=0.0,
+        same_bits=False,
+        environment="",
+        seconds=0.0,
+    )
+    version = session.tracking.register(draft.model, draft.run, blob)
+    session.record(
+        "version.registered",
+        guard=_unknown(draft.model, version),
+        model=draft.model,
+        version=version,
+        run=draft.run,
+        bundle=blob,
+        report=report,
+        snapshot=draft.snapshot,
+        proof=session.keep(nothing),
+        approve="person" if approve == "person" else None,
+    )
+    size, files = len(session.workspace.blobs.get(blob)), bundle.manifest.files
+    return Packaged(
+        model=draft.model, version=version, run=draft.run, bundle=blob, size_bytes=size, files=files, proof=nothing
     )
 
 
@@ -196,21 +232,25 @@ def build(
         predictions = scorer.score(rows)
         golden = _golden(scorer, rows if view is None else _without_keys(rows, view))
     main = report.measure(draft.metric)
-    wheel = wheels.wheel()
     saved = drafts.saved_model(session, draft)
-    lock = locks.lock(
-        wheel=wheel,
-        packages=(*registry.find("runtimes", draft.runtime)().packages, *saved.requirements),
-        wanted=draft.wanted,
-        serving=(
-            *packages(requires),
-            *drafts.needed(view),
-            *(_online(session) if view is not None else ()),
-            *(["onnxruntime"] if chosen.certificate.form == "onnx" else []),
-        ),
-        compiled=chosen.data is not None,
-        offline=session.settings.offline,
-        progress=session.progress,
+    wheel = wheels.empty() if session.rehearsal else wheels.wheel()
+    lock = (
+        locks.nothing(wheel)
+        if session.rehearsal
+        else locks.lock(
+            wheel=wheel,
+            packages=(*registry.find("runtimes", draft.runtime)().packages, *saved.requirements),
+            wanted=draft.wanted,
+            serving=(
+                *packages(requires),
+                *drafts.needed(view),
+                *(_online(session) if view is not None else ()),
+                *(["onnxruntime"] if chosen.certificate.form == "onnx" else []),
+            ),
+            compiled=chosen.data is not None,
+            offline=session.settings.offline,
+            progress=session.progress,
+        )
     )
     return bundles.build(
         model=draft.model,
@@ -251,7 +291,7 @@ def _values(frame: Any, column: str) -> list[Value] | None:
 
 def _formed(session: Session, draft: drafts.Draft, native: Scorer, rows: list[Any]) -> tuple[Chosen, Scorer]:
     """The form that will answer, and the scorer that asks it: its answers are the golden ones."""
-    candidates = candidates_of(draft.wanted.lines)
+    candidates = {} if session.rehearsal else candidates_of(draft.wanted.lines)
     chosen = choose(draft.contract, native.model, rows, seed=draft.seed, candidates=candidates)
     session.progress.note(told(chosen.certificate))
     return chosen, Scorer(draft.contract, native.model, form=chosen.form)

@@ -1,14 +1,14 @@
 """Quality in production: what labels tell, what can be said without them, over time and as findings.
 
-Metrics, value and fairness are evaluation's, so that figures mean the same as in the report before the model was
-promoted; their intervals are closed forms. Without labels it is monitoring.estimates, moved by what earlier estimates
-were off where labels came. docs/outcomes.md has the limits.
+Metrics, value, fairness and slices are evaluation's, so that figures mean the same as in the report before the model
+was promoted. Without labels it is monitoring.estimates, moved and widened by what earlier estimates were off where
+labels came. docs/outcomes.md has the limits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from fullcircle.evaluation import earning, groups, metrics
 from fullcircle.evaluation.check import Subject
 from fullcircle.evaluation.fairness import disparity
 from fullcircle.evaluation.metrics import Metric
+from fullcircle.flows import slicing
 from fullcircle.flows.lots import Lot, lots
 from fullcircle.flows.session import Session
 from fullcircle.flows.versions import find
@@ -38,8 +39,8 @@ CALIBRATION = "calibration"
 _REFERENCE = "reference_"
 _ALSO = {"classification": ("accuracy", "roc_auc", "brier"), "regression": ("mae", "rmse")}
 _LIMITS = (
-    "It takes the model's probabilities at their word, after a calibration on the reference: that the same answer "
-    "means something else by now is not seen before labels come."
+    "It takes the model's probabilities at their word, after a calibration on the reference. The band holds only if "
+    "the same answer still means what it meant there: that it means something else is not seen before labels come."
 )
 _LIMITS_OF_NUMBERS = (
     "For numbers it is the error that the reference had at such predictions: it sees other predictions, nothing else."
@@ -95,7 +96,7 @@ def about_of(contract: Contract, profile: Profile, project: Project, report: Rep
     metric = metrics.find(profile.metric, task) if profile.metric else metrics.main_metric(task, project.gates)
     gate = next((gate for gate in project.gates if gate.kind == "worth"), None)
     found = {}
-    for name in (*(each.name for each in metrics.of_task(task)), VALUE):
+    for name in (*(each.name for each in metrics.of_task(task)), VALUE, slicing.WORST):
         measure = None if report is None else report.measure(name)
         if measure is not None and measure.usable:
             found[name] = measure
@@ -112,35 +113,49 @@ def about_of(contract: Contract, profile: Profile, project: Project, report: Rep
     return About(project=project, contract=contract, profile=profile, metric=metric, gate=gate, reference=found)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A stretch by its own rows alone: what labels tell, what is estimated, and how far that was off, by metric.
+
+    ``estimated`` is not moved by what earlier estimates missed; ``missed`` is of the rows that have a label.
+    """
+
+    realised: tuple[Measure, ...]
+    estimated: tuple[Measure, ...] = ()
+    missed: Mapping[str, tracking.Miss] = field(default_factory=dict)
+
+
 def over_time(
-    about: About,
-    bounds: Sequence[tuple[str, str]],
-    rows: Iterable[Prediction],
-    outcomes: Mapping[str, Outcome],
-    *,
-    now: str = "",
+    about: About, bounds: Sequence[tuple[str, str]], rows: Iterable[Prediction], outcomes: Mapping[str, Outcome]
 ) -> list[tuple[Measure, ...]]:
     """The measures of each stretch, in the order of ``bounds``: [since, until), times as the log has them, ascending.
 
-    One pass over ``rows``, in any order; of a stretch 20 000 rows are kept, an even sample. An estimate is moved by
-    the misses of earlier stretches whose labels were due when it ended; ``now`` changes nothing yet.
+    One pass over ``rows``, in any order; of a stretch 20 000 rows are kept, an even sample. An estimate is moved and
+    widened by the misses of earlier stretches whose labels were due when it ended.
     """
-    found = lots(about.contract, bounds, rows, outcomes, about.project.protected)
-    scored = [_scored(about, lot, place) for place, lot in enumerate(found)]
-    made = []
-    for place, lot in enumerate(found):
-        known = [misses for other, misses in enumerate(scored) if _due(about, bounds[other], bounds[place])]
-        made.append((*realised(about, lot), *_moved(estimated(about, lot), place, known)))
-    return made
+    return told_over_time(about, bounds, judge(about, bounds, rows, outcomes))
+
+
+def judge(
+    about: About, bounds: Sequence[tuple[str, str]], rows: Iterable[Prediction], outcomes: Mapping[str, Outcome]
+) -> list[Judged]:
+    """The first half of ``over_time``, and the dear one: each stretch by its own rows alone."""
+    worst = slicing.Slices(about.contract, bounds, about.project.protected)
+    found = lots(about.contract, bounds, worst.passing(rows, outcomes), outcomes, about.project.protected)
+    return [_judged(about, lot, worst.measures(about.project, place)) for place, lot in enumerate(found)]
+
+
+def told_over_time(
+    about: About, bounds: Sequence[tuple[str, str]], judged: Sequence[Judged]
+) -> list[tuple[Measure, ...]]:
+    """The second half: each stretch's measures, its estimates as they were known when it ended."""
+    due = [sum(_due(about, other, present) for other in bounds[:place]) for place, present in enumerate(bounds)]
+    given, _ = _followed(judged, due)
+    return [(*each.realised, *measures) for each, measures in zip(judged, given, strict=True)]
 
 
 def findings(
-    about: About,
-    rows: Iterable[Prediction],
-    outcomes: Mapping[str, Outcome],
-    *,
-    since: str = "",
-    now: str = "",
+    about: About, rows: Iterable[Prediction], outcomes: Mapping[str, Outcome], *, since: str = ""
 ) -> tuple[Finding, ...]:
     """M003, what labels tell of the rows from ``since`` on, and M004, what can be said without them.
 
@@ -148,11 +163,12 @@ def findings(
     """
     rows = list(rows)
     start = micros(since) if since else None
-    bounds = _batches(about.project, rows, start)
-    found = lots(about.contract, [*bounds, (since, "")], rows, outcomes, about.project.protected)
-    *earlier, lot = found
-    scored = [_scored(about, each, place) for place, each in enumerate(earlier)]
-    return (_m003(about, lot), _m004(about, lot, scored))
+    earlier = _batches(about.project, rows, start)
+    found = lots(about.contract, [*earlier, (since, "")], rows, outcomes, about.project.protected)
+    due = [sum(_due(about, other, present) for other in earlier[:place]) for place, present in enumerate(earlier)]
+    judged = [_judged(about, lot) for lot in found]
+    given, held = _followed(judged, [*due, len(earlier)])
+    return (_m003(about, found[-1], judged[-1]), _m004(about, found[-1], given[-1], held))
 
 
 def cost_per_day(about: About, measures: Iterable[Measure], rows_a_day: float) -> tuple[float, str] | None:
@@ -186,10 +202,7 @@ def realised(about: About, lot: Lot) -> tuple[Measure, ...]:
         made.append(replace(bias, name=CALIBRATION))
     if about.gate is not None:
         made.append(_value(about, about.gate, pairs))
-    for each in list(made):
-        before = about.reference.get(each.name)
-        if before is not None:
-            made.append(replace(before, name=_REFERENCE + each.name))
+    made += _beside(about, made)
     for column in about.project.protected:
         made += _gaps(about, lot, pairs, column)
     return tuple(made)
@@ -213,28 +226,44 @@ def estimated(about: About, lot: Lot, *, labelled: bool = False) -> tuple[Measur
     return tuple(each for each in measures if each.name.removeprefix(estimates.PREFIX) in wanted)
 
 
-def _scored(about: About, lot: Lot, place: int) -> Mapping[str, tracking.Miss]:
+def _judged(about: About, lot: Lot, more: Sequence[Measure] = ()) -> Judged:
+    came = realised(about, lot)
+    more = (*more, *_beside(about, more))
+    return Judged(realised=(*came, *more), estimated=estimated(about, lot), missed=_missed(about, lot, came))
+
+
+def _beside(about: About, measures: Iterable[Measure]) -> list[Measure]:
+    """What these were on the reference, as far as that is known."""
+    known = [(each.name, about.reference.get(each.name)) for each in measures if not each.group]
+    return [replace(before, name=_REFERENCE + name) for name, before in known if before is not None]
+
+
+def _missed(about: About, lot: Lot, came: Sequence[Measure]) -> Mapping[str, tracking.Miss]:
     """How far the estimates on the labelled rows were off, by metric; nothing where there are too few."""
     if lot.labelled < estimates.FEWEST_ROWS:
         return {}
-    came = {each.name: each for each in realised(about, lot)}
+    known = {each.name: each for each in came if not each.group}
     found = {}
     for each in estimated(about, lot, labelled=True):
         name = each.name.removeprefix(estimates.PREFIX)
-        off = tracking.miss(place, each, came[name]) if name in came else None
+        off = tracking.miss(each, known[name]) if name in known else None
         if off is not None:
             found[name] = off
     return found
 
 
-def _moved(
-    measures: Sequence[Measure], place: int, scored: Sequence[Mapping[str, tracking.Miss]]
-) -> tuple[Measure, ...]:
-    def misses(measure: Measure) -> list[tracking.Miss]:
-        name = measure.name.removeprefix(estimates.PREFIX)
-        return [each[name] for each in scored if name in each]
-
-    return tuple(tracking.moved(each, place, misses(each)) for each in measures)
+def _followed(
+    judged: Sequence[Judged], due: Sequence[int]
+) -> tuple[list[tuple[Measure, ...]], Mapping[str, Sequence[bool | None]]]:
+    """The estimates of each stretch moved and widened, and by metric which of the bands held what came."""
+    raw = [{each.name.removeprefix(estimates.PREFIX): each for each in one.estimated} for one in judged]
+    given, held = {}, {}
+    for name in dict.fromkeys(name for one in raw for name in one):
+        given[name], held[name] = tracking.follow(
+            [one.get(name) for one in raw], [each.missed.get(name) for each in judged], due
+        )
+    measures = [tuple(found for name in one if (found := given[name][place])) for place, one in enumerate(raw)]
+    return measures, held
 
 
 def _due(about: About, earlier: tuple[str, str], present: tuple[str, str]) -> bool:
@@ -255,7 +284,7 @@ def _batches(project: Project, rows: Sequence[Prediction], start: int | None) ->
     return [(iso(each), iso(each + grid.length)) for each in sorted(starts) if each + grid.length <= last]
 
 
-def _m003(about: About, lot: Lot) -> Finding:
+def _m003(about: About, lot: Lot, judged: Judged) -> Finding:
     pairs = lot.labels
     metric = told.Metric(
         name=about.metric.name,
@@ -266,7 +295,7 @@ def _m003(about: About, lot: Lot) -> Finding:
     )
     found = told.realised(pairs, lot.answered, metric, about.profile)
     known = {(each.name, each.group) for each in found.measures}
-    more = tuple(each for each in realised(about, lot) if (each.name, each.group) not in known)
+    more = tuple(each for each in judged.realised if (each.name, each.group) not in known)
     text = found.text
     value = next((each for each in more if each.name == VALUE), None)
     if value is not None:
@@ -275,13 +304,10 @@ def _m003(about: About, lot: Lot) -> Finding:
     return replace(found, text=text, measures=(*found.measures, *more))
 
 
-def _m004(about: About, lot: Lot, scored: Sequence[Mapping[str, tracking.Miss]]) -> Finding:
+def _m004(about: About, lot: Lot, measures: Sequence[Measure], held: Mapping[str, Sequence[bool | None]]) -> Finding:
     title = "Quality as estimated without labels"
-    raw = estimated(about, lot)
-    if not raw:
+    if not measures:
         return Finding(check="estimated", code="M004", title=title, severity="info", text=_why_not(about, lot))
-    place = len(scored)
-    measures = _moved(raw, place, scored)
     names = [each.name.removeprefix(estimates.PREFIX) for each in measures]
     name = about.metric.name if about.metric.name in names else names[0]
     main = measures[names.index(name)]
@@ -294,26 +320,15 @@ def _m004(about: About, lot: Lot, scored: Sequence[Mapping[str, tracking.Miss]])
         severity = "warning" if worse else "good"
         text += ": worse, beyond the band" if worse else ""
     text += f". {_LIMITS_OF_NUMBERS if about.contract.task == 'regression' else _LIMITS}"
-    hits = [hit for number in range(place) if (hit := _hit(scored, number, name)) is not None]
+    hits = [each for each in held[name][:-1] if each is not None]
     if hits:
-        text += f" Of {len(hits)} earlier batches whose labels came, {sum(hits)} fell within the band."
+        text += f" Of {len(hits)} earlier batches whose labels came, {sum(hits)} fell within the band given then."
     more = tuple(
         replace(before, name=_REFERENCE + each) for each in names if (before := about.reference.get(each)) is not None
     )
     return Finding(
         check="estimated", code="M004", title=title, severity=severity, text=text, measures=(*measures, *more)
     )
-
-
-def _hit(scored: Sequence[Mapping[str, tracking.Miss]], number: int, name: str) -> bool | None:
-    """Whether a batch fell within the band that the batches before it gave; None where it was not scored."""
-    miss = scored[number].get(name)
-    if miss is None:
-        return None
-    half = tracking.Z * miss.error
-    band = Measure(name=name, value=0.0, low=-half, high=half)
-    moved = tracking.moved(band, number, [each[name] for each in scored[:number] if name in each])
-    return estimates.brackets(moved, Measure(name=name, value=miss.off))
 
 
 def _why_not(about: About, lot: Lot) -> str:

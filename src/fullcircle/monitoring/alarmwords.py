@@ -42,7 +42,12 @@ def _named(suspects: Sequence[Suspect]) -> str:
 
 def _line(text: str) -> str:
     """A text of the data on one line, so that no name of a column can pass for a line of the message."""
-    return " ".join(text.split())[:LONGEST]
+    return plain(text)[:LONGEST]
+
+
+def plain(text: str) -> str:
+    """A text without line breaks and without what steers a terminal or the direction of a text."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def sure(kind: Kind, monitor: Monitor) -> str:
@@ -55,7 +60,7 @@ def sure(kind: Kind, monitor: Monitor) -> str:
     budget = per_year(monitor.false_alerts) * SHARES[kind]
     return (
         f"where nothing changed, chance alone raises such an alarm at most once in {_years(1 / budget)} on average "
-        f"(the budget is {monitor.false_alerts.strip()} for all alarms, {SHARES[kind]:g} of it for {kind}); this "
+        f"(the budget is {plain(monitor.false_alerts)} for all alarms, {SHARES[kind]:g} of it for {kind}); this "
         f"holds with probability {monitor.confidence:g} over the draw of the reference"
     )
 
@@ -89,7 +94,7 @@ def advice(kind: Kind, suspects: Sequence[Suspect], model: str) -> str:
 def title(alarm: Alarm, event: str) -> str:
     """One line: how urgent, which model, what."""
     mark = {"resolved": "resolved", "still": f"{alarm.severity}, still open"}.get(event, alarm.severity)
-    return f"[{mark}] {alarm.model} version {alarm.version}: {_TITLES[alarm.kind]}"
+    return plain(f"[{mark}] {alarm.model} version {alarm.version}: {_TITLES[alarm.kind]}")
 
 
 def _count(batches: int) -> str:
@@ -117,4 +122,4 @@ def body(alarm: Alarm, event: str, beside: Sequence[Alarm], *, champion: int | N
         lines.append(f"Acknowledged by: {alarm.acknowledged_by}.")
     if alarm.link:
         lines.append(f"Page: {alarm.link}")
-    return "\n".join([*lines, f"Alarm {alarm.id}"])
+    return "\n".join(plain(line) for line in [*lines, f"Alarm {alarm.id}"])

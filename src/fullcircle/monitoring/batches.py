@@ -11,6 +11,7 @@ import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from fullcircle.errors import DataUnfit
 from fullcircle.monitoring import losses
-from fullcircle.monitoring.profiles import arrived, chances_of, objects, roles
+from fullcircle.monitoring.profiles import arrived, chances_of, distinct, objects, roles
 from fullcircle.stats import bins, summaries
 from fullcircle.types.contract import Contract, Value
 from fullcircle.types.monitoring import FeatureProfile, Profile
 from fullcircle.types.prediction import Prediction
 
 Integers = NDArray[np.int64]
-_FORM = 1
+_FORM = 2
 _HEAD = struct.Struct("<B8sQBB")
+_SEAL = 8  # bytes at the end that only these bytes before them have
 _LIMB = 2**63
 
 
@@ -48,18 +50,23 @@ class Summary:
 
 
 class Layout:
-    """Where each column's counts lie. Made once from the columns of a profile, and shared by their batches."""
+    """Where each column's counts lie. Made once from the columns of a profile, and shared by their batches.
 
-    __slots__ = ("features", "grids", "names", "places", "points", "print", "starts")
+    Raises DataUnfit where two columns have one name.
+    """
+
+    __slots__ = ("features", "grids", "names", "orders", "places", "points", "print", "starts")
 
     def __init__(self, features: Sequence[FeatureProfile]) -> None:
         self.features = tuple(features)
         self.names = tuple(feature.name for feature in self.features)
+        distinct(self.names)
         self.places = {name: place for place, name in enumerate(self.names)}
         sizes = [len(feature.counts) for feature in self.features]
         self.starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64)
         self.grids = tuple(_grid(feature) for feature in self.features)
         self.points = tuple(_points(feature) for feature in self.features)
+        self.orders = tuple(np.argsort(points, kind="stable") for points in self.points)
         self.print = self._print()
 
     def _print(self) -> bytes:
@@ -173,11 +180,11 @@ class Batch:
         return hash(self.encode())
 
     def encode(self) -> bytes:
-        """As bytes, for a file: some 90 a column of 20 bins, where no count is above 65535."""
+        """As bytes, for a file, sealed: some 90 a column of 20 bins, where no count is above 65535."""
         numbers = [place for place, on in enumerate(self.layout.grids) if on is not None]
         widths = [_width(each) for each in (self.table, self.beyond)]
         second = [self.second[place] for place in numbers]
-        return b"".join(
+        told = b"".join(
             [
                 _HEAD.pack(_FORM, self.layout.print, self.rows, *widths),
                 self.table.astype(f"<u{widths[0]}").tobytes(),
@@ -189,21 +196,20 @@ class Batch:
                 self.highs.astype("<f8").tobytes(),
             ]
         )
+        return told + _seal(told)
 
     @classmethod
     def decode(cls, features: Sequence[FeatureProfile] | Layout, data: bytes) -> Batch:
         """The batch that ``encode`` wrote. Raises DataUnfit where it was counted in other bins, or is damaged."""
         layout = features if isinstance(features, Layout) else Layout(features)
         numbers = [place for place, on in enumerate(layout.grids) if on is not None]
-        if len(data) < _HEAD.size:
-            raise _other_bins(f"{len(data)} bytes")
-        form, bins_of, rows, *widths = _HEAD.unpack_from(data)
-        if form != _FORM or bins_of != layout.print or not {*widths} <= {1, 2, 4, 8}:
-            raise _other_bins(f"form {form}, bins {bins_of.hex()}")
+        if len(data) < _HEAD.size + _SEAL or data[0] != _FORM or _seal(data[:-_SEAL]) != data[-_SEAL:]:
+            raise _damaged(data)
+        _, bins_of, rows, *widths = _HEAD.unpack_from(data)
+        if bins_of != layout.print:
+            raise _other_bins(f"bins {bins_of.hex()}, not {layout.print.hex()}")
         size, total, few = len(layout.names), int(layout.starts[-1]), len(numbers)
         parts = [(total, f"<u{widths[0]}"), (size, f"<u{widths[1]}"), *[(few, "<i8")] * 3, *[(size, "<f8")] * 2]
-        if len(data) != _HEAD.size + sum(count * np.dtype(kind).itemsize for count, kind in parts):
-            raise _other_bins(f"{len(data)} bytes")
         at, found = _HEAD.size, list[Any]()
         for count, kind in parts:
             found.append(np.frombuffer(data, dtype=kind, count=count, offset=at))
@@ -226,6 +232,19 @@ class Batch:
 def _width(counts: Integers) -> int:
     most = int(counts.max(initial=0))
     return next(width for width in (1, 2, 4, 8) if most < 256**width)
+
+
+def _seal(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=_SEAL).digest()
+
+
+def _damaged(data: bytes) -> DataUnfit:
+    return DataUnfit(
+        "these bytes are not the counts of a batch, or they are damaged",
+        received=f"{len(data)} bytes that begin with {data[:8].hex() or 'nothing'}",
+        allowed="what encode() of this version of fullcircle gave, whole and unchanged",
+        next_step="take the file they are from out of a backup; counts are not mended",
+    )
 
 
 def _other_bins(received: str) -> DataUnfit:
@@ -271,7 +290,7 @@ def count(features: Sequence[FeatureProfile] | Layout, columns: Mapping[str, Arr
 def _numbers(values: ArrayLike, layout: Layout, place: int, into: Batch) -> summaries.Sums:
     """Count one column of numbers in one pass, and give its sums."""
     feature, points, on = layout.features[place], layout.points[place], layout.grids[place]
-    order = np.argsort(points, kind="stable")
+    order, sorted_points = layout.orders[place], points[layout.orders[place]]
     below, total, sums = np.zeros(points.size, dtype=np.int64), 0, summaries.Sums()
     low, high, present = math.inf, -math.inf, 0
     for block in bins.blocks(values):
@@ -281,7 +300,7 @@ def _numbers(values: ArrayLike, layout: Layout, place: int, into: Batch) -> summ
             block = block[block == block]
             least = float(block.min(initial=math.inf))
         present += block.size
-        below[order] += bins.up_to(block, points[order])
+        below[order] += bins.up_to(block, sorted_points)
         most = float(block.max(initial=-math.inf))
         if math.isinf(least) or math.isinf(most):
             finite = block[np.isfinite(block)]
@@ -311,9 +330,10 @@ def of_rows(profile: Profile, contract: Contract, predictions: Sequence[Predicti
     role = roles(profile)
     asked = [each for each in predictions if each.inputs is not None]
     inputs = [
-        each.inputs if not each.verdict.problems else arrived(each.inputs or {}, each.verdict) for each in asked
+        (each.inputs or {}) if not each.verdict.problems else arrived(each.inputs or {}, each.verdict)
+        for each in asked
     ]
-    columns: dict[str, Any] = {}
+    columns = _turned(inputs, [name for name, what in role.items() if what == "input"])
     for feature in profile.features:
         match role[feature.name]:
             case "verdict":
@@ -322,9 +342,17 @@ def of_rows(profile: Profile, contract: Contract, predictions: Sequence[Predicti
                 columns[feature.name] = [each.value for each in predictions if each.value is not None]
             case "estimate":
                 columns[feature.name] = _expected(profile, contract, asked)
-            case _:
-                columns[feature.name] = [row.get(feature.name) for row in inputs if row is not None]
     return count(profile.features, columns, len(predictions))
+
+
+def _turned(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+    """Rows as columns, None where a row does not have one."""
+    try:
+        if len(names) > 1 and rows:
+            return dict(zip(names, zip(*map(itemgetter(*names), rows), strict=True), strict=True))
+    except KeyError:
+        pass  # some row lacks a column: they are asked one by one
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
 def of_labelled(profile: Profile, contract: Contract, pairs: Iterable[tuple[Prediction, Value]]) -> Batch:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import base64
 import http.client
+import logging
 import os
 import ssl
 import threading
 import warnings
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -24,7 +27,10 @@ _OWN = {"alertmanager": False, "alertmanagers": True, "webhook": False, "webhook
 _HOSTED = (*_OWN, "json", "jsons", "xml", "xmls", "form", "forms", "mailto", "mailtos")
 _NAMES = {"drift": "FullcircleDrift", "risk": "FullcircleRisk", "estimate": "FullcircleEstimate"}
 
-_LOADING = threading.Lock()  # which warnings are shown is one thing for all threads
+_LOUD = ("apprise", "urllib3", "requests")  # whose logs hold whole addresses, at DEBUG or where something fails
+_ISO = "%Y-%m-%dT%H:%M:%S.%fZ"  # as the times of batches: their order is that of the texts
+_NO_WIDTH = "\u200b"
+_LOADING = threading.RLock()  # which warnings are shown, and which filters loggers have, is one thing for all threads
 
 
 def deliver(address: str, message: Message) -> str:
@@ -122,16 +128,18 @@ def _alert(message: Message) -> dict[str, Any]:
         "kind": kind,
         "severity": message.severity,
     }
-    begun = str(alarm.get("opened", message.at))
+    now = datetime.now(UTC)
+    # Rows whose clock was ahead: Alertmanager refuses an alert that ends before it begins.
+    begun = min(str(alarm.get("opened", message.at)), now.strftime(_ISO))
     ended = message.event == "resolved"
-    until = datetime.now().astimezone() + timedelta(seconds=message.hold)
+    until = now + timedelta(seconds=message.hold)
     notes = {"summary": message.title, "description": message.text, "id": message.id}
     link = str(alarm.get("link", ""))
     found = {
         "labels": {name: value for name, value in labels.items() if value},
         "annotations": {**notes, **({"link": link} if link else {})},
         "startsAt": begun,
-        "endsAt": max(message.at, begun) if ended else until.isoformat(),
+        "endsAt": max(min(message.at, now.strftime(_ISO)), begun) if ended else until.strftime(_ISO),
     }
     return {**found, "generatorURL": link} if link.startswith(("http://", "https://")) else found
 
@@ -163,18 +171,35 @@ def _channel(place: str) -> Any:
         warnings.simplefilter("ignore", DeprecationWarning)  # of a standard module that Apprise still imports
         import apprise
 
-        _quiet()
-        return apprise.Apprise.instantiate(place, suppress_exceptions=True)
+        with _silence():
+            return apprise.Apprise.instantiate(place, suppress_exceptions=True)
 
 
-def _quiet() -> None:
-    """Let Apprise write nothing into any log: its words may hold what stands in an address."""
-    import logging
+class _Silent(threading.local):
+    """Whether this thread is within a channel's code."""
 
-    log = logging.getLogger("apprise")
-    log.propagate = False
-    if not log.handlers:
-        log.addHandler(logging.NullHandler())
+    now = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let nothing through that is said meanwhile."""
+        return not self.now
+
+
+_SILENT = _Silent()
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """What Apprise and what it sends with say in this thread goes into no log: it may hold what an address holds."""
+    with _LOADING:
+        for name in list(logging.Logger.manager.loggerDict):
+            if name.partition(".")[0] in _LOUD:
+                logging.getLogger(name).addFilter(_SILENT)  # one that is there already is not added again
+    before, _SILENT.now = _SILENT.now, True
+    try:
+        yield
+    finally:
+        _SILENT.now = before
 
 
 def _apprise(place: str, message: Message) -> str:
@@ -190,10 +215,24 @@ def _apprise(place: str, message: Message) -> str:
     import apprise
 
     try:
-        text = f"{message.text}\nMessage {message.id}"
-        sent = channel.notify(
-            body=text, title=message.title, notify_type=apprise.NotifyType(kind), body_format="text"
-        )
+        with _silence():
+            sent = channel.notify(
+                body=_harmless(f"{message.text}\nMessage {message.id}"),
+                title=_harmless(message.title),
+                notify_type=apprise.NotifyType(kind),
+                body_format="text",
+            )
     except Exception as error:  # noqa: BLE001 - a stranger's code, and an alarm must not be lost by it
         return f"Apprise failed: {type(error).__name__}"
     return "" if sent else "Apprise could not deliver it; try it with fullcircle alarms test PROJECT"
+
+
+def _harmless(text: str) -> str:
+    """A text in which nobody is called and no word hides a link: names of columns and categories come from strangers.
+
+    Apprise escapes the markup of those channels that it knows to have some; several call everybody at "@all" or
+    "<users/all>" all the same. A character without width behind those signs changes nothing that people see.
+    """
+    for sign in ("@", "<", "]("):
+        text = text.replace(sign, sign[0] + _NO_WIDTH + sign[1:])
+    return text

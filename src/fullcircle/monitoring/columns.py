@@ -75,7 +75,7 @@ class Columns:
                 counts[place] = self._wide(rows[phase % len(rows)])
         return counts
 
-    def shares(self, phase: int) -> Floats:
+    def shares(self, phase: int | None) -> Floats:
         """The reference's shares (F, C) at a phase; half a row more in each cell, so that none is 0."""
         smooth = self.at(phase) + 0.5
         return np.asarray(smooth / smooth.sum(axis=1, keepdims=True))
@@ -85,7 +85,7 @@ class Columns:
         places = np.arange(self.width)[None, :]
         sizes = np.array(self.sizes)[:, None]
         losses = np.array([each.role in ("loss", "estimate") and each.kind == "number" for each in self.features])
-        different = [len({*self.strata[place]}) if place in self.strata else 1 for place in range(len(self.names))]
+        parts = [_strata(self.strata[place]) if place in self.strata else 1 for place in range(len(self.names))]
         # Of numbers no value is "other": nothing is bet on that.
         numbers = np.array([each.kind == "number" for each in self.features])
         used = (places < sizes - 2) | (places >= self.width - 2)
@@ -98,7 +98,7 @@ class Columns:
             losses=losses,
             values=np.array([_middles(each, self.width) for each in self.features]),
             growth=np.where(losses, self._monitor.worse_by, 0.0),
-            delta=(1 - self._monitor.confidence) / self._every / np.array(different),
+            delta=(1 - self._monitor.confidence) / self._every / np.array(parts),
             tolerance=np.where(losses | (self.tolerance >= 1), 0.0, self.tolerance),
         )
 
@@ -106,6 +106,16 @@ class Columns:
 def _tolerance(monitor: Monitor, name: str) -> float:
     given = monitor.tolerance
     return float(given.get(name, 0.0)) if isinstance(given, Mapping) else float(given)
+
+
+def _strata(rows: Sequence[tuple[int, ...]]) -> int:
+    """How many samples a column is compared with: one an hour of the day or of the week, and that of all hours.
+
+    Two of them may look alike by chance and are two all the same.
+    """
+    day = len(rows) // 7 if len(rows) % 7 == 0 else len(rows)
+    daily = all(row == rows[place % day] for place, row in enumerate(rows))
+    return (day if daily else len(rows)) + 1
 
 
 def _middles(feature: FeatureProfile, width: int) -> Floats:

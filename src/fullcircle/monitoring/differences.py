@@ -88,6 +88,6 @@ def _gaps(feature: FeatureProfile) -> list[float]:
     if feature.kind != "number" or not feature.quantiles:
         return [math.nan] * size
     places = distances.positions(feature.counts[:-2], feature.edges, feature.quantiles)
-    with np.errstate(over="ignore"):
-        steps = np.diff(places, prepend=places[0]) / (feature.deviation or 1.0)
+    with np.errstate(over="ignore"):  # halves: the way from one end to the other may be larger than any number
+        steps = np.diff(places / 2, prepend=places[0] / 2) / (feature.deviation or 1.0) * 2
     return [*np.minimum(steps, 1e300).tolist(), math.nan, math.nan]

@@ -83,10 +83,11 @@ class Watch:
         if state and not self._restore(state):
             self.notes += ("the detectors are not those of the last batch: evidence begins anew",)
 
-    def step(self, batch: Traffic, labelled: Traffic, *, phase: int = 0) -> tuple[Evidence, ...]:
+    def step(self, batch: Traffic, labelled: Traffic, *, phase: int | None = None) -> tuple[Evidence, ...]:
         """Judge one batch, once. ``labelled`` holds the columns of rows whose label came; both may be empty.
 
-        ``phase`` is the batch's part of the week, counted as in ``Profile.dependence``.
+        ``phase`` is the batch's part of the week, counted as in ``Profile.dependence``; None for rows of no certain
+        hour, which are compared with the whole week.
         """
         return tuple(leg.step(batch, labelled, phase) for leg in self._legs)
 
@@ -150,7 +151,7 @@ class _Leg:
             self.plans[phase] = tuple(each.plan(reference, share=self.share) for each in self.detectors)
         return self.plans[phase]
 
-    def step(self, batch: Traffic, labelled: Traffic, phase: int) -> Evidence:
+    def step(self, batch: Traffic, labelled: Traffic, phase: int | None) -> Evidence:
         raw, outside = self.columns.counted(batch, labelled)
         effects = self.columns.effects_of(raw)
         counted = Counted(counts=raw / effects[:, None], outside=outside / effects)
@@ -166,7 +167,7 @@ class _Leg:
             return self._evidence(True, returned, level=found.level)
         return found
 
-    def _judge(self, counted: Counted, raw: Floats, here: Floats, phase: int) -> tuple[int, ...]:
+    def _judge(self, counted: Counted, raw: Floats, here: Floats, phase: int | None) -> tuple[int, ...]:
         plans = self._plans(phase)
         log_e = np.concatenate(
             [plan.judge(counted, kept) for plan, kept in zip(plans, self.memory, strict=True)], axis=1

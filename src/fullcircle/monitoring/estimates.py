@@ -33,6 +33,7 @@ FEWEST_ROWS = 100
 """With fewer answered rows nothing is estimated."""
 LEVEL = 0.95
 PREFIX = "estimated_"
+METHOD = "estimated without labels: 95 % band for these rows, if the same answer means what it did on the reference"
 _DRAWS = 4000
 _SEED = 7
 _LEAST = 1e-12
@@ -242,7 +243,7 @@ def _measure(name: str, value: float, low: float, high: float, rows: int, unit: 
         high=high,
         n=rows,
         unit=unit if name in _OWN_UNIT else units.get(name, ""),
-        method="estimated without labels, 95 % band for these rows",
+        method=METHOD,
         better=_BETTER.get(name, "higher"),
     )
 

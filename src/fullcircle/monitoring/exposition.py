@@ -19,7 +19,7 @@ _HELP: Mapping[str, str] = {
     "fullcircle_monitor_batch_labelled_rows": "Rows of that batch whose label has come.",
     "fullcircle_feature_drift_bits": "Debiased Jensen-Shannon divergence from the reference.",
     "fullcircle_drift_level_ratio": "Level of a detector over its threshold, of logarithms: 1 is an alarm.",
-    "fullcircle_alarms_open": "Alarms that are not resolved.",
+    "fullcircle_alarms_open": "Alarms that were told and are not resolved.",
     "fullcircle_alarm_budget_per_year": "False alarms a year that are accepted.",
     "fullcircle_estimated_metric": "The metric as it is estimated without labels, with the bounds of its interval.",
     "fullcircle_realised_metric": "The metric on the rows whose labels have come, with the bounds of its interval.",
@@ -62,9 +62,10 @@ def _samples(model: Monitored) -> Iterable[Sample]:
     moment = datetime.fromisoformat(model.at).timestamp()
     yield "fullcircle_monitor_timestamp_seconds", own, moment
     yield "fullcircle_alarm_budget_per_year", own, per_year(model.budget)
+    told = [one for one in model.alarms if one.told and one.state != "resolved"]
     for severity in ("page", "ticket"):
         for kind in KINDS:
-            number = sum(one.severity == severity and one.kind == kind and not one.resolved for one in model.alarms)
+            number = sum((one.severity, one.kind) == (severity, kind) for one in told)
             yield "fullcircle_alarms_open", {**own, "severity": severity, "kind": kind}, float(number)
     latest = next((one for one in reversed(model.stretches) if one.rows), None)
     if latest is None:
@@ -100,8 +101,10 @@ def _features(stretch: Stretch) -> list[tuple[str, float]]:
         if one.name == "js_distance" and one.group and one.usable and one.value is not None
     ]
     known.sort(key=lambda one: (-one[1], one[0]))
-    rest = known[FEATURES:]
-    return [*known[:FEATURES], *([("other", rest[0][1])] if rest else [])]
+    shown, rest, other = known[:FEATURES], known[FEATURES:], "other"
+    while any(name == other for name, _ in shown):  # two lines of the same labels, and Prometheus takes none at all
+        other += "_"
+    return [*shown, *([(other, rest[0][1])] if rest else [])]
 
 
 def _escaped(said: str) -> str:

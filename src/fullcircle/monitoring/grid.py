@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from fullcircle.types import clock
 from fullcircle.types.durations import duration
 from fullcircle.types.monitoring import Profile
 
@@ -37,7 +38,7 @@ def iso(moment: int) -> str:
 
 def now() -> int:
     """The present moment."""
-    return _since(datetime.now(UTC))
+    return clock.micros()
 
 
 def length(text: str) -> int:

@@ -19,10 +19,13 @@ from typing import Any
 import msgspec
 
 from fullcircle.errors import WorkspaceBusy, WorkspaceTooNew, WorkspaceUnusable
+from fullcircle.monitoring.grid import iso
 from fullcircle.types.contract import Value
 from fullcircle.types.monitoring import Alarm, Evidence
 
 FORMAT = 1
+KEPT = 3 * 366 * 86_400_000_000
+"""Microseconds for which what was judged is kept, and labels wait for predictions that nobody knows."""
 PATIENCE = 10.0  # seconds a step waits for that of another process
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -124,33 +127,35 @@ class Journal:
     def __init__(self, path: Path) -> None:
         """Open the journal at ``path``, and make it where there is none.
 
-        Raises WorkspaceTooNew where a newer fullcircle made it, and WorkspaceUnusable where it is none.
+        Raises WorkspaceTooNew where a newer fullcircle made it, and WorkspaceUnusable where an older one did or where
+        it is none.
         """
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._rows = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
-            self._rows.execute("PRAGMA journal_mode=WAL")
-            self._rows.execute("PRAGMA synchronous=FULL")
-            self._begin()
         except sqlite3.Error as error:
             raise self._unusable(error) from error
+        try:
+            self._begin()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, sqlite3.Error):
+                raise self._unusable(error) from error
+            raise
 
     def _begin(self) -> None:
+        known = {name for (name,) in self._found("SELECT name FROM sqlite_master")}
+        found = self.get("format") if "meta" in known else None
+        if known and found != FORMAT:
+            raise _refused(self.path, found)
+        self._rows.execute("PRAGMA journal_mode=WAL")
+        self._rows.execute("PRAGMA synchronous=FULL")
         with self.step():
-            if not self._rows.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+            if not self._found("SELECT 1 FROM sqlite_master"):
                 for statement in _SCHEMA.split(";"):
                     self._rows.execute(statement)
                 self.put("format", FORMAT)
-        found = self.get("format", 0)
-        if found != FORMAT:
-            self.close()
-            raise WorkspaceTooNew(
-                "the monitoring journal was made by a newer fullcircle; nothing was changed",
-                received=f"format {found} in {self.path}",
-                allowed=f"format {FORMAT}",
-                next_step="pip install --upgrade 'fullcircle[lab]'",
-            )
 
     def _unusable(self, error: sqlite3.Error) -> WorkspaceUnusable | WorkspaceBusy:
         if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
@@ -179,6 +184,12 @@ class Journal:
         except sqlite3.Error as error:
             raise self._unusable(error) from error
 
+    def _found(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        try:
+            return self._rows.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
     def close(self) -> None:
         """Close the connection."""
         self._rows.close()
@@ -195,8 +206,8 @@ class Journal:
 
     def get(self, key: str, default: Any = None) -> Any:
         """A value that ``put`` kept."""
-        found = self._rows.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return default if found is None else found[0]
+        found = self._found("SELECT value FROM meta WHERE key = ?", (key,))
+        return found[0][0] if found else default
 
     def put(self, key: str, value: int | str | float | None) -> None:
         """Keep a value."""
@@ -206,16 +217,35 @@ class Journal:
 
     def places(self) -> dict[str, tuple[int, int]]:
         """How far each segment was counted, and whether it is GROWING, counted as a WHOLE for good, or GONE."""
-        return {name: (place, form) for name, place, form in self._rows.execute("SELECT * FROM segments")}
+        return {name: (place, form) for name, place, form in self._found("SELECT * FROM segments")}
 
     def move(self, segment: str, place: int, form: int = GROWING) -> None:
         """The segment is counted up to a place; what was counted ahead of it lies behind it now."""
         self._rows.execute("INSERT OR REPLACE INTO segments VALUES (?, ?, ?)", (segment, place, form))
         self._rows.execute("DELETE FROM ahead WHERE segment = ? AND place < ?", (segment, place))
 
+    def forget(self, segments: Iterable[str], before: int) -> None:
+        """Drop what ended ``before`` and nobody will ask for.
+
+        That is batches that were judged, times without any, labels that waited in vain for their prediction, and
+        all of ``segments``, which the log holds no more. What the detectors remember stays, and so do alarms, places,
+        and what is not told yet.
+        """
+        early = iso(before)
+        self._rows.executemany(
+            "DELETE FROM labels WHERE segment = ? AND time < ?", [(one, early) for one in segments]
+        )
+        self._rows.execute("DELETE FROM labels WHERE counted = 0 AND due IS NULL AND time < ?", (early,))
+        for (version,) in self._found("SELECT DISTINCT version FROM batches"):
+            self._rows.execute(
+                "DELETE FROM batches WHERE version = ? AND start < ? AND stop <= ? AND judged = 1",
+                (version, before, before),
+            )
+        self._rows.execute("DELETE FROM empties WHERE stop <= ?", (before,))
+
     def ahead(self, segment: str) -> set[int]:
         """The rows of a segment that were counted already though they lie behind the place of the segment."""
-        found = self._rows.execute("SELECT place FROM ahead WHERE segment = ?", (segment,))
+        found = self._found("SELECT place FROM ahead WHERE segment = ?", (segment,))
         return {place for (place,) in found}
 
     def count_ahead(self, rows: Iterable[tuple[str, int]]) -> None:
@@ -236,7 +266,7 @@ class Journal:
     def labels(self, version: int | None = None, due: int | None = None, most: int = -1) -> list[Label]:
         """The labels that wait for their prediction, or those of a version that are due, by place in the log."""
         condition = "due IS NULL" if due is None else "due = ? AND version = ?"
-        found = self._rows.execute(
+        found = self._found(
             f"SELECT segment, place, time, value, due, version FROM labels WHERE counted = 0 AND {condition} "  # noqa: S608
             "ORDER BY segment, place LIMIT ?",
             (most,) if due is None else (due, version, most),
@@ -250,39 +280,69 @@ class Journal:
         """The labels of these predictions have been counted: once and for all. Their values are not kept."""
         self._rows.executemany(
             "INSERT INTO labels VALUES (?, ?, NULL, NULL, '', NULL, 1) ON CONFLICT DO UPDATE "
-            "SET counted = 1, value = NULL, due = NULL, version = NULL, time = ''",
+            "SET counted = 1, value = NULL, due = NULL, version = NULL",
             labels,
         )
 
     # Batches.
 
     def entries(
-        self, version: int | None = None, *, since: int = 0, until: int | None = None, judged: bool | None = None
+        self,
+        version: int | None = None,
+        *,
+        since: int = 0,
+        until: int | None = None,
+        judged: bool | None = None,
+        counts: bool = True,
     ) -> list[Entry]:
-        """The batches that end after ``since`` and begin before ``until``, the earliest first."""
+        """The batches that end after ``since`` and begin before ``until``, the earliest first.
+
+        Without ``counts`` these are left out, for ``counts_of`` to read one by one: all of many years take memory.
+        """
         conditions, values = ["stop > ?"], [since]
         for text, value in (("version = ?", version), ("start < ?", until), ("judged = ?", judged)):
             if value is not None:
                 conditions.append(text)
                 values.append(int(value))
-        found = self._rows.execute(
-            f"SELECT {_ENTRY} FROM batches WHERE {' AND '.join(conditions)} ORDER BY stop, version, id",  # noqa: S608
+        names = _ENTRY if counts else _ENTRY.replace("counts, outcomes", "x'', x''")
+        found = self._found(
+            f"SELECT {names} FROM batches WHERE {' AND '.join(conditions)} ORDER BY stop, version, id",  # noqa: S608
             values,
         )
         return [_entry(row) for row in found]
 
+    def counts_of(self, entry: Entry) -> tuple[bytes, bytes]:
+        """The counts of a batch that is kept, of its rows and of its labels."""
+        ((counts, outcomes),) = self._found("SELECT counts, outcomes FROM batches WHERE id = ?", (entry.id,))
+        return bytes(counts), bytes(outcomes)
+
+    def rows(self, version: int, since: int = 0) -> int:
+        """How many rows of a version there are in the batches that end after ``since``."""
+        found = self._found("SELECT total(rows) FROM batches WHERE version = ? AND stop > ?", (version, since))
+        return int(found[0][0])
+
+    def began(self, version: int, batches: int, *, labelled: bool = False) -> int | None:
+        """When the batch began that lies so many judged ones with rows (or labels) before the last of a version."""
+        what = "labelled" if labelled else "rows"
+        found = self._found(
+            f"SELECT start FROM batches WHERE version = ? AND judged = 1 AND {what} > 0 "  # noqa: S608
+            "ORDER BY start DESC, id DESC LIMIT 1 OFFSET ?",
+            (version, batches),
+        )
+        return int(found[0][0]) if found else None
+
     def starts(self) -> list[tuple[int, int]]:
         """Start and end of each batch that was not judged, the earliest first."""
-        found = self._rows.execute("SELECT DISTINCT start, stop FROM batches WHERE judged = 0 ORDER BY start")
+        found = self._found("SELECT DISTINCT start, stop FROM batches WHERE judged = 0 ORDER BY start")
         return [(start, stop) for start, stop in found]
 
     def open_entry(self, version: int, start: int, stop: int) -> Entry:
         """The batch of a version that begins then and was not judged; a new one, not kept yet, if there is none."""
-        found = self._rows.execute(
+        found = self._found(
             f"SELECT {_ENTRY} FROM batches WHERE version = ? AND start = ? AND judged = 0",  # noqa: S608
             (version, start),
-        ).fetchone()
-        return Entry(version=version, start=start, stop=stop) if found is None else _entry(found)
+        )
+        return _entry(found[0]) if found else Entry(version=version, start=start, stop=stop)
 
     def keep(self, entry: Entry) -> int:
         """Write a batch, in place of itself where it is kept already. Returns its id."""
@@ -319,27 +379,27 @@ class Journal:
 
     def empty(self, start: int, stop: int) -> None:
         """No row of any version came in the batches of this time."""
-        before = self._rows.execute("SELECT start FROM empties WHERE stop = ?", (start,)).fetchone()
+        before = self._found("SELECT start FROM empties WHERE stop = ?", (start,))
         if before:
-            self._rows.execute("UPDATE empties SET stop = ? WHERE start = ?", (stop, before[0]))
+            self._rows.execute("UPDATE empties SET stop = ? WHERE start = ?", (stop, before[0][0]))
         else:
             self._rows.execute("INSERT OR REPLACE INTO empties VALUES (?, ?)", (start, stop))
 
     def empties(self) -> list[tuple[int, int]]:
         """The stretches of time whose batches were judged without a row in them, in order."""
-        return list(self._rows.execute("SELECT start, stop FROM empties ORDER BY start"))
+        return self._found("SELECT start, stop FROM empties ORDER BY start")
 
     # Detectors and alarms.
 
     def state(self, version: int) -> bytes:
         """What the detectors of a version remember; b"" before the first batch."""
-        found = self._rows.execute("SELECT state FROM watches WHERE version = ?", (version,)).fetchone()
-        return b"" if found is None else bytes(found[0])
+        found = self._found("SELECT state FROM watches WHERE version = ?", (version,))
+        return bytes(found[0][0]) if found else b""
 
     def rules(self, version: int) -> str:
         """The rules by which the detectors of a version judged last; "" before the first batch."""
-        found = self._rows.execute("SELECT rules FROM watches WHERE version = ?", (version,)).fetchone()
-        return "" if found is None else str(found[0])
+        found = self._found("SELECT rules FROM watches WHERE version = ?", (version,))
+        return str(found[0][0]) if found else ""
 
     def remember(self, version: int, state: bytes, rules: str) -> None:
         """Keep what the detectors of a version remember, and the rules by which they judged."""
@@ -347,7 +407,7 @@ class Journal:
 
     def alarms(self, version: int | None = None) -> tuple[Alarm, ...]:
         """All alarms in order of their opening, of one version or of all."""
-        found = self._rows.execute("SELECT alarm FROM alarms ORDER BY place")
+        found = self._found("SELECT alarm FROM alarms ORDER BY place")
         alarms = (_ALARM.decode(text) for (text,) in found)
         return tuple(alarm for alarm in alarms if version is None or alarm.version == version)
 
@@ -367,7 +427,7 @@ class Journal:
 
     def due(self, now: int) -> list[Due]:
         """The messages that are to be tried now, the oldest first."""
-        found = self._rows.execute(
+        found = self._found(
             "SELECT id, address, message, attempts FROM outbox WHERE delivered = 0 AND next_try <= ? ORDER BY id",
             (now,),
         )
@@ -375,12 +435,12 @@ class Journal:
 
     def undelivered(self) -> int:
         """How many messages wait."""
-        return int(self._rows.execute("SELECT count(*) FROM outbox WHERE delivered = 0").fetchone()[0])
+        return int(self._found("SELECT count(*) FROM outbox WHERE delivered = 0")[0][0])
 
     def delivered(self, id: int) -> None:
-        """A message arrived; it is never sent again."""
+        """A message arrived, or nobody is to get it any more; it is never sent again, and not kept."""
         with self.step():
-            self._rows.execute("UPDATE outbox SET delivered = 1 WHERE id = ?", (id,))
+            self._rows.execute("DELETE FROM outbox WHERE id = ?", (id,))
 
     def failed(self, id: int, next_try: int) -> None:
         """A message did not arrive; it is tried again from ``next_try`` on."""
@@ -393,7 +453,7 @@ class Journal:
 
     def facts(self) -> list[tuple[int, str, dict[str, Any]]]:
         """The facts that wait, in order: their number here, kind and body."""
-        found = self._rows.execute("SELECT id, kind, body FROM facts ORDER BY id")
+        found = self._found("SELECT id, kind, body FROM facts ORDER BY id")
         return [(id, kind, msgspec.json.decode(body)) for id, kind, body in found]
 
     def recorded(self, ids: Sequence[int]) -> None:
@@ -410,6 +470,30 @@ def _entry(row: Sequence[Any]) -> Entry:
     found["evidence"] = _EVIDENCE.decode(found["evidence"])
     found["judged"] = bool(found["judged"])
     return Entry(**found)
+
+
+def _refused(path: Path, found: Any) -> WorkspaceTooNew | WorkspaceUnusable:
+    """Why a file is not read: it is of another form, or no journal at all. Nothing of it was changed."""
+    if not isinstance(found, int) or found < 1:
+        return WorkspaceUnusable(
+            "this file is no monitoring journal; nothing was changed",
+            received=str(path),
+            allowed=f"a journal of format {FORMAT}",
+            next_step="put the file elsewhere, and a backup in its place; without one the log is counted anew",
+        )
+    if found > FORMAT:
+        return WorkspaceTooNew(
+            "the monitoring journal was made by a newer fullcircle; nothing was changed",
+            received=f"format {found} in {path}",
+            allowed=f"format {FORMAT}",
+            next_step="pip install --upgrade 'fullcircle[lab]'",
+        )
+    return WorkspaceUnusable(
+        "the monitoring journal was made by an older fullcircle, which wrote it otherwise; nothing was changed",
+        received=f"format {found} in {path}",
+        allowed=f"format {FORMAT}",
+        next_step="put the file elsewhere: the next turn counts the log anew, its evidence begins anew too",
+    )
 
 
 def _json(noun: object) -> str:

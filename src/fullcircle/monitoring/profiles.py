@@ -10,7 +10,8 @@ counted, because their values are not in the log.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -98,7 +99,11 @@ def profile(
 
 
 def roles(profile: Profile) -> dict[str, Role]:
-    """What each column of the profile is, by name. Old bundles, of before roles were recorded, say "input" of all."""
+    """What each column of the profile is, by name. Old bundles, of before roles were recorded, say "input" of all.
+
+    Raises DataUnfit where two columns have one name.
+    """
+    distinct(feature.name for feature in (*profile.features, *profile.outcomes))
     found = {feature.name: feature.role for feature in (*profile.features, *profile.outcomes)}
     if len(profile.features) >= 2 and all(feature.role == "input" for feature in profile.features):
         *_, verdict, answer = profile.features
@@ -107,28 +112,23 @@ def roles(profile: Profile) -> dict[str, Role]:
     return found
 
 
+def distinct(names: Iterable[str]) -> None:
+    """Raise DataUnfit where two columns have one name: nothing could tell their counts apart."""
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise DataUnfit(
+            "two columns of a profile have one name",
+            received=", ".join(map(repr, twice[:5])),
+            allowed="a name of its own for each column",
+            next_step="train and package the model again; its profile was made by an early fullcircle, or by hand",
+        )
+
+
 def columns_of(profile: Profile, kind: Kind) -> tuple[FeatureProfile, ...]:
     """The columns that a kind of detector watches, with their roles: of the features first, then of the outcomes."""
     role = roles(profile)
     every = (*profile.features, *profile.outcomes)
     return tuple(replace(each, role=role[each.name]) for each in every if role[each.name] in _KINDS[kind])
-
-
-def counts(
-    profile: Profile,
-    inputs: Sequence[Mapping[str, Any]],
-    predictions: Sequence[Value],
-    statuses: Sequence[str],
-) -> dict[str, tuple[int, ...]]:
-    """Count the rows of a window in the profile's bins: feature name to K + 2 counts.
-
-    ``inputs`` are rows as ``arrived`` gives them, ``predictions`` the answers; None among them does not count.
-    ``statuses`` are those of the verdicts on all rows, the rejected ones included.
-    """
-    *columns, verdict, answer = profile.features
-    found = {feature.name: _count(feature, [row.get(feature.name) for row in inputs]) for feature in columns}
-    found[verdict.name] = _count(verdict, statuses)
-    return {**found, answer.name: _count(answer, [value for value in predictions if value is not None])}
 
 
 def arrived(values: Mapping[str, Any], verdict: Verdict) -> dict[str, Any]:
@@ -252,9 +252,12 @@ def _answers(name: str, values: Sequence[Value], contract: Contract, *, role: Ro
     return _categories(name, values, tuple(str(label) for label in contract.classes), role=role)
 
 
-def _free(name: str, taken: Collection[str]) -> str:
-    """The name of a column that is no input: one that no input has."""
-    return name if name not in taken else f"{name} (of the row)"
+def _free(name: str, taken: set[str]) -> str:
+    """The name of a column that is no input: one that no other column has. It is taken then."""
+    while name in taken:
+        name = f"{name} (of the row)"
+    taken.add(name)
+    return name
 
 
 def _numbers(name: str, values: Any, role: Role = "input") -> FeatureProfile:
@@ -296,9 +299,3 @@ def _categories(
     return FeatureProfile(
         name=name, kind="category", categories=categories, counts=tuple(counted.tolist()), role=role
     )
-
-
-def _count(feature: FeatureProfile, values: Sequence[Any]) -> tuple[int, ...]:
-    if feature.kind == "number":
-        return tuple(bins.count_numbers(values, feature.edges).tolist())
-    return tuple(bins.count_categories(values, feature.categories).tolist())

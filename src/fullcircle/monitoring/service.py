@@ -57,6 +57,10 @@ def answered(counted: Counted) -> Histogram:
 def finding(counted: Counted, unnamed: Counted | None = None, *, batch_rows: int = 0) -> Finding:
     """M005: what the service did in a window. ``unnamed`` are the requests that named no model that is served.
 
+    A warning where anything failed on our side, or where most requests were refused as the caller's fault: the lower
+    bound of their share (Wilson, 95 %) is above a half, so that one call with a mistake is none. Good only where
+    somebody got an answer.
+
     ``batch_rows`` are rows of the window that were scored in batch: they came by no request.
     """
     total = sum(found.count for found in counted.requests.values())
@@ -83,12 +87,16 @@ def finding(counted: Counted, unnamed: Counted | None = None, *, batch_rows: int
     others = sum(found.count for status, found in (unnamed or Counted()).requests.items() if status >= 400)
     if others:
         text += f" {others:,} more were refused before it was known which model they asked."
-    bad = ours or counted.lost or counted.torn
+    refused = total > 0 and (proportion(failed, total).low or 0.0) > 0.5
+    if refused:
+        text += " Most requests get no prediction: look at what callers send."
+    bad = ours or counted.lost or counted.torn or refused
+    good = counted.requests.get(200, Histogram()).count > 0
     return Finding(
         check="service",
         code="M005",
         title="Requests",
-        severity="warning" if bad else "good" if total else "info",
+        severity="warning" if bad else "good" if good else "info",
         text=text,
         measures=measures(counted),
     )

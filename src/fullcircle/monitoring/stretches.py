@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 from fullcircle.monitoring import differences
 from fullcircle.monitoring.batches import Batch, Layout
@@ -41,7 +40,7 @@ class Shown:
 
 
 def lots(entries: Iterable[Entry], empties: Iterable[tuple[int, int]], most: int = MOST) -> tuple[list[Lot], int]:
-    """Batches in order of time, none over another, at most ``most``; and how many were put into each for that.
+    """Batches in order of time, none over another, at most ``most``; and how many are in each.
 
     Batches that overlap (rows that were played in between, a clock that was set back) are one lot. A time without
     rows is a lot without batches, as long as it took; what was before the first batch is not shown.
@@ -56,7 +55,8 @@ def lots(entries: Iterable[Entry], empties: Iterable[tuple[int, int]], most: int
     if not found:
         return [], 1
     whole = sorted([*found, *_between(found, empties)], key=lambda each: each.since)
-    size = -(-len(whole) // most)
+    # Doubled, so that points stay what they are, and are kept (flows.past), until there are twice as many batches.
+    size = 1 << (-(-len(whole) // most) - 1).bit_length()
     return [_together(whole[at : at + size]) for at in range(0, len(whole), size)], size
 
 
@@ -78,16 +78,27 @@ def _together(several: Sequence[Lot]) -> Lot:
     return Lot(since=several[0].since, until=several[-1].until, entries=entries)
 
 
-def over_time(profile: Profile, found: Sequence[Lot], pointed: Collection[str] = ()) -> Shown:
+def _held(entry: Entry) -> tuple[bytes, bytes]:
+    return entry.counts, entry.outcomes
+
+
+def over_time(
+    profile: Profile,
+    found: Sequence[Lot],
+    pointed: Collection[str] = (),
+    counts: Callable[[Entry], tuple[bytes, bytes]] = _held,
+) -> Shown:
     """The lots of one version as stretches, with the measures of columns.
+
+    ``counts`` gives what an entry counts, of its rows and of its labels.
 
     Every stretch has those of the FARTHEST columns (the columns ``pointed`` at first, then those that are farthest in
     the last lot that has rows) and of the label and the loss; the last one with rows has those of all. Raises
     DataUnfit where an entry was counted with another profile.
     """
     layouts = Layout(profile.features), Layout(profile.outcomes)
-    rows = [_sum(layouts[0], (entry.counts for entry in lot.entries)) for lot in found]
-    labels = [_sum(layouts[1], (entry.outcomes for entry in lot.entries)) for lot in found]
+    sums = [_sums(layouts, map(counts, lot.entries)) for lot in found]
+    rows, labels = [each for each, _ in sums], [each for _, each in sums]
     inputs, outcomes = differences.Reference(profile.features), differences.Reference(profile.outcomes)
     last = next((place for place in reversed(range(len(found))) if rows[place].rows), None)
     farthest = [] if last is None else _farthest(inputs, rows[last], pointed)
@@ -107,8 +118,13 @@ def over_time(profile: Profile, found: Sequence[Lot], pointed: Collection[str] =
     return Shown(stretches=stretches, latest=latest)
 
 
-def _sum(layout: Layout, encoded: Iterable[bytes]) -> Batch:
-    return reduce(Batch.__add__, (Batch.decode(layout, data) for data in encoded if data), Batch.empty(layout))
+def _sums(layouts: tuple[Layout, Layout], encoded: Iterable[tuple[bytes, bytes]]) -> tuple[Batch, Batch]:
+    """What is counted in all, of rows and of labels."""
+    rows, labels = Batch.empty(layouts[0]), Batch.empty(layouts[1])
+    for counts, outcomes in encoded:
+        rows = rows + Batch.decode(layouts[0], counts) if counts else rows
+        labels = labels + Batch.decode(layouts[1], outcomes) if outcomes else labels
+    return rows, labels
 
 
 def _farthest(reference: differences.Reference, batch: Batch, pointed: Collection[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
 import tempfile
@@ -82,6 +83,12 @@ def lock(
     _refuse_addresses(text, present)
     _tell(progress, sorted(pins(text).keys() - installed.keys() - {"fullcircle"}), wanted)
     return Lock(text=text, compiled=small)
+
+
+def nothing(wheel: tuple[str, bytes]) -> Lock:
+    """A lock of nothing but ``wheel``, by file name and bytes, for a bundle that will never travel."""
+    name, content = wheel
+    return Lock(text=f"./{WHEELS}/{name} --hash=sha256:{hashlib.sha256(content).hexdigest()}\n", compiled=None)
 
 
 def running() -> str:

@@ -31,6 +31,11 @@ def wheel() -> tuple[str, bytes]:
     )
 
 
+def empty() -> tuple[str, bytes]:
+    """A wheel with nothing in it, for a bundle that will never travel."""
+    return "fullcircle-0-py3-none-any.whl", archive.pack({})
+
+
 def build(package: Path, *, name: str, version: str, info: dict[str, bytes]) -> tuple[str, bytes]:
     """A pure-Python wheel of the folder ``package``; ``info`` are the files of its ``.dist-info`` folder."""
     stem = f"{name.replace('-', '_')}-{version}"

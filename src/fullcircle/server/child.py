@@ -126,7 +126,7 @@ class Child:
         rows = ask.by_hand(self._limits.rows)
         job = _Job(ask, rows, asyncio.get_running_loop().create_future())
         self._waiting.append(job)
-        self._meter.queue += 1
+        self._meter.queued(self._loaded.model, 1)
         self._meter.worked(self._loaded.model, self._loaded.version, waiting=len(self._waiting))
         if self._task is None:
             self._task = asyncio.create_task(self._work())
@@ -157,7 +157,7 @@ class Child:
             for job in (*self._running, *self._waiting):
                 if not job.future.done():
                     job.future.set_exception(error)
-            self._meter.queue -= len(self._waiting)
+            self._meter.queued(self._loaded.model, -len(self._waiting))
             self._waiting.clear()
             self._running = []
         finally:
@@ -175,7 +175,7 @@ class Child:
                 if count > most:
                     break
                 taken.append(self._waiting.popleft())
-        self._meter.queue -= len(taken)
+        self._meter.queued(self._loaded.model, -len(taken))
         return taken
 
     async def _one_call(self, jobs: list[_Job]) -> None:
@@ -237,7 +237,7 @@ class Child:
             for job in reversed(jobs):
                 job.alone = True
                 self._waiting.appendleft(job)
-            self._meter.queue += len(jobs)
+            self._meter.queued(self._loaded.model, len(jobs))
             return
         (job,) = jobs
         if mode == "model" and len(job.rows) > 1 and job.kills < SPLITS:
@@ -246,7 +246,7 @@ class Child:
             self._failed(jobs)
             job.alone, job.mode, job.why = True, "before", why
             self._waiting.appendleft(job)
-            self._meter.queue += 1
+            self._meter.queued(self._loaded.model, 1)
         else:
             self._without(jobs, why)
 
@@ -270,7 +270,7 @@ class Child:
         for part in parts:
             part.future.add_done_callback(joined)
         self._waiting.extendleft(reversed(parts))
-        self._meter.queue += len(parts)
+        self._meter.queued(self._loaded.model, len(parts))
 
     def _failed(self, jobs: Sequence[_Job]) -> None:
         self._meter.failed(self._loaded.model, self._loaded.version, sum(len(job.rows) for job in jobs))

@@ -59,12 +59,12 @@ class Inline:
         if self._taken >= self._limits.waiting:
             raise overloaded(self._limits.waiting)
         self._taken += 1
+        self._meter.queued(self._loaded.model, 1)
         try:
             if ask.rows is not None and len(ask.rows) <= min(BATCH, self._limits.rows):
                 loop = asyncio.get_running_loop()
                 ask.future = loop.create_future()
                 self._waiting.append(ask)
-                self._meter.queue += 1
                 self._gather(loop)
                 found: Answer | None = await ask.future
                 if found is not None:
@@ -72,6 +72,7 @@ class Inline:
             return await self._alone(ask)
         finally:
             self._taken -= 1
+            self._meter.queued(self._loaded.model, -1)
 
     def _gather(self, loop: asyncio.AbstractEventLoop) -> None:
         """Flush now where nobody else is about to ask, else after those."""
@@ -106,7 +107,6 @@ class Inline:
 
     def _flush(self) -> None:
         """Answer what waits, as many requests as fit into a batch."""
-        before = len(self._waiting)
         waiting = [ask for ask in self._waiting if not ask.future.done()]  # a caller may have hung up
         batch: list[Ask] = []
         count = 0
@@ -116,7 +116,6 @@ class Inline:
                 break
             batch.append(ask)
         self._waiting = waiting[len(batch) :]
-        self._meter.queue -= before - len(self._waiting)
         self._seen = self._rounds = 0
         if self._waiting and not self._scheduled:
             self._scheduled = True

@@ -18,6 +18,7 @@ from fullcircle.errors import FullcircleError, WorkspaceUnusable
 from fullcircle.server import lines
 from fullcircle.server.listening import check_trusted, listen, url
 from fullcircle.server.workers import Place, Supervisor, cores, one_thread
+from fullcircle.types import clock
 from fullcircle.types.takeover import TAKES_OVER
 
 MOST_WORKERS = 256
@@ -71,7 +72,8 @@ def _work(options: argparse.Namespace, place: Place) -> int:
     """What a worker does. Its imports are its own: the supervisor stays small."""
     from fullcircle.server.worker import run
 
-    return run(options, place)
+    with clock.of(options.predictions.parent):
+        return run(options, place)
 
 
 def _number(low: float, high: float, what: str, kind: type[int] | type[float] = int) -> Callable[[str], float]:

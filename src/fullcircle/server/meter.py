@@ -76,8 +76,8 @@ class Meter:
     def __init__(self) -> None:
         self.in_flight = 0
         """Requests that were taken and are not answered yet."""
-        self.queue = 0
-        """Requests that wait for the model."""
+        self.queues: dict[str, int] = {}
+        """Requests that are with each model and count against the bound."""
         self.bound = 0
         """Requests that may be with one model at a time, as far as that is known."""
         self._series: dict[tuple[str, int], _Series] = {}
@@ -153,6 +153,10 @@ class Meter:
             known = self._series[(model, version)].reasons
             known[reason] = known.get(reason, 0) + 1
 
+    def queued(self, model: str, more: int) -> None:
+        """So many requests more, or less, are with the model."""
+        self.queues[model] = self.queues.get(model, 0) + more
+
     def worked(self, model: str, version: int, seconds: float = 0.0, waiting: int = 0) -> None:
         """The model computed for so many seconds, or so many requests were with it at a time."""
         series = self._series.get((model, version)) or self._fresh(model, version)
@@ -202,7 +206,7 @@ class Meter:
 
     def snapshot(self) -> Snapshot:
         """A copy of all that was counted, with what the process uses. May be called by any thread."""
-        found = Snapshot(gauges={"in_flight": self.in_flight, "queue": self.queue, **process(self._begun)})
+        found = Snapshot(gauges={"in_flight": self.in_flight, **process(self._begun)})
         found.gauges["bound"] = self.bound
         found.counts["cpu"] = round(time.process_time(), 2)
         for (model, version), series in list(self._series.items()):
@@ -222,6 +226,8 @@ class Meter:
         found.counts |= {f"refused\t{reason}": count for reason, count in list(self._refused.items())}
         found.counts |= {f"swaps\t{model}": count for model, count in list(self._swaps.items())}
         found.gauges |= {f"current\t{model}\t{version}": 1 for model, version in list(self._current.items())}
+        queues = {**dict.fromkeys(self._current, 0), **self.queues}
+        found.gauges |= {f"queue\t{model}": n for model, n in queues.items() if n or model in self._current}
         found.gauges |= {f"breaker\t{model}": int(is_open) for model, is_open in list(self._open.items())}
         found.gauges |= {f"unmet\t{name}\t{kind}": int(failed) for (name, kind), failed in self._needs.items()}
         return found

@@ -41,7 +41,7 @@ COUNTERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 """By name in a snapshot: the metric's name without ``_total``, its help, its labels."""
 GAUGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "in_flight": ("fullcircle_requests_in_flight", "Requests taken and not answered yet.", ()),
-    "queue": ("fullcircle_requests_waiting", "Requests that wait for the model.", ()),
+    "queue": ("fullcircle_requests_waiting", "Requests that wait for the model, or are with it.", ("model",)),
     "bound": ("fullcircle_requests_bound", "Requests that may be with one model at a time, over the workers.", ()),
     "current": ("fullcircle_model_workers", "Workers in which this version answers for the model.", _MODEL),
     "breaker": ("fullcircle_model_breaker_open", "Workers that do not ask the model, as it failed.", ("model",)),

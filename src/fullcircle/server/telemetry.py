@@ -56,7 +56,7 @@ _LEVELS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "files": ("process.unix.file_descriptor.count", "{file_descriptor}", "Open file descriptors.", ()),
 }
 _GAUGES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
-    "queue": ("fullcircle.requests.waiting", "{request}", "Requests that wait for the model.", ()),
+    "queue": ("fullcircle.requests.waiting", "{request}", "Requests that are with the model.", ("model",)),
     "bound": ("fullcircle.requests.bound", "{request}", "Requests that may be with one model at a time.", ()),
     "breaker": ("fullcircle.model.breaker.open", "1", "1 while the model is not asked, as it failed.", ("model",)),
     "unmet": ("fullcircle.need.unmet", "1", "1 while a need of a model is not met.", ("need", "kind")),

@@ -60,9 +60,12 @@ def mean_at_most(bets: ArrayLike, counts: ArrayLike, chance: ArrayLike, spread: 
     For any v >= max b fixed ahead, prod (v - b_i) / (v - E_p b) over the m rows has mean 1, so by Markov's inequality
     E_p b <= v - chance^(1/m) G(v) but for ``chance``, where G is the geometric mean of v - b_i (the betting bound of
     Waudby-Smith & Ramdas 2024, solved). Five v around the best, 1 + spread sqrt(m / (2 log 1/chance)), share the
-    chance; ``spread`` is about the standard deviation of b and must not come from the same rows, unless cells are
-    quantiles: then p is a Dirichlet draw, X_i / sum X with X_i of a gamma law, and Chernoff's bound of
-    P(sum X_i (b_i - mu) >= 0) is the same product, for every v.
+    chance; ``spread`` is about the standard deviation of b and must not come from the same rows.
+
+    Where cells are cut at order statistics, m rows leave m + 1 gaps: p is a Dirichlet draw, X_i / sum X with X_i of a
+    gamma law, and Chernoff's bound of P(sum X_i (b_i - mu) >= 0) is the same product with one factor more. So one
+    row is added where b is largest. That never lowers the bound, and of equal values, which may lie on either side
+    of a cut, it covers the worst, where b goes up only, or down only.
     """
     b, seen = np.asarray(bets, dtype=np.float64), np.asarray(counts, dtype=np.float64)
     allowed, sd = np.asarray(chance, dtype=np.float64), np.asarray(spread, dtype=np.float64)
@@ -74,9 +77,9 @@ def mean_at_most(bets: ArrayLike, counts: ArrayLike, chance: ArrayLike, spread: 
     found = highest
     for step, trust in zip(_STEPS, _TRUST, strict=True):
         v = np.maximum(1.0 + step * reach, highest * (1 + 1e-9) + 1e-12)
-        depth = (log_chance + np.log(trust)) / np.maximum(rows, 1.0)
-        inner = (np.log(v[..., None] - b) * shares).sum(axis=-1)
-        bound = np.where(rows > 0, v - np.exp(depth + inner), highest)
+        inner = (np.log(v[..., None] - b) * shares).sum(axis=-1) * rows
+        depth = (log_chance + np.log(trust) + inner + np.log(v - highest)) / (rows + 1)
+        bound = np.where(rows > 0, v - np.exp(depth), highest)
         found = np.minimum(found, bound)
     return np.asarray(found, dtype=np.float64)
 

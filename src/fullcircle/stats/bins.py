@@ -63,8 +63,8 @@ def count_numbers(values: ArrayLike, edges: ArrayLike) -> Counts:
 def from_below(below: Counts, present: int, total: int) -> Counts:
     """K + 2 counts, from how many values are at most each of K - 1 edges, are there, and are there or missing."""
     counts = np.zeros(below.size + 3, dtype=np.int64)
-    counts[:-2] = np.diff(below, prepend=0, append=present)
-    counts[-1] = total - present
+    counts[: below.size], counts[-3], counts[-1] = below, present, total - present
+    counts[1:-2] -= below
     return counts
 
 

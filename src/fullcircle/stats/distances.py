@@ -248,6 +248,9 @@ def positions(counts: ArrayLike, edges: ArrayLike, quantiles: ArrayLike) -> Floa
     found, inner, spread = (np.asarray(each, dtype=np.float64) for each in (counts, edges, quantiles))
     if not inner.size or not spread.size or not found.sum():
         return np.zeros(found.size)
+    # In units of a power of two, which changes no digit: sums of numbers near the largest one do not overflow.
+    unit = int(np.frexp(np.abs(np.concatenate([inner, spread])).max())[1])
+    inner, spread = np.ldexp(inner, -unit), np.ldexp(spread, -unit)
     ends = np.clip(np.concatenate([[0.0], np.cumsum(found) / found.sum()]), 0.0, 1.0)
     shares = np.linspace(0.0, 1.0, spread.size)
     # The integral of the quantile function up to each end of a bin.
@@ -257,10 +260,11 @@ def positions(counts: ArrayLike, edges: ArrayLike, quantiles: ArrayLike) -> Floa
     upto = whole[place] + (ends - shares[place]) * (spread[place] + at) / 2
     width = np.diff(ends)
     padded = np.concatenate([inner[:1], inner, inner[-1:]])
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         means = np.where(width > 0, np.diff(upto) / width, padded[:-1] / 2 + padded[1:] / 2)
-    low = np.concatenate([[-math.inf], inner])
-    return np.maximum.accumulate(np.clip(means, low, np.concatenate([inner, [math.inf]])))
+    low, high = np.concatenate([spread[:1], inner]), np.concatenate([inner, spread[-1:]])
+    placed = np.maximum.accumulate(np.clip(means, low, high))
+    return np.asarray(np.ldexp(placed, unit))
 
 
 def _tables(first: ArrayLike, second: ArrayLike) -> tuple[Floats, Floats]:

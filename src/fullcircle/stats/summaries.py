@@ -8,6 +8,7 @@ Whole numbers of a range up to 2048 lie on the grid themselves.
 from __future__ import annotations
 
 import math
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -48,8 +49,9 @@ def grid(low: float, high: float) -> Grid:
 def sums(values: NDArray[np.float64], of: Grid) -> Sums:
     """The sums of at most 2**14 values (n,), none of them NaN."""
     with np.errstate(over="ignore"):
-        steps = np.subtract(values, of.anchor)
-        steps *= 1.0 / of.step
+        # In steps first: the difference of two numbers may be larger than any number.
+        steps = np.multiply(values, 1.0 / of.step)
+        steps -= of.anchor / of.step
     np.rint(steps, out=steps)
     np.clip(steps, -FARTHEST, FARTHEST, out=steps)
     return Sums(values.size, int(steps.sum()), int(steps.dot(steps)))
@@ -57,7 +59,7 @@ def sums(values: NDArray[np.float64], of: Grid) -> Sums:
 
 def mean(of: Sums, on: Grid) -> float | None:
     """The mean of what was summed, None of nothing."""
-    return on.anchor + on.step * (of.first / of.n) if of.n else None
+    return _number(on.anchor / on.step + of.first / of.n, on) if of.n else None
 
 
 def deviation(of: Sums, on: Grid) -> float | None:
@@ -65,4 +67,9 @@ def deviation(of: Sums, on: Grid) -> float | None:
     if not of.n:
         return None
     # Whole numbers, so nothing is lost to the difference of two large ones.
-    return on.step * math.sqrt(of.second * of.n - of.first * of.first) / of.n
+    return _number(math.sqrt(of.second * of.n - of.first * of.first) / of.n, on)
+
+
+def _number(steps: float, on: Grid) -> float:
+    """So many steps as a number; one beyond the largest number (far values of a huge range) is that."""
+    return max(-sys.float_info.max, min(sys.float_info.max, steps * on.step))

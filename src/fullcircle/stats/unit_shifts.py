@@ -25,6 +25,7 @@ _CHANCE = 1.63  # the 99 % point of sqrt(n) times Kolmogorov's distance
 _MOST_LEFT, _MOST_SLACK = 0.16, 0.12  # few rows say less, and do not make anything fit
 _LEAST_SHARE = 0.05
 _LEAST_MOVE = 0.04
+_HUGE = 1e300  # no unit makes such a number, and a factor of it would be none
 _CLOSE = 0.03  # how near a factor has to be to the one that fits best
 
 
@@ -84,12 +85,13 @@ def find(quantiles: ArrayLike, values: ArrayLike) -> tuple[Found, ...]:
     """The mistakes that explain ``values`` (n,) against the reference, best first; none where nothing known does.
 
     ``quantiles`` are the reference's at evenly spaced shares, the smallest and the largest value included. Several
-    are returned where they explain the window alike. Values that are not finite are left out.
+    are returned where they explain the window alike. Values that are not finite, or beyond 1e300, are left out.
     """
     reference = np.asarray(quantiles, dtype=np.float64)
     window = np.sort(np.asarray(values, dtype=np.float64).ravel())
-    window = window[np.isfinite(window)]
-    if window.size < FEWEST or reference.size < 3 or reference[0] == reference[-1]:
+    window = window[np.abs(window) < _HUGE]
+    known = reference.size >= 3 and np.abs(reference).max() < _HUGE and reference[0] != reference[-1]
+    if window.size < FEWEST or not known:
         return ()
     count = window.size
     if count > MOST:

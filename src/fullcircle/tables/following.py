@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -60,11 +61,8 @@ def _lines(home: Path, name: str, place: int) -> Iterator[Part]:
         return
     rows: list[Prediction] = []
     with file:
-        file.seek(place)
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            place += len(line)
+        for line, reached in _whole(file, place):
+            place = reached
             row = _decoded(line)
             if row is not None and not row.erased:
                 rows.append(row)
@@ -135,13 +133,8 @@ def outcomes_after(path: Path, place: int = 0) -> Iterator[tuple[tuple[Outcome, 
         return
     found: list[Outcome] = []
     with file:
-        file.seek(place)
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            place += len(line)
-            if line.isspace():
-                continue
+        for line, reached in _whole(file, place):
+            place = reached
             try:
                 found.append(_OUTCOMES.decode(line))
             except (msgspec.DecodeError, UnicodeDecodeError):
@@ -150,6 +143,16 @@ def outcomes_after(path: Path, place: int = 0) -> Iterator[tuple[tuple[Outcome, 
                 yield tuple(found), place
                 found = []
     yield tuple(found), place
+
+
+def _whole(file: BinaryIO, place: int) -> Iterator[tuple[bytes, int]]:
+    """The lines from a place on whose end is there, each with the place behind it."""
+    file.seek(place)
+    for line in file:
+        if not line.endswith(b"\n"):
+            return
+        place += len(line)
+        yield line, place
 
 
 def _decoded(line: bytes) -> Prediction | None:

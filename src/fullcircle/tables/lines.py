@@ -6,16 +6,18 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from fullcircle.errors import RequestInvalid, WorkspaceUnusable
+from fullcircle.types import clock
 
 _MODEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Lines:
@@ -51,20 +53,21 @@ class Lines:
 
 def now() -> str:
     """The present time in UTC as ISO 8601 with microseconds and Z: texts of this form sort by time."""
-    return datetime.now(UTC).strftime(TIME)
+    return (_EPOCH + timedelta(microseconds=clock.micros())).strftime(TIME)
 
 
 class Clock:
     """The present time in the form of ``now``, made quickly, and never earlier than the time before."""
 
     def __init__(self) -> None:
+        self._now = clock.source()
         self._micros = 0
         self._second = -1
         self._begin = ""
 
     def text(self) -> str:
         """The present time."""
-        self._micros = max(time.time_ns() // 1000, self._micros)
+        self._micros = max(self._now(), self._micros)
         second, rest = divmod(self._micros, 1_000_000)
         if second != self._second:
             self._second = second

@@ -74,36 +74,11 @@ class Histogram(msgspec.Struct, kw_only=True):
         raise AssertionError  # all of them are at or below the last one
 
 
-class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What one process counted of one version of a model in ``seconds`` from ``since`` on, usually a minute.
+class Traffic(msgspec.Struct, kw_only=True):
+    """Requests of one version of a model, or of several, in ``seconds`` of the processes that answer.
 
-    ``number`` counts the minutes of the process. ``model`` is "" for requests that named no model that is served, or
-    were refused before their address was read. ``requests`` maps a status to how long its requests took, ``reasons``
-    why they were refused; ``verdicts``, ``failed`` and ``lost`` are rows. ``busy`` are the seconds in which the model
-    computed, ``waiting`` the most requests that were with it at a time, of ``bound`` that may be.
-    """
-
-    since: str
-    seconds: float
-    number: int
-    model: str = ""
-    version: int = 0
-    requests: dict[int, Histogram] = {}
-    reasons: dict[str, int] = {}
-    verdicts: dict[str, int] = {}
-    failed: int = 0
-    lost: int = 0
-    busy: float = 0.0
-    waiting: int = 0
-    bound: int = 0
-
-
-class Counted(msgspec.Struct, kw_only=True):
-    """The sum of lines, over processes and minutes. ``lines`` is how many, ``torn`` how many could not be read.
-
-    ``seconds`` are those of all processes together, so ``busy / seconds`` is the share of time that the model
-    computed; ``busiest`` is the largest such share of one process in one line, ``fullest`` the largest share of
-    ``bound`` that was waiting at a time.
+    ``requests`` maps a status to how long its requests took, ``reasons`` counts why they were refused; ``verdicts``,
+    ``failed`` and ``lost`` are rows. ``busy`` are the seconds in which the model computed.
     """
 
     seconds: float = 0.0
@@ -113,6 +88,43 @@ class Counted(msgspec.Struct, kw_only=True):
     failed: int = 0
     lost: int = 0
     busy: float = 0.0
+
+    def include(self, more: Traffic) -> None:
+        """Add what was counted elsewhere, or later."""
+        self.seconds += more.seconds
+        self.failed += more.failed
+        self.lost += more.lost
+        self.busy += more.busy
+        _add(self.requests, more.requests)
+        _add(self.reasons, more.reasons)
+        _add(self.verdicts, more.verdicts)
+
+
+class Line(Traffic, kw_only=True, omit_defaults=True):
+    """What one process counted of one version of a model from ``since`` on, usually for a minute.
+
+    ``number`` counts the minutes of the process. ``model`` is "" for requests that named no model that is served, or
+    were refused before their address was read. ``waiting`` are the most requests that were with the model at a time,
+    of ``bound`` that may be.
+    """
+
+    since: str
+    seconds: float
+    number: int
+    model: str = ""
+    version: int = 0
+    waiting: int = 0
+    bound: int = 0
+
+
+class Counted(Traffic, kw_only=True):
+    """The sum of lines, over processes and minutes. ``lines`` is how many, ``torn`` how many could not be read.
+
+    ``seconds`` are those of all processes together, so ``busy / seconds`` is the share of time that the model
+    computed; ``busiest`` is the largest such share of one process in one line, ``fullest`` the largest share of
+    ``bound`` that was waiting at a time.
+    """
+
     busiest: float = 0.0
     fullest: float = 0.0
     lines: int = 0
@@ -120,32 +132,22 @@ class Counted(msgspec.Struct, kw_only=True):
 
     def take(self, line: Line) -> None:
         """Add one line to the sum."""
-        self.seconds += line.seconds
-        self.busy += line.busy
-        self.failed += line.failed
-        self.lost += line.lost
+        self.include(line)
         self.lines += 1
-        _add(self.requests, line.requests)
-        _add(self.reasons, line.reasons)
-        _add(self.verdicts, line.verdicts)
         if line.seconds >= _BRIEF:
             self.busiest = max(self.busiest, line.busy / line.seconds)
         if line.bound:
             self.fullest = max(self.fullest, line.waiting / line.bound)
 
     def __add__(self, other: Counted) -> Counted:
-        found = msgspec.structs.replace(
-            self,
-            requests=dict(self.requests),
-            reasons=dict(self.reasons),
-            verdicts=dict(self.verdicts),
+        found = Counted(
             busiest=max(self.busiest, other.busiest),
             fullest=max(self.fullest, other.fullest),
+            lines=self.lines + other.lines,
+            torn=self.torn + other.torn,
         )
-        for name in ("seconds", "busy", "failed", "lost", "lines", "torn"):
-            setattr(found, name, getattr(self, name) + getattr(other, name))
-        for name in ("requests", "reasons", "verdicts"):
-            _add(getattr(found, name), getattr(other, name))
+        found.include(self)
+        found.include(other)
         return found
 
 

@@ -1,8 +1,9 @@
 """Outcomes that wait for their prediction: named by key and time, or by an id that the log does not show yet.
 
-One file of JSON lines per model under a lock. What is joined moves to the outcomes, and blanks are written over its
-line; a file of blanks only is emptied. A crash in between leaves a line in both places, which changes nothing: the
-same outcome again is the same. Values of hashed columns are kept as their keyed hashes, as in the log.
+One file of JSON lines per model under a lock; the same outcome again takes no more room. What is joined moves to the
+outcomes, and blanks are written over its line; a file of blanks only is emptied. A crash in between leaves a line in
+both places, which changes nothing: the same outcome again is the same. Values of hashed columns are kept as their
+keyed hashes, as in the log.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import msgspec
 
 from fullcircle.errors import WorkspaceUnusable
 from fullcircle.tables.lines import TIME, model_folder, moment, now, plain, unwritable
-from fullcircle.tables.outcomes import add, append_outcomes
+from fullcircle.tables.outcomes import add, append_outcomes, same
 from fullcircle.tables.private import hashed, text_of
 from fullcircle.types.contract import Contract
 from fullcircle.types.durations import duration
@@ -31,6 +32,7 @@ from fullcircle.types.prediction import Outcome, Prediction
 WAITING = "waiting.jsonl"
 MOST_BYTES = 64 << 20
 """No more than this is kept of one model: what cannot be joined must not fill the disk."""
+_FEW = 16
 _decoder = msgspec.json.Decoder(Outcome)
 
 
@@ -51,19 +53,26 @@ def size(folder: Path, model: str) -> int:
         return 0
 
 
-def append_waiting(folder: Path, model: str, outcomes: Sequence[Outcome]) -> None:
-    """Keep outcomes until their prediction is known, all or none. Raises WorkspaceUnusable, also if too many do."""
+def append_waiting(folder: Path, model: str, outcomes: Sequence[Outcome]) -> int:
+    """Keep outcomes until their prediction is known, all or none; returns how many were new.
+
+    One that is the last to wait for its prediction already takes no more room. Raises WorkspaceUnusable, also if too
+    many wait.
+    """
     if not outcomes:
-        return
-    path, data = model_folder(folder, model) / WAITING, _lines(outcomes)
+        return 0
+    path = model_folder(folder, model) / WAITING
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab+", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            there = os.fstat(file.fileno()).st_size
-            if there + len(data) > MOST_BYTES:
+            fresh = _fresh(path.read_bytes(), outcomes)
+            data, there = _lines(fresh), os.fstat(file.fileno()).st_size
+            if data and there + len(data) > MOST_BYTES:
                 raise _too_many(path, there + len(data))
-            add(file.fileno(), data)
+            if data:
+                add(file.fileno(), data)
+            return len(fresh)
     except OSError as error:
         if isinstance(error, WorkspaceUnusable):
             raise
@@ -71,8 +80,51 @@ def append_waiting(folder: Path, model: str, outcomes: Sequence[Outcome]) -> Non
 
 
 def full(folder: Path, model: str, outcomes: Sequence[Outcome]) -> bool:
-    """Whether there is no room left for these."""
-    return size(folder, model) + len(_lines(outcomes)) > MOST_BYTES
+    """Whether there is no room left for those of them that do not wait already."""
+    there = size(folder, model)
+    if there + len(_lines(outcomes)) <= MOST_BYTES:
+        return False
+    with suppress(FileNotFoundError):
+        outcomes = _fresh((model_folder(folder, model) / WAITING).read_bytes(), outcomes)
+    return bool(outcomes) and there + len(_lines(outcomes)) > MOST_BYTES
+
+
+def meant(outcome: Outcome) -> bytes:
+    """What an outcome says of which prediction it is about, as a part of its line."""
+    if outcome.prediction_id:
+        return b'"prediction_id":' + msgspec.json.encode(outcome.prediction_id) + b","
+    fields = {"key": outcome.key, "at": outcome.at, "within": outcome.within}
+    return msgspec.json.encode(fields, enc_hook=plain)[1:]
+
+
+def _fresh(data: bytes, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Those that say something else than what waits last, in ``data`` or among them, for the same prediction."""
+    known: dict[bytes, Outcome | None] = {}
+    few = len(outcomes) <= _FEW  # to look for some is quicker than to read all
+    if not few:
+        known = {meant(each.outcome): each.outcome for each in _read(data.splitlines(keepends=True))}
+    fresh = []
+    for one in outcomes:
+        name = meant(one)
+        if few and name not in known:
+            known[name] = _last(data, name)
+        before = known.get(name)
+        if before is None or not same(before.value, one.value):
+            fresh.append(one)
+            known[name] = one
+    return fresh
+
+
+def _last(data: bytes, name: bytes) -> Outcome | None:
+    """The last whole line about a prediction. ``name`` may also be within another's text, so it is read."""
+    end = len(data)
+    while (found := data.rfind(name, 0, end)) >= 0:
+        start, stop = data.rfind(b"\n", 0, found) + 1, data.find(b"\n", found) + 1
+        for each in _read([data[start:stop]]):
+            if meant(each.outcome) == name:
+                return each.outcome
+        end = start
+    return None
 
 
 def _lines(outcomes: Sequence[Outcome]) -> bytes:
@@ -93,14 +145,18 @@ def _too_many(path: Path, found: int) -> WorkspaceUnusable:
 
 def read_waiting(folder: Path, model: str) -> list[Waiting]:
     """All that wait, in the order in which they came. Torn lines are passed over."""
-    found, place = [], 0
     with suppress(FileNotFoundError), (model_folder(folder, model) / WAITING).open("rb") as file:
-        for line in file:
-            if not line.isspace() and line.endswith(b"\n"):
-                with suppress(msgspec.DecodeError, UnicodeDecodeError):
-                    found.append(Waiting(place, line, _decoder.decode(line)))
-            place += len(line)
-    return found
+        return list(_read(file))
+    return []
+
+
+def _read(lines: Iterable[bytes]) -> Iterator[Waiting]:
+    place = 0
+    for line in lines:
+        if not line.isspace() and line.endswith(b"\n"):
+            with suppress(msgspec.DecodeError, UnicodeDecodeError):
+                yield Waiting(place, line, _decoder.decode(line))
+        place += len(line)
 
 
 def settle(folder: Path, model: str, joined: Mapping[int, str], waiting: Sequence[Waiting]) -> int:

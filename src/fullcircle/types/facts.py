@@ -80,6 +80,7 @@ FACTS: Mapping[str, tuple[str, ...]] = {
     ),
     "alarm.resolved": ("workspace", "model", "version", "alarm", "window"),
     "alarm.acknowledged": ("workspace", "model", "version", "alarm", "reason"),
+    "alarm.untold": ("workspace", "model", "version", "alarm", "address", "messages", "reason"),
     "rows.backfilled": ("table", "batch", "rows", "commit"),
     "view.registered": ("view", "definition", "blob", "tables", "columns"),
     "view.published": ("view", "definition", "keys", "rebuilt"),

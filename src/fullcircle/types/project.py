@@ -147,16 +147,51 @@ class Monitor:
         return 365.25 * 86400.0 / duration(self.window).total_seconds()
 
 
+TRIGGERS = ("harm", "drift")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Retrain:
-    """When and how to retrain: the pause between two promotions, and who approves ("auto" or "person")."""
+    """When to retrain, on which rows, what it costs, and who approves.
+
+    ``triggers`` are the alarms that ask for it: "harm" (losses grew) and "drift" (that is expected to cost more than
+    ``cost``). ``schedule`` ("30d") also asks for it when the champion is so old, ``rows`` when so many new labelled
+    rows came; "" and 0 for never. ``cooldown`` is the pause between two trainings. ``cost`` is what one costs, in the
+    project's currency, and ``horizon`` how far ahead a gain is counted. ``learn_from`` ("365d") leaves out rows that
+    are older, "" learns from all. ``source`` names a column that says who sent a row: no one source may give more
+    than the ``share`` of the new rows. ``tolerance`` is how much worse a challenger may be than the champion on
+    frozen rows, as a share of the champion's figure. ``approve="person"`` lets nothing be promoted unseen.
+    """
 
     cooldown: str = "0s"
     approve: Approve = "auto"
+    triggers: Sequence[str] = TRIGGERS
+    schedule: str = ""
+    rows: int = 0
+    cost: float = 0.0
+    horizon: str = "30d"
+    learn_from: str = ""
+    source: str = ""
+    share: float = 0.2
+    tolerance: float = 0.05
 
     def __post_init__(self) -> None:
         duration(self.cooldown)
+        duration(self.horizon)
         declared.one_of("retrain.approve", self.approve, APPROVE)
+        object.__setattr__(self, "triggers", declared.columns("retrain.triggers", self.triggers))
+        for name in self.triggers:
+            declared.one_of("retrain.triggers", name, TRIGGERS)
+        for name in ("schedule", "learn_from"):
+            if getattr(self, name) and duration(getattr(self, name)).total_seconds() < 60:
+                _said(f"retrain.{name}", getattr(self, name), 'a minute or longer, such as "30d"')
+        whole = isinstance(self.rows, int) and not isinstance(self.rows, bool) and self.rows >= 0
+        _said("retrain.rows", self.rows, "" if whole else "a whole number of rows, 0 for never")
+        _said("retrain.source", self.source, "" if isinstance(self.source, str) else "the name of a column")
+        object.__setattr__(self, "cost", declared.number("retrain.cost", self.cost, 0.0))
+        object.__setattr__(self, "tolerance", declared.number("retrain.tolerance", self.tolerance, 0.0))
+        share = declared.number("retrain.share", self.share, 0.0)
+        _said("retrain.share", share, "" if 0 < share <= 1 else "a share of the new rows, above 0 and at most 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +228,10 @@ class Project:
     where the table has a time, else a seeded draw. ``arrivals`` names tables (or functions from the test rows to a
     frame) that ``run`` plays through the server as production traffic.
 
+    ``history`` are the rows that ``rehearse`` plays (a Table with a time; by default the project's data): what was
+    asked, with the label that became known later. ``label_at`` names its column with the time when that was; without
+    one a label comes ``label_delay`` after its row.
+
     ``protected`` names columns of the data (sex, age group, ...) between whose groups the report compares the model,
     features or not. ``checks`` names those to run, all by default. With ``approve="person"`` no version becomes
     champion before somebody approved it (``fullcircle approve``). ``purpose`` and ``limits`` are sentences for the
@@ -214,6 +253,8 @@ class Project:
     params: Mapping[str, Scalar] = field(default_factory=dict)
     task: Literal["regression", "classification"] | None = None
     label_delay: str = "0s"
+    history: Any = None
+    label_at: str = ""
     inputs: Inputs = field(default_factory=Inputs)
     gates: Sequence[Gate] = ()
     monitor: Monitor = field(default_factory=Monitor)

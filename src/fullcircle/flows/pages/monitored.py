@@ -121,11 +121,12 @@ def health(monitored: Monitored) -> Health:
         )
     judged = sum(each.rows > 0 for each in monitored.stretches)
     if not judged:
+        window = f" ({monitored.window} of it)" if monitored.window else ""
         return Health(
             "info",
             "Nothing to judge yet",
             "No batch of traffic is over yet, so nothing was compared with the reference.",
-            f"Send traffic to the model, and run: fullcircle monitor {monitored.model}",
+            f"Send traffic to the model, and when a batch{window} is over, run: fullcircle monitor PROJECT",
         )
     last = monitored.stretches[-1]
     return Health(

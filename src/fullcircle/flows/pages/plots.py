@@ -126,7 +126,8 @@ def draw(plot: Plot, axis: Axis, *, ticks: int = 4) -> Drawn:
 def domain(plot: Plot) -> tuple[float, float]:
     """The values that the picture has to reach: all of the figures, the reference, the limit.
 
-    Intervals count too, but not beyond half of that range again on either side: one wide one must not flatten all.
+    Intervals count too, but not beyond half of that range again on either side, or a usual interval's length where
+    that is more: one wide one must not flatten all.
     """
     known = [value for series in plot.series for value in series.known]
     known += _finite((plot.reference and plot.reference[0], plot.limit and plot.limit[0], plot.floor, plot.ceiling))
@@ -136,7 +137,14 @@ def domain(plot: Plot) -> tuple[float, float]:
     low, high = min(known), max(known)
     ends = _finite(end for series in plot.series for end in (*series.lows, *series.highs))
     ends += _finite(plot.reference[1:]) if plot.reference else []
-    spread = 0.5 * (high - low) or 0.5 * abs(high) or (0.01 if plot.form == "%" else 1.0)
+    lengths = sorted(
+        last - first
+        for series in plot.series
+        for first, last in zip(series.lows, series.highs, strict=True)
+        if first is not None and last is not None and math.isfinite(last - first)
+    )
+    usual = min(lengths[(len(lengths) - 1) // 2], _MOST) if lengths else 0.0
+    spread = max(0.5 * (high - low), usual) or 0.5 * abs(high) or (0.01 if plot.form == "%" else 1.0)
     low, high = max(low - spread, min([low, *ends])), min(high + spread, max([high, *ends]))
     if low == high:
         low, high = (low - abs(low) * 0.1, high + abs(high) * 0.1) if low else (0.0, 2 * spread)

@@ -61,6 +61,8 @@ class LearnedPlan:
         made = [1 - stake + stake * ratio for stake in _STAKES]
         b = np.stack(made, axis=2).reshape(columns, -1, cells)
         worst = bets.ball_at_most(b, self.shares, self.depth)
+        # A phase of the week without a reference row leaves everything possible.
+        worst = np.where(self.shares.sum(axis=1)[:, None] > 0, worst, b.max(axis=-1))
         if self.tolerance.any():
             bits = self.tolerance[:, None]
             square = (b - 1) ** 2

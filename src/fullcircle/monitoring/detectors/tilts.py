@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fullcircle.monitoring.detector import Counted, Floats, Reference
+from fullcircle.monitoring.detector import Counted, Flags, Floats, Reference
 from fullcircle.stats import bets
 
 _PLACE = np.array([0.05, 0.1, 0.2, 0.5, 1.2])
@@ -52,6 +52,7 @@ class Tilts:
             cells=cells,
             outside=outside,
             losses=losses,
+            tolerant=reference.tolerance > 0,
         )
 
 
@@ -87,6 +88,7 @@ class TiltsPlan:
     cells: _Odds
     outside: _Odds
     losses: _Losses
+    tolerant: Flags
 
     def start(self) -> Floats:
         """Nothing is remembered."""
@@ -98,12 +100,14 @@ class TiltsPlan:
         smooth = np.matmul(self.smooth, counts[:, :, None])[:, :, 0] - rows[:, None] * self.price
         present = counts.copy()
         present[:, -2:] = 0.0
+        there = present.sum(axis=1)
         losses = np.matmul(present[:, None, :], self.losses.logs)[:, 0, :]
+        # Tolerance is of the whole column: a law within it may have another share outside of what is there.
         parts = [
             smooth,
             self.cells.judge(counts, rows),
-            self.outside.judge(batch.outside[:, None], present.sum(axis=1)),
-            losses - present.sum(axis=1)[:, None] * self.losses.price,
+            self.outside.judge(batch.outside[:, None], np.where(self.tolerant, rows, there)),
+            losses - there[:, None] * self.losses.price,
         ]
         return np.concatenate(parts, axis=1)
 
@@ -154,14 +158,15 @@ def _smooth(reference: Reference, chance: Floats, shares: dict[str, Floats]) -> 
     spreads = np.sqrt(np.maximum(((b - 1) ** 2 * even).sum(axis=-1), _TINY))
     kinds = [(shares["place"], 2 * len(_PLACE)), (shares["spread"], 2 * len(_SPREAD))]
     weights = np.concatenate([np.repeat(share[:, None] / n, n, axis=1) for share, n in kinds], axis=1)
-    allowed = chance[:, None] * np.where(weights > 0, weights, 1.0)
+    tolerant = reference.tolerance[:, None] > 0  # of these two means are bounded, which share the chance
+    allowed = chance[:, None] * np.where(weights > 0, weights, 1.0) * np.where(tolerant, 0.5, 1.0)
     price = bets.mean_at_most(b, reference.counts, allowed, spreads)
     if reference.tolerance.any():
         square = (b - 1) ** 2
         second = bets.mean_at_most(square, reference.counts, allowed, np.maximum(spreads**2, _TINY))
         bits = reference.tolerance[:, None]
         far = bets.tolerant_mean(price, second, square.max(axis=-1), bits)
-        price = np.where(bits > 0, np.minimum(far, b.max(axis=-1)), price)
+        price = np.where(tolerant, np.minimum(far, b.max(axis=-1)), price)
     return logs, np.log(price), weights
 
 
