@@ -12,7 +12,7 @@ NAMES = sorted(
     path.stem
     for path in Path(__file__).parent.glob("*.py")
     if path.stem not in ("__init__", "__main__", "coverage", "loads", "rows")
-    and not path.stem.startswith(("soak", "monitoring_"))
+    and not path.stem.startswith(("soak", "monitoring_", "loop_"))
 )
 
 

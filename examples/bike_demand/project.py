@@ -55,19 +55,21 @@ def profit(actual, predicted):
 project = fc.Project(
     name="bike-demand",
     data=table(learned, "2011-01-01", "2012-01-01"),
+    history=table(in_units, "2011-01-01", "2013-01-01"),
     label="cnt",
     label_delay="1d",
     features=["hr", "workingday", "weathersit", "temp", "hum", "windspeed"],
     fit=fit,
     inputs=fc.Inputs(columns={"temp": {"unit": "°C"}, "windspeed": {"unit": "km/h", "missing": "impute"}}),
     gates=[
-        fc.at_most("mae", 95),  # guessing the mean is wrong by 103 rides in 2011, by 173 in 2012
+        fc.at_most("mae", 120),  # in any season of both years; guessing the mean is wrong by 173 in 2012
         fc.beats("champion"),
-        fc.fair(by="workingday", metric="mae", gap=25),
-        fc.worth(per_row=profit, at_least=250),
+        fc.fair(by="workingday", metric="mae", gap=60),
+        fc.worth(per_row=profit, at_least=150),
         fc.latency(p99="100ms"),
         fc.size("20MB"),
     ],
+    currency="USD",
     monitor=fc.Monitor(false_alerts="1 per year", window="7d"),
     arrivals={
         # The last quarter of 2011 is what the report looks at, so its held-out hours should look the same.

@@ -355,6 +355,12 @@ class TargetRefused(FullcircleError, ValueError):
     code = "target_refused"
 
 
+class RehearsalFailed(FullcircleError, RuntimeError):
+    """A process that plays history failed, or died twice."""
+
+    code = "rehearsal_failed"
+
+
 class ScoringFailed(FullcircleError, RuntimeError):
     """Scoring a file could not go on: a worker process died, or another process writes the same result."""
 

@@ -6,6 +6,10 @@ anybody else's (see pyproject.toml).
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
@@ -17,7 +21,7 @@ GROUPS: tuple[Group, ...] = ("runtimes", "checks", "detectors", "stores", "targe
 
 def names(group: Group) -> tuple[str, ...]:
     """The registered names of a group, sorted. Nothing is imported."""
-    return tuple(sorted({point.name for point in entry_points(group=f"fullcircle.{group}")}))
+    return tuple(sorted({point.name for point in _points(group, tuple(_places()))}))
 
 
 def find(group: Group, name: str) -> Any:
@@ -25,8 +29,7 @@ def find(group: Group, name: str) -> Any:
 
     Raises PluginUnknown where no member has this name or two do, PluginBroken where its module cannot be loaded.
     """
-    points: list[EntryPoint] = list(entry_points(group=f"fullcircle.{group}", name=name))
-    distinct = {point.value: point for point in points}
+    distinct = {point.value: point for point in _points(group, tuple(_places())) if point.name == name}
     if not distinct:
         raise PluginUnknown(
             f"nothing is registered under this name among the {group}",
@@ -49,3 +52,18 @@ def find(group: Group, name: str) -> Any:
             received=point.value,
             next_step="install what it needs, or remove the package that registers it",
         ) from error
+
+
+@lru_cache(maxsize=len(GROUPS))
+def _points(group: Group, _: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
+    """Reads a file of everything that is installed, some milliseconds: once for what is installed now."""
+    return tuple(entry_points(group=f"fullcircle.{group}"))
+
+
+def _places() -> Iterator[tuple[str, int]]:
+    """The folders that may hold packages, with when something was last installed there or taken away."""
+    for place in sys.path:
+        try:
+            yield place, os.stat(place or os.curdir).st_mtime_ns
+        except OSError:
+            yield place, 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console, RenderableType
@@ -50,6 +51,7 @@ def raised(**changes: object) -> Alarm:
         "text": "the losses grew",
         "sure": "by chance once in 4 years",
         "advice": "retrain",
+        "told": "2026-11-23T00:00:00.000000Z",
         "suspects": (Suspect(feature=ODD, distance=0.25, evidence=4.0),),
     }
     return Alarm(**{**told, **changes})  # type: ignore[arg-type]
@@ -68,6 +70,17 @@ def lines(one: list[Text]) -> str:
 
 def test_a_quiet_window_is_two_lines() -> None:
     assert shown(window(lot())) == "since Monday: 9 rows (7 ok, 2 flagged), 4 labelled\nquiet\n"
+
+
+def test_quiet_is_only_what_was_judged() -> None:
+    told = shown(window(replace(lot(), waits="2026-11-23T00:00:00.000000Z")))
+    assert told.splitlines()[1:] == ["nothing judged yet: the first batch ends at 2026-11-23T00:00Z"]
+    assert shown(window(replace(lot(), rows=0))).splitlines()[1:] == ["nothing to see yet"]
+
+
+def test_an_alarm_that_waits_to_be_confirmed_says_so() -> None:
+    assert "open, not confirmed yet, since" in lines(alarm(raised(told="")))
+    assert "confirmed" not in lines(alarm(raised())) + lines(alarm(raised(told="", state="resolved")))
 
 
 def test_an_alarm_says_what_since_when_what_moved_and_what_to_do() -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,25 +21,38 @@ import pytest
 from circles import Circle
 from flows.logbooks import HOUR, START, write
 from fullcircle.flows import log as settling
-from fullcircle.flows.counting import GRACE, Turn, count
+from fullcircle.flows.counting import GRACE, Turn, count, with_rows
 from fullcircle.flows.erase import erase
-from fullcircle.flows.judging import judge, record, retire
+from fullcircle.flows.judging import judge, judge_entry, record, retire
 from fullcircle.flows.monitor import monitor
 from fullcircle.flows.session import Session, loaded, opened
 from fullcircle.ledger.folder import locked
 from fullcircle.monitoring.grid import iso
-from fullcircle.monitoring.journal import GONE, KEPT, Journal
+from fullcircle.monitoring.journal import GONE, KEPT, Entry, Journal
 from fullcircle.settings import Settings
 from fullcircle.settings import load as load_settings
 from fullcircle.tables.outcomes import append_outcomes
 from fullcircle.tables.predictions import read
+from fullcircle.types import clock
 from fullcircle.types.contract import Verdict
+from fullcircle.types.monitoring import KINDS, Dependence
 from fullcircle.types.prediction import Outcome, Prediction
 from fullcircle.types.project import Monitor, Project
 
 MODEL = "houses"
 EVERYWHERE = os.environ.get("FULLCIRCLE_KILLS") == "everywhere"
 HOURLY = Monitor(false_alerts="1 per year", window="1h")
+COUNTED = """
+from fullcircle.monitoring.detectors.tilts import Tilts
+
+
+class Counted(Tilts):
+    name, code, built = "counted", "X900", 0
+
+    def plan(self, reference, *, share):
+        type(self).built += 1
+        return super().plan(reference, share=share)
+"""
 SAMPLES: dict[Path, list[Prediction]] = {}
 
 
@@ -164,6 +178,18 @@ class TestNothingYet:
         place.turn(1.5)
         found = monitor(circle.project, settings=place.settings)
         assert all("nothing to see yet" not in each.text for each in found.report.findings)
+
+    def test_while_no_batch_is_over_nothing_is_called_quiet(self, place: Place, circle: Circle) -> None:
+        place.log(10, 0, 1)
+        clock.put(place.session.workspace.root, START + HOUR)
+        found = monitor(circle.project, settings=place.settings)
+        assert (found.rows, found.batches, found.alarms) == (10, 0, ())
+        assert found.waits == found.until > iso(START + HOUR)
+        (drift,) = [each for each in found.report.findings if each.code == "M001"]
+        assert (drift.severity, drift.text[:18]) == ("info", "Nothing judged yet")
+        clock.put(place.session.workspace.root, START + 170 * HOUR)
+        found = monitor(circle.project, settings=place.settings)
+        assert (found.batches, found.waits) == (1, "")
 
 
 class TestRows:
@@ -346,6 +372,13 @@ class TestLabels:
 
 
 class TestRules:
+    def test_after_another_window_nothing_began_before_its_first_row(self, place: Place) -> None:
+        place.log(300, 2, 3, hot=True)
+        place.turn(3.0, replace(HOURLY, window="1d"))
+        assert place.turn(3.1).judged == 1
+        (raised,) = place.facts("alarm.raised")
+        assert raised["since"] == iso(START + 2 * HOUR)
+
     def test_another_window_puts_what_waits_into_batches_of_the_new_length(self, place: Place) -> None:
         ids = place.log(30, 0, 3)
         _label(place, ids, 15.0, 0.1)
@@ -427,6 +460,15 @@ class TestAlarms:
         assert alarm.since in map(iso, starts)
         assert alarm.since >= iso(START + 50 * HOUR)
 
+    def test_what_may_have_happened_is_read_off_rows_of_the_whole_batch(self, place: Place) -> None:
+        place.log(2100, 0, 0)
+        place.log(2100, 0, 0, hot=True)
+        place.turn(1.5)
+        with Journal(place.path) as journal:
+            (alarm,) = journal.alarms()
+        (heat,) = [each for each in alarm.suspects if each.feature == "heat"]
+        assert heat.guess.endswith(" % of the rows of heat look multiplied by 10")
+
     def test_a_fact_is_written_once_though_a_process_died_after_it(self, place: Place) -> None:
         place.log(300, 0, 3, hot=True)
         place.turn(3.5, until="judge")
@@ -472,6 +514,51 @@ class TestWhatIsKept:
         with Journal(place.path) as journal:
             assert journal.state(2) == remembered
             assert journal.empties()[0][0] == START + 3 * HOUR
+
+
+class TestLots:
+    def test_rows_that_are_played_are_of_no_certain_hour(self, place: Place) -> None:
+        """They are compared with the whole week: here the first hour of Monday is unlike all others."""
+        with Journal(place.path) as journal:
+            project = replace(place.project, monitor=HOURLY)
+            turn = Turn(session=place.session, project=project, journal=journal, now=START)
+            found = turn.bundle(2)
+            assert found is not None
+            (heat,) = [each for each in found.profile.features if each.name == "heat"]
+            monday = (10 * sum(heat.counts), *[0] * (len(heat.counts) - 1))
+            weeks = {"heat": (monday, *[heat.counts] * 167)}
+            known = Dependence(seconds=3600.0, batches=1344, phases=168, effects={}, strata=weeks)
+            vars(found)["profile"] = replace(found.profile, dependence=known)
+            entry = Entry(version=2, start=START, stop=START + HOUR, name="a hold-out")
+            with journal.step():
+                window = judge_entry(turn, with_rows(turn, entry, [*place.good] * 3))
+                same = judge_entry(turn, with_rows(turn, replace(entry, name=""), [*place.good] * 3))
+        assert window is not None
+        assert same is not None
+        assert (window.name, window.alarms) == ("a hold-out", ())
+        assert same.alarms
+
+
+class TestDetectorsAtHand:
+    def test_many_batches_of_one_turn_build_them_once(
+        self, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        info = tmp_path / "installed" / "counted-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text("Name: counted\nVersion: 1.0\n", encoding="utf-8")
+        (info / "entry_points.txt").write_text("[fullcircle.detectors]\ncounted = counted:Counted\n", "utf-8")
+        (info.parent / "counted.py").write_text(COUNTED, encoding="utf-8")
+        monkeypatch.syspath_prepend(str(info.parent))
+        place.log(10, 0, 1)
+        assert place.turn(1.5).judged == 1
+        counted = sys.modules["counted"].Counted
+        each = counted.built
+        assert 0 < each <= len(KINDS)
+        place.log(50, 1, 6)
+        turn = place.turn(6.5)
+        assert (turn.judged, counted.built) == (5, 2 * each)
+        with Journal(place.path) as journal:
+            assert journal.state(2) == turn.watches[2][0]
 
 
 class TestTwoAtOnce:

@@ -138,6 +138,14 @@ def test_groups_are_those_of_the_last_stretch_that_had_any() -> None:
     ]
 
 
+def test_the_worst_slice_says_which_it_was_last() -> None:
+    told = Measure(name="worst_slice", value=0.5, low=0.4, high=0.6, n=300, better="lower", method="region=south.")
+    (plot,) = panels.quality(*of(stretch(measure("worst_slice", 0.4)), stretch(told)))
+    assert plot.note == "Lower is better. region=south."
+    (plot,) = panels.quality(*of(stretch(measure("mae", 0.4))))
+    assert plot.note == ""
+
+
 def test_rows_stand_in_for_requests_where_none_were_counted() -> None:
     assert [plot.title for plot in panels.traffic(*of(stretch(rows=4)))] == ["Rows"]
     (plot,) = panels.traffic(*of(stretch(measure("requests", 7.0), rows=4)))

@@ -14,7 +14,7 @@ from fullcircle.deployment import client
 from fullcircle.errors import GateFailed, StateConflict, VersionNotFound
 from fullcircle.flows import deploy
 from fullcircle.flows.package import package
-from fullcircle.flows.promote import promote, rollback
+from fullcircle.flows.promote import approve, promote, rollback
 from fullcircle.flows.run import run
 from fullcircle.flows.session import opened
 from fullcircle.flows.status import status
@@ -40,7 +40,7 @@ def _serves(url: str, version: int) -> bool:
 
 @pytest.fixture(scope="module")
 def years(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Settings]:
-    """A project whose prices rise by 8, so that retraining helps: version 2 is champion after version 1."""
+    """A project whose prices rise by 8, so that retraining helps: version 2 is made, and a person lets it through."""
     folder = tmp_path_factory.mktemp("years")
     project = circles.write_project(folder / "houses", LATER)
     (project.parent / "later.csv").write_text(circles.houses(seed=1, rows=1200, shift=8.0))
@@ -51,19 +51,25 @@ def years(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Settings]:
 def turned(years: tuple[Path, Settings]) -> Iterator[Turn]:
     project, settings = years
     turn = run(project, settings=settings)
+    approve("houses", version=2, reason="houses cost more since the new year", settings=settings)
+    promote("houses", version=2, settings=settings)
     yield turn
     deploy.remove("houses", settings=settings)
 
 
-def test_retraining_that_helps_is_promoted_and_served(years: tuple[Path, Settings], turned: Turn) -> None:
+def test_retraining_that_helps_waits_for_a_person_and_is_served(years: tuple[Path, Settings], turned: Turn) -> None:
     assert turned.retrained is not None
-    assert turned.retrained.decision.action == "promote"
-    assert "losses grew in window next year" in turned.retrained.decision.reason
+    decision = turned.retrained.decision
+    assert decision.action == "hold", "one batch of other labels: nobody can tell it from a whole batch of wrong ones"
+    assert "losses grew in window next year" in decision.reason
+    assert "better on " in decision.reason
+    assert "a person must look" in decision.reason
+    assert 'fullcircle approve houses --version 2 --reason "..."' in decision.reason
     assert turned.retrained.new_rows + turned.retrained.quarantined == 1200
     assert turned.retrained.new_rows > 1150
-    assert turned.champion == 2
+    assert turned.champion == 1
     assert turned.deployed is not None
-    assert _serves(turned.deployed.url, 2)
+    assert _serves(turned.deployed.url, 2), "after the approval"
 
 
 def test_rollback_and_promotion_move_the_server_and_the_alias(years: tuple[Path, Settings]) -> None:

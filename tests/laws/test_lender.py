@@ -39,8 +39,13 @@ def loaded() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def simulate() -> Callable[..., Any]:
-    function: Callable[..., Any] = loaded().simulate
+def simulator() -> ModuleType:
+    return loaded()
+
+
+@pytest.fixture(scope="module")
+def simulate(simulator: ModuleType) -> Callable[..., Any]:
+    function: Callable[..., Any] = simulator.simulate
     return function
 
 
@@ -258,6 +263,73 @@ def test_a_recession_changes_nothing_before_it_and_makes_defaults_after_it(simul
 def test_the_truth_of_a_recession_looks_back_as_well(simulate: Callable[..., Any]) -> None:
     bad = simulate(5, **SMALL, recession_from="2025-01-01")
     assert bad.truth["probability"].to_numpy() == pytest.approx(np.array(recomputed(bad)), rel=1e-9)
+
+
+TROUBLES = {"cents_from": "2025-03-03", "cents_until": "2025-03-10", "solar_from": "2025-04-01"}
+
+
+def test_without_troubles_nothing_goes_wrong(simulator: ModuleType, small: Any) -> None:
+    times = small.applications["applied_at"].to_numpy()
+    none = simulator.Troubles()
+    for truth in (none.in_cents(times), none.may_be_solar(times), none.changed(times)):
+        assert not truth.any()
+    again = simulator.simulate(3, **SMALL, troubles=none)
+    assert [digest(getattr(again, name)) for name in FRAMES] == [digest(getattr(small, name)) for name in FRAMES]
+
+
+def test_a_unit_bug_and_a_new_category_change_what_is_sent_and_not_what_is_true(simulator: ModuleType) -> None:
+    troubles = simulator.Troubles(**TROUBLES)
+    usual, wrong = simulator.simulate(), simulator.simulate(troubles=troubles)
+    times = usual.applications["applied_at"].to_numpy()
+    cents, solar = troubles.in_cents(times), troubles.may_be_solar(times)
+    week = (times >= np.datetime64("2025-03-03")) & (times < np.datetime64("2025-03-10"))
+    assert (cents == week).all()
+    assert cents.sum() > 30
+    assert (wrong.applications["amount"] == usual.applications["amount"] * np.where(week, 100, 1)).all()
+    named = (wrong.applications["purpose"] == "solar").to_numpy()
+    assert not named[~solar].any()
+    assert 0.15 < named[solar].mean() < 0.25
+    assert (solar == (times >= np.datetime64("2025-04-01"))).all()
+    kept = ["application_id", "customer", "applied_at", "term_months", "region", "defaulted", "outcome_at"]
+    assert wrong.applications[kept].equals(usual.applications[kept])
+    for name in ("payments", "accounts", "truth"):
+        assert digest(getattr(wrong, name)) == digest(getattr(usual, name)), name
+
+
+@pytest.mark.parametrize("days", [1, 60, 200])
+def test_the_concept_changes_slowly_from_nothing_to_all_and_never_back(simulator: ModuleType, days: int) -> None:
+    troubles = simulator.Troubles(change_from="2025-02-01", change_days=days)
+    times = np.arange(np.datetime64("2025-01-01"), np.datetime64("2026-01-01"), np.timedelta64(6, "h"))
+    share = troubles.changed(times)
+    assert (np.diff(share) >= 0).all()
+    assert (share[times <= np.datetime64("2025-02-01")] == 0).all()
+    assert (share[times >= np.datetime64("2025-02-01") + np.timedelta64(days, "D")] == 1).all()
+    halfway = np.array([np.datetime64("2025-02-01", "s") + np.timedelta64(days * 43200, "s")])
+    assert troubles.changed(halfway) == pytest.approx(0.5)
+
+
+def test_a_change_of_concept_makes_the_old_truth_a_bad_guide_and_leaves_what_comes_in(simulator: ModuleType) -> None:
+    usual = simulator.simulate()
+    changed = simulator.simulate(troubles=simulator.Troubles(change_from="2025-02-01", change_days=60))
+    assert usual.applications.drop(columns="defaulted").equals(changed.applications.drop(columns="defaulted"))
+    old, new = usual.truth["probability"].to_numpy(), changed.truth["probability"].to_numpy()
+    times = usual.applications["applied_at"].to_numpy()
+    before, after = times < np.datetime64("2025-02-01"), times >= np.datetime64("2025-04-02")
+    assert (old[before] == new[before]).all()
+    assert (old[after] != new[after]).mean() > 0.4
+    defaulted = changed.applications["defaulted"].to_numpy()
+
+    def earned(said: Any) -> float:
+        """By refusing everybody of whom a loan is expected to cost more than it earns."""
+        return float(np.where(said > 1 / 6, 0, np.where(defaulted == 1, -1500, 300))[after].mean())
+
+    assert earned(new) > earned(old) + 50
+
+
+def test_payments_and_accounts_are_those_of_the_seed_however_many_apply(simulator: ModuleType) -> None:
+    few, many = (simulator.simulate(5, customers=150, applications=number) for number in (100, 400))
+    for name in ("payments", "accounts"):
+        assert digest(getattr(few, name)) == digest(getattr(many, name)), name
 
 
 def test_a_world_cannot_be_changed_by_its_reader(small: Any) -> None:

@@ -20,14 +20,15 @@ from fullcircle.types.project import Monitor
 
 SHARES = np.array([[0.4, 0.4, 0.1, 0.05, 0.05]] * 3)
 CHANGED = np.array([[0.05, 0.05, 0.1, 0.4, 0.4]] * 3)
+NOTHING = np.zeros((3, 5))
 NOBODY, ALL = np.zeros(3, dtype=np.bool_), np.ones(3, dtype=np.bool_)
 lots = arrays(np.int64, (3, 5), elements=st.integers(0, 60)).map(lambda each: each.astype(float))
 flags = arrays(np.bool_, 3)
 stories = st.lists(st.tuples(lots, flags, flags, flags), min_size=1, max_size=5)
 
 
-def _named(since: Since, which: Flags, certain: Flags = NOBODY, own: float = 9.0) -> None:
-    since.leave(which, certain, np.full(3, own), SHARES * 1000)
+def _named(since: Since, which: Flags, certain: Flags = NOBODY, own: float = 9.0, raw: Floats = NOTHING) -> None:
+    since.leave(which, certain, np.full(3, own), raw)
 
 
 def _away(rows: float = 100.0) -> Since:
@@ -87,18 +88,17 @@ def test_what_speaks_for_a_return_is_the_likelihood_ratio_over_the_effect(counts
         sum(part * float(n) * math.log(p / q) for n, p, q in zip(*row, strict=True))
         for row in zip(counts, SHARES, changed, strict=True)
     ]
-    home = since.step(counts, counts * part, SHARES, NOBODY)
+    home = since.step(counts, counts * part, SHARES, ALL)
     assert all((place in home) == (each >= BACK) for place, each in enumerate(told) if abs(each - BACK) > 1e-3)
-    left = [0.0 if place in home else each for place, each in enumerate(told)]
-    for place in set(range(3)) - {*home}:
-        assert since.back[place] == pytest.approx(left[place], rel=1e-4, abs=1e-3)
+    for place, each in enumerate(told):
+        assert since.back[place] == pytest.approx(0.0 if place in home else max(0.0, each), rel=1e-4, abs=1e-3)
 
 
 def test_a_column_that_stays_changed_does_not_come_back() -> None:
     """At most once in 1000 batches, since each restart of the test must win 1000 to 1."""
     generator, since = np.random.default_rng(3), _away(400.0)
     returned = [
-        since.step(counts, counts, SHARES, NOBODY)
+        since.step(counts, counts, SHARES, ALL)
         for counts in generator.multinomial(30, CHANGED[0], (300, 3)).astype(float)
     ]
     assert not any(returned)
@@ -112,27 +112,40 @@ def test_a_long_change_does_not_delay_the_return() -> None:
     for batches in (1, 500):
         since = _away()
         for _ in range(batches):
-            since.step(CHANGED * 50, CHANGED * 50, SHARES, NOBODY)
-        waited.append(next(n for n in range(1, 50) if since.step(SHARES * 5, SHARES * 5, SHARES, NOBODY)))
+            since.step(CHANGED * 50, CHANGED * 50, SHARES, ALL)
+        waited.append(next(n for n in range(1, 50) if since.step(SHARES * 5, SHARES * 5, SHARES, ALL)))
     assert waited[0] == waited[1] <= 5
 
 
 def test_only_the_column_that_returned_begins_anew() -> None:
     since, lot = _away(), CHANGED * 50
     lot[1] = SHARES[1] * 50
-    assert since.step(lot, lot, SHARES, NOBODY) == (1,)
+    assert since.step(lot, lot, SHARES, ALL) == (1,)
     assert since.away.tolist() == [True, False, True]
-    assert (since.seen[1].sum(), since.age[1], since.changed[1].sum(), since.back[1]) == (
-        0,
-        0,
-        0,
-        pytest.approx(BACK, abs=80),
-    )
+    assert (since.seen[1].sum(), since.age[1], since.changed[1].sum(), since.back[1]) == (0, 0, 0, 0)
     assert since.age[[0, 2]].tolist() == [2, 2]
     # The next batch is not held against what was left behind.
     since.step(SHARES * 50, SHARES * 50, SHARES, NOBODY)
     assert since.back[1] == 0.0
     assert since.age[1] == 1
+
+
+def test_what_is_unlike_the_alarm_and_the_reference_stays_away_and_its_test_begins_anew() -> None:
+    since = _away()
+    assert since.step(SHARES * 40, SHARES * 40, SHARES, NOBODY) == ()
+    assert since.away.all()
+    assert not since.back.any()
+    assert since.step(SHARES * 2, SHARES * 2, SHARES, NOBODY) == ()
+    assert since.back.all(), "too little to ask of it to be quiet"
+    assert since.step(SHARES * 40, SHARES * 40, SHARES, ALL) == (0, 1, 2)
+
+
+def test_a_column_that_was_quiet_until_it_was_named_is_tested_against_the_batch_that_named_it() -> None:
+    since, lot = Since.start((3, 5)), CHANGED * 100
+    since.step(lot, lot, SHARES, ALL)
+    _named(since, np.array([False, True, False]), raw=lot)
+    np.testing.assert_allclose(since.changed[1], (lot[1] + 0.5) / 102.5)
+    assert (since.seen.sum(axis=1).tolist(), since.age.tolist()) == ([0, 100, 0], [0, 1, 0])
 
 
 def test_a_second_alarm_keeps_what_the_first_one_saw() -> None:
@@ -211,7 +224,7 @@ def test_arrays_are_not_shared_with_the_state() -> None:
     """Bytes of frombuffer cannot be written: a return after a restart would raise."""
     since = Since.start((3, 5))
     assert since.restore(_away().state())
-    assert since.step(SHARES * 100, SHARES * 100, SHARES, NOBODY) == (0, 1, 2)
+    assert since.step(SHARES * 100, SHARES * 100, SHARES, ALL) == (0, 1, 2)
     assert since.age.tolist() == [0, 0, 0]
 
 

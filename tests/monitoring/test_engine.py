@@ -222,6 +222,36 @@ def test_a_weak_drift_that_ends_is_taken_back_in_time() -> None:
     assert any("x5" in stream.hour().returned for _ in range(48))
 
 
+def test_a_column_that_is_back_is_not_named_for_the_batch_in_which_it_comes_back() -> None:
+    """What it showed was never for an alarm; and a distance of 0 was told where its counts were just forgotten."""
+    profile, eager = reference(200), Monitor(window="365d", false_alerts="50 per year")
+    told, stream = Told(9.0, *[-1.0] * 6), Stream(profile)
+    watch = Watch(profile, eager, detectors=[told])
+    (found,) = watch.step(stream.rows(1000, {"x0": moved(2.0)}), stream.none)
+    assert [suspect.feature for suspect in found.suspects] == ["x0"]
+    told.says = np.full((7, 1), 0.5)  # enough for any column at a budget as wide as this
+    (found,) = watch.step(stream.rows(1000, {}), stream.none)
+    assert (found.fired, found.returned) == (True, ("x0",))
+    assert {suspect.feature for suspect in found.suspects} == {each.name for each in profile.features} - {"x0"}
+
+
+def test_a_column_that_moves_to_the_other_side_has_not_come_back() -> None:
+    """Cold at the alarm, warm now: the reference explains that better than the cold did, and still badly."""
+    stream = Stream(reference())
+    assert stream.hour(x1=moved(-0.8)).fired
+    for _ in range(20):
+        found = stream.hour(x1=moved(0.5))
+        assert not found.fired
+        assert not found.returned
+        assert [suspect.feature for suspect in found.suspects] == ["x1"]
+        assert found.suspects[0].distance > 0
+    assert next(hours for hours in range(1, 5) if stream.hour().returned) <= 2
+    # And where each hour is half of both, weeks do not make it a return.
+    assert stream.hour(x1=moved(-0.8)).fired
+    half = [stream.hour(x1=lambda values: values - 0.8 * (np.arange(len(values)) < 500)) for _ in range(20)]
+    assert not any(each.fired or each.returned for each in half)
+
+
 def test_drift_within_the_tolerance_is_quiet_and_beyond_it_is_found() -> None:
     shift = 0.25
     apart = float(shift**2 / 8 / math.log(2))  # about the divergence in bits of two normal laws that near

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -102,6 +103,41 @@ def test_two_packages_with_one_name_are_refused_and_both_named(install: Install)
     assert "acme_plugin:Mine" in (caught.value.received or "")
     assert "other_plugin:Mine" in (caught.value.received or "")
     assert caught.value.next_step
+
+
+def test_what_is_installed_and_taken_away_while_a_process_runs_is_seen(install: Install) -> None:
+    # What is installed is read once: by the folders' times it is known that it has to be read again.
+    site = install("acme", "checks", {"mine": "acme_plugin:Mine"}, acme_plugin=GOOD)
+    before = registry.names("checks")
+    assert "mine" in before
+    later = site / "other-1.0.dist-info"
+    later.mkdir()
+    (later / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n", encoding="utf-8")
+    (later / "entry_points.txt").write_text("[fullcircle.checks]\nanother = acme_plugin:Outer\n", encoding="utf-8")
+    assert set(registry.names("checks")) == {*before, "another"}
+    assert registry.find("checks", "another").__name__ == "Outer"
+    shutil.rmtree(site / "acme-1.0.dist-info")
+    assert set(registry.names("checks")) == {*before, "another"} - {"mine"}
+    with pytest.raises(PluginUnknown):
+        registry.find("checks", "mine")
+
+
+def test_a_member_is_found_without_reading_what_is_installed_again() -> None:
+    registry.find("checks", "quality")
+    read: list[str] = []
+    watching = True
+
+    def heard(event: str, given: tuple[object, ...]) -> None:
+        if watching and event == "open" and "entry_points.txt" in str(given[0]):
+            read.append(str(given[0]))
+
+    sys.addaudithook(heard)  # stays until the process ends, and is deaf from here on
+    try:
+        assert registry.find("checks", "quality") is registry.find("checks", "quality")
+        assert "quality" in registry.names("checks")
+    finally:
+        watching = False
+    assert read == []
 
 
 def test_a_built_in_cannot_be_replaced_in_silence(install: Install) -> None:

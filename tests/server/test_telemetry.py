@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,6 +27,7 @@ from sample_models import ROWS, archive, serve
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra otel is not installed")
 
 DURATION = "http.server.request.duration"
+LEVEL = "http.server.active_requests"
 
 
 class Collector:
@@ -36,6 +37,7 @@ class Collector:
         self.requests: list[Any] = []
         self.headers: list[Mapping[str, str]] = []
         self.status = 200
+        self.asked = 0
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -48,14 +50,16 @@ class Collector:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
-                if outer.status == 200 and self.path == "/v1/metrics":
+                status = outer.status
+                if status == 200 and self.path == "/v1/metrics":
                     outer.requests.append(ExportMetricsServiceRequest.FromString(body))
                     outer.headers.append(dict(self.headers))
                 answer = ExportMetricsServiceResponse().SerializeToString()
-                self.send_response(outer.status)
+                self.send_response(status)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)
+                outer.asked += 1
 
             def log_message(self, format: str, *args: Any) -> None:
                 del format, args
@@ -71,14 +75,23 @@ class Collector:
         self.server.server_close()
 
     def until(self, count: int, seconds: float = 20) -> None:
-        deadline = time.monotonic() + seconds
-        while len(self.requests) < count:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        _wait(lambda: len(self.requests) >= count, seconds)
+
+    def once_more(self) -> None:
+        """Wait for the next sending, taken or not."""
+        before = self.asked
+        _wait(lambda: self.asked > before, 20)
 
     def points(self, name: str, request: int = -1) -> list[tuple[dict[str, Any], Any]]:
         """The data points of a metric in one sending, each with its attributes."""
         return points(self.requests[request], name)
+
+
+def _wait(done: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def points(request: Any, name: str) -> list[tuple[dict[str, Any], Any]]:
@@ -184,13 +197,13 @@ def test_differences_add_up_to_the_totals_though_the_collector_was_away(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta")
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "10")
     meter = Meter()
     with started(meter):
         for number in range(1, 6):
             collector.status = 400 if number == 3 else 200
             meter.answered("m", 1, {"ok": number}, number, [0.5] * number)
-            time.sleep(0.06)
+            collector.once_more()
         collector.status = 200
     total = sum(
         point.as_int
@@ -205,7 +218,12 @@ def test_differences_add_up_to_the_totals_though_the_collector_was_away(
     assert sum(point.count for point in requests) == 15
     assert sum(point.sum for point in requests) == pytest.approx(7.5)
     assert len(collector.requests) > 2
-    one_after_another = sorted({(point.start_time_unix_nano, point.time_unix_nano) for point in requests})
+    # On a machine with other work nothing may be counted between two sendings: a level is in each of them.
+    level = [point for request in collector.requests for _, point in points(request, LEVEL)]
+    spans = [{(point.start_time_unix_nano, point.time_unix_nano) for point in given} for given in (requests, level)]
+    one_after_another = sorted(spans[1])
+    assert spans[0] <= spans[1]
+    assert len(one_after_another) == len(collector.requests)
     assert all(end == start for (_, end), (start, _) in itertools.pairwise(one_after_another))
 
 

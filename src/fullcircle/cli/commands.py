@@ -10,11 +10,13 @@ import typer
 from fullcircle.cli import (
     adopt,
     contract,
+    demo,
     deploy,
     doctor,
     evaluation,
     log,
     monitor,
+    replay,
     reproduce,
     rules,
     testing,
@@ -24,6 +26,7 @@ from fullcircle.cli.alarms import alarms
 from fullcircle.cli.door import Json, ModelOrPath, ProjectPath, Workspace, door, listening, settings_of, show
 from fullcircle.cli.features import features
 from fullcircle.cli.outcomes import outcomes
+from fullcircle.cli.rehearse import rehearse
 
 app = typer.Typer(
     name="fullcircle",
@@ -270,6 +273,9 @@ def score(
 app.command()(outcomes)
 app.command()(monitor.monitor)
 app.command()(rules.rules)
+app.command()(replay.replay)
+app.command()(demo.demo)
+app.command()(rehearse)
 
 
 @app.command()

@@ -24,6 +24,10 @@ Prometheus = Annotated[
     typer.Option("--prometheus", metavar="FILE", help="Write figures for Prometheus' node exporter too."),
 ]
 
+Retrain = Annotated[
+    bool, typer.Option("--retrain", help="Then take a turn of the loop: retrain, promote or go back where it is due.")
+]
+
 
 def monitor(
     project: ProjectPath,
@@ -34,6 +38,7 @@ def monitor(
     out_folder: Out = None,
     page: Page = False,
     prometheus: Prometheus = None,
+    retrain: Retrain = False,
     workspace: Workspace = None,
     as_json: Json = False,
 ) -> None:
@@ -41,7 +46,7 @@ def monitor(
     with door(as_json):
         _check(since=since, every=every, cron=cron, systemd=systemd, out_folder=out_folder)
         settings = settings_of(workspace)
-        more: dict[str, Any] = {"page": page, "prometheus": prometheus, "settings": settings}
+        more: dict[str, Any] = {"page": page, "prometheus": prometheus, "retrain": retrain, "settings": settings}
         if cron or systemd:
             from fullcircle.flows import monitoring_schedule as schedule
 
@@ -55,20 +60,35 @@ def monitor(
         elif every is not None:
             _again_and_again(project, every, as_json, more)
         else:
-            window = _turn(project, since, as_json, **more)
-            _show(window, as_json)
-            if any(alarm.state == "open" for alarm in window.alarms):
+            window, step = _turn(project, since, as_json, **more)
+            _show((window, step), as_json)
+            if any(alarm.state == "open" and alarm.told for alarm in window.alarms):
                 raise typer.Exit(1)
 
 
 def _turn(
-    project: str, since: str | None, as_json: bool, *, page: bool, prometheus: Path | None, settings: Any
-) -> Any:
-    """A turn, and after it the page and the figures, which show what it found."""
+    project: str,
+    since: str | None,
+    as_json: bool,
+    *,
+    page: bool,
+    prometheus: Path | None,
+    retrain: bool,
+    settings: Any,
+) -> tuple[Any, Any]:
+    """A turn, then one of the loop where wanted, and after them the page and the figures, which show both.
+
+    Returns the window, and the step of the loop or None.
+    """
     from fullcircle.flows.monitor import monitor as flow
 
     with listening(as_json) as progress:
         window = flow(project, since=since, settings=settings, progress=progress)
+        step = None
+        if retrain:
+            from fullcircle.flows.loop import turn
+
+            step = turn(project, settings=settings, progress=progress)
         if page:
             from fullcircle.flows.monitored import page as write_page
 
@@ -79,7 +99,7 @@ def _turn(
 
             exposition.write(prometheus, [monitored(project, settings=settings)])
             progress.note(f"figures: {prometheus}")
-        return window
+        return window, step
 
 
 def _again_and_again(project: str, every: str, as_json: bool, more: dict[str, Any]) -> None:
@@ -98,10 +118,19 @@ def _again_and_again(project: str, every: str, as_json: bool, more: dict[str, An
     )
 
 
-def _show(window: Any, as_json: bool) -> None:
+def _show(found: tuple[Any, Any], as_json: bool) -> None:
+    """The window, and below it (or as its field ``step``) what the loop decided."""
     from fullcircle.cli import text
 
-    show(window, as_json, text.window)
+    window, step = found
+    if as_json and step is not None:
+        import msgspec
+
+        show({**msgspec.to_builtins(window, enc_hook=str), "step": step}, True, None)
+    else:
+        show(window, as_json, text.window)
+    if step is not None and not as_json:
+        show(step, False, text.step)
     sys.stdout.flush()
 
 

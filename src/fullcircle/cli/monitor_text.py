@@ -16,7 +16,7 @@ def window(found: Window) -> RenderableType:
     head = Text(f"{found.name}: {found.rows} rows ({verdicts}), {found.labelled} labelled")
     lines: list[Text] = [head]
     if not found.alarms:
-        lines.append(Text("quiet", style="green") if found.rows else Text("nothing to see yet", style="dim"))
+        lines.append(_calm(found))
     for one in found.alarms:
         lines += alarm(one, new=one.id in found.raised)
     lines += [
@@ -28,12 +28,20 @@ def window(found: Window) -> RenderableType:
     return Group(*lines)
 
 
+def _calm(found: Window) -> Text:
+    """What there is to say without an alarm: quiet is only what was judged."""
+    if found.waits:
+        return Text(f"nothing judged yet: the first batch ends at {found.waits[:16]}Z", style="dim")
+    return Text("quiet", style="green") if found.rows else Text("nothing to see yet", style="dim")
+
+
 def alarm(found: Alarm, *, new: bool = False) -> list[Text]:
     """An alarm in a few lines: what it is and since when, what moved, how sure that is, what to do."""
     from fullcircle.monitoring.alarmwords import plain
 
     style = "green" if found.state == "resolved" else "red" if found.severity == "page" else "yellow"
     state = f"{found.state} by {plain(found.acknowledged_by)}" if found.acknowledged_by else found.state
+    state += ", not confirmed yet" if found.state == "open" and not found.told else ""
     since = f", since {found.since[:16]}" + (f" to {found.resolved[:16]}" if found.resolved else "")
     head = Text.assemble((found.severity, style), f"  {found.id}  {'new, ' if new else ''}{state}{since}")
     lines = [head, Text(f"  {found.text}")]

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fullcircle.cli.monitor_text import window as window
+from fullcircle.types.loop import Step
 from fullcircle.types.monitoring import Decision
 from fullcircle.types.report import GateVerdict, Report
 from fullcircle.types.tests import in_words
@@ -120,6 +121,14 @@ def decision(found: Decision) -> RenderableType:
     version = "" if found.version is None else f" version {found.version}"
     head = Text(f"{found.action}: {found.model}{version}", style=_COLOURS[found.action])
     return Group(head, Text(found.reason))
+
+
+def step(found: Step) -> RenderableType:
+    """What a turn of the loop decided, and the sums behind it."""
+    if found.decision is None:
+        return Text(f"loop: nothing asks for a retraining ({found.labelled:,} labelled rows since the last decision)")
+    sums = [each.text for each in (found.expected, found.measured) if each is not None]
+    return Group(decision(found.decision), *(Text(f"  {each}", style="dim") for each in sums))
 
 
 def approval(found: Any) -> RenderableType:
@@ -247,7 +256,19 @@ def status(found: Any) -> RenderableType:
     if not rows:
         return Text(f"{found.workspace}: nothing yet. Begin with: fullcircle run PROJECT")
     shown = table(found.workspace, ("model", "champion", "versions", "server", "last window", "last decision"), rows)
-    return Group(shown, *(Text(f"note: {note}", style="yellow") for note in found.notes))
+    sums = [
+        Text(f"{model.name}, last decision: {told}", style="dim")
+        for model in found.models
+        if model.last_step is not None
+        for told in _sums(model.last_step)
+    ]
+    return Group(shown, *sums, *(Text(f"note: {note}", style="yellow") for note in found.notes))
+
+
+def _sums(step: Any) -> tuple[str, ...]:
+    from fullcircle.flows.steps import sums
+
+    return sums(step)
 
 
 def _version(model: Any, number: int) -> str:
@@ -280,6 +301,7 @@ def why(found: Any) -> RenderableType:
             (fact.kind, f"fact {fact.seq} by {fact.actor} at {fact.time[:19]}: {fact.body.get('reason', '')}")
             for fact in (*found.approvals, *found.decisions)
         ),
+        *(("sums", told) for step in found.steps for told in _sums(step)),
         ("snapshot", f"{found.snapshot.digest} ({found.snapshot.rows} rows from {found.snapshot.source})"),
     ]
     return table(f"why {prediction.id}", ("", ""), rows)

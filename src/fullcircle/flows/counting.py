@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fullcircle.errors import VersionNotFound
 from fullcircle.flows import versions
@@ -18,11 +19,14 @@ from fullcircle.monitoring import batches
 from fullcircle.monitoring.grid import Grid, iso, length, micros
 from fullcircle.monitoring.journal import GONE, GROWING, KEPT, WHOLE, Entry, Journal, Label
 from fullcircle.packaging.bundle import Bundle
-from fullcircle.tables import following, segments
+from fullcircle.tables import following, predictions, segments
 from fullcircle.tables.lines import model_folder
 from fullcircle.tables.outcomes import OUTCOMES
 from fullcircle.types.prediction import Outcome, Prediction
 from fullcircle.types.project import Project
+
+if TYPE_CHECKING:
+    from fullcircle.monitoring.engine import Watch
 
 GRACE = 60_000_000  # microseconds: a row is in the log within milliseconds of its time
 JUDGED = "judged_until"
@@ -32,7 +36,11 @@ _LENGTH = "length"
 
 @dataclass
 class Turn:
-    """One turn of monitoring one model: the open journal, the batches on the clock, and the present moment."""
+    """One turn of monitoring one model: the open journal, the batches on the clock, and the present moment.
+
+    ``watches`` are the detectors of versions as they were left, each with its state, so that none is built again for
+    each of many batches.
+    """
 
     session: Session
     project: Project
@@ -43,6 +51,7 @@ class Turn:
     judged: int = 0
     late: int = 0
     early: int = 0
+    watches: dict[int, tuple[bytes, Watch]] = field(default_factory=dict)
     _bundles: dict[int, Bundle | None] = field(default_factory=dict)
 
     @property
@@ -180,12 +189,20 @@ def _follow_grid(turn: Turn) -> None:
     with turn.journal.step():
         turn.journal.put(_LENGTH, length_now)
         for entry in turn.journal.entries(judged=False) if before is not None else ():
-            start, _, _ = turn.batch_for(entry.start)
+            start, _, _ = turn.batch_for(_first(turn, entry))
             turn.journal.drop(entry)
             turn.journal.redirect(entry.version, entry.start, start)
             turn.journal.keep(
                 _together(turn, turn.journal.open_entry(entry.version, start, start + length_now), entry)
             )
+
+
+def _first(turn: Turn, entry: Entry) -> int:
+    """When the first row of a batch came, as far as the log knows: what they say began no sooner."""
+    folder, until = turn.session.workspace.predictions, iso(entry.stop)
+    rows = predictions.read(folder, turn.model, since=iso(entry.start), until=until, version=entry.version)
+    first = next(iter(rows), None)
+    return (None if first is None else micros(first.time)) or entry.start
 
 
 def _together(turn: Turn, one: Entry, other: Entry) -> Entry:

@@ -21,6 +21,8 @@ from fullcircle.types.project import Project, Serving
 from fullcircle.types.report import About, GateVerdict, Measure, Report
 
 NOT_REHEARSED = ("latency", "size")
+WITHOUT_TRAINING_ROWS = {"quality", "fairness", "value"}
+"""Checks that ask nothing of what the model learned from."""
 ADOPTED = (
     "the model was trained elsewhere: which rows it has learned is not known, and if these are among them, "
     "every figure here is too good"
@@ -155,11 +157,14 @@ def report_on(
     # Checks ask for many small batches, on which threads lose more time waiting for each other than they save.
     with source.active(), threadpool_limits(limits=1):
         rival = subjects.rival_of(session, draft.model, frame)
-        subject, refused = subjects.of_draft(session, source, draft, frame, test, rival)
         gates, checks = project.gates, tuple(project.checks) or None
         if session.rehearsal:
             gates = tuple(gate for gate in gates if gate.kind not in NOT_REHEARSED)
             checks = needed_for(gates)
+        looked_at = checks is None or bool(set(checks) - WITHOUT_TRAINING_ROWS)
+        subject, refused = subjects.of_draft(
+            session, source, draft, frame, test, rival, training_rows=looked_at or not session.rehearsal
+        )
         report = run_checks(subject, gates, has_champion=rival is not None, checks=checks, progress=session.progress)
     if session.rehearsal:
         report = replace(report, gates=(*report.gates, *_not_rehearsed(project.gates)))

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from fullcircle.errors import DataUnfit
+from fullcircle.flows import regretting
 from fullcircle.flows.counting import GRACE, JUDGED, Turn
 from fullcircle.flows.saying import costs_of, explained
 from fullcircle.flows.session import Session
@@ -34,6 +35,8 @@ from fullcircle.types.contract import STATUSES, Value
 from fullcircle.types.monitoring import Alarm, Evidence, Window
 from fullcircle.types.prediction import Prediction
 from fullcircle.types.report import Finding
+
+_FEW = 4  # versions whose detectors are kept at hand: of 1000 columns they may take some 100 MB each
 
 
 def judge(turn: Turn) -> None:
@@ -57,10 +60,10 @@ def judge_entry(turn: Turn, entry: Entry, findings: Sequence[Finding] = ()) -> W
         turn.journal.keep(replace(entry, judged=True))
         return None
     watch = _watch(turn, found, entry.version)
-    phase = 0 if entry.name else turn.grid.phase(entry.start, found.profile)
+    phase = None if entry.name else turn.grid.phase(entry.start, found.profile)
     counts = counts_of(found, entry)
     evidence = explained(turn, found, entry, counts, watch.step(*counts, phase=phase))
-    turn.journal.remember(entry.version, watch.state(), _rules(turn))
+    _remember(turn, entry.version, watch)
     entry = replace(entry, evidence=evidence, judged=True)
     entry = replace(entry, id=turn.journal.keep(entry))
     turn.judged += 1
@@ -102,11 +105,24 @@ def _watch(turn: Turn, found: Bundle, version: int) -> Watch:
     """
     state, monitor = turn.journal.state(version), turn.project.monitor
     if state and turn.journal.rules(version) == _rules(turn):
+        left_at, watch = turn.watches.pop(version, (b"", None))
+        if watch is not None and left_at == state:
+            return watch
         with suppress(DataUnfit):  # a profile read otherwise than by the fullcircle of that time
             return Watch(found.profile, monitor, state=state)
     if state:
         turn.tell(f"evidence on version {version} begins anew: its budget, window or columns are not those of before")
     return Watch(found.profile, monitor)
+
+
+def _remember(turn: Turn, version: int, watch: Watch) -> None:
+    """Keep the state of the detectors, and these as they are for the next batch of the turn."""
+    state = watch.state()
+    turn.journal.remember(version, state, _rules(turn))
+    if len(turn.watches) >= _FEW:
+        turn.watches.clear()
+    if not watch.anew:  # one that is says so in its notes: at this batch, and not again
+        turn.watches[version] = state, watch
 
 
 def _rules(turn: Turn) -> str:
@@ -184,6 +200,7 @@ def window_of(
         verdicts.update(entry.verdicts)
         faults.update(entry.faults)
     alarms = tuple(alarms)
+    held = [entry.stop for entry in entries if entry.rows]
     return Window(
         name=name,
         model=turn.model,
@@ -208,6 +225,7 @@ def window_of(
             notes=notes,
         ),
         batches=sum(entry.judged for entry in entries),
+        waits="" if any(entry.judged for entry in entries) else iso(min(held)) if held else "",
     )
 
 
@@ -270,6 +288,7 @@ def _labelled(turn: Turn, entry: Entry) -> Entry:
         values = {label.id: label.value for label in labels}
         for pairs in _pairs(turn, values):
             labelled = labelled + of_labelled(found.profile, found.contract, pairs)
+            regretting.learn(turn, entry.version, found, pairs)
             rows += len(pairs)
         turn.journal.counted((label.segment, label.place) for label in labels)
     return replace(entry, labelled=entry.labelled + rows, outcomes=labelled.encode() if rows else entry.outcomes)

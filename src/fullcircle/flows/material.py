@@ -95,7 +95,8 @@ def learned(project: Project, rows: Any, task: Literal["regression", "classifica
     """The contract of the project's training rows, with the columns that a row may bring along."""
     found = contracts.study(rows, features=project.features, label=project.label, task=task, inputs=project.inputs)
     asked = () if project.view is None else (*project.view.keys, *project.view.request)
-    context = [name for name in (project.data.time, *asked, *project.groups) if name and name not in project.features]
+    wanted = (project.data.time, *asked, *project.groups, project.retrain.source)
+    context = [name for name in wanted if name and name not in project.features]
     return replace(found, contract=replace(found.contract, context=tuple(dict.fromkeys(context))))
 
 

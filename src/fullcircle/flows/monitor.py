@@ -46,18 +46,35 @@ def monitor(
     """
     source = loaded(project)
     with opened(settings, progress, create=False) as session:
-        version = versions.champion(session, source.project.name)
-        session.progress.step("monitor", f"{source.project.name} version {version}")
-        settle_or_note(session)
-        start = None if since is None else micros(moment(since))
-        with ExitStack() as after, _turn(session, source.project) as turn, source.active():
-            outcomes.settle_in(session, turn.model)
-            count(turn)
-            judge(turn)
-            retire(turn)
-            record(turn)
-            after.callback(_deliver, session, source.project)
-            return _told(turn, version, turn.now - length(source.project.monitor.window) if start is None else start)
+        return monitor_in(session, source, since=since)
+
+
+def monitor_in(session: Session, source: LoadedProject, *, since: str | None = None) -> Window:
+    """Take a turn within an open session. See ``monitor``."""
+    version = versions.champion(session, source.project.name)
+    session.progress.step("monitor", f"{source.project.name} version {version}")
+    settle_or_note(session)
+    start = None if since is None else micros(moment(since))
+    with ExitStack() as after, _turn(session, source.project) as turn, source.active():
+        _take(turn)
+        after.callback(_deliver, session, source.project)
+        return _told(turn, version, turn.now - length(source.project.monitor.window) if start is None else start)
+
+
+def turn_in(session: Session, source: LoadedProject) -> int:
+    """Take a turn within an open session of which nobody is told. Returns how many batches were judged."""
+    with _turn(session, source.project) as turn, source.active():
+        _take(turn)
+        return turn.judged
+
+
+def _take(turn: Turn) -> None:
+    """Bring the journal and the ledger up to the log."""
+    outcomes.settle_in(turn.session, turn.model)
+    count(turn)
+    judge(turn)
+    retire(turn)
+    record(turn)
 
 
 def watch_in(

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fullcircle.development.loading import LoadedProject
-from fullcircle.flows import past, quality, versions
+from fullcircle.flows import past, quality, steps, versions
 from fullcircle.flows.session import Session, loaded, opened
 from fullcircle.monitoring import service, stretches, words
 from fullcircle.monitoring.engine import Watch
@@ -44,7 +44,8 @@ def page_in(session: Session, project: Project, *, journal: Journal | None = Non
     """The same within an open session, from an open journal where there is one."""
     from fullcircle.flows.pages import render_monitored
 
-    text = render_monitored(monitored_in(session, project, journal=journal, code=code))
+    shown = monitored_in(session, project, journal=journal, code=code)
+    text = render_monitored(shown, steps=steps.decided(session, project.name, shown.decisions))
     path = session.folder("pages") / f"{project.name}-monitor.html"
     beside = path.with_name(f".{path.name}.{os.getpid()}")  # whoever has it open never sees half of one
     beside.write_text(text, encoding="utf-8")

@@ -46,6 +46,7 @@ def cron(
     every: str = EVERY,
     page: bool = False,
     prometheus: str | Path | None = None,
+    retrain: bool = False,
     settings: Settings | None = None,
 ) -> Scheduled:
     """The line for ``crontab -e``.
@@ -56,7 +57,10 @@ def cron(
     when, _ = _calendar(every)
     own = {name: value for name, value in _changed(settings).items() if name not in _secret()}
     log = settings.workspace / "monitoring" / "cron.log"
-    words = [*(f"{name}={value}" for name, value in own.items()), *_command(source, settings, page, prometheus)]
+    words = [
+        *(f"{name}={value}" for name, value in own.items()),
+        *_command(source, settings, page, prometheus, retrain),
+    ]
     for word in (*words, str(log)):
         grammar.checked("an argument", word, grammar.ONE_LINE, "characters that can be seen in one line")
     line = f"{when} {' '.join(map(_shell, words))} >>{_shell(str(log))} 2>&1"
@@ -75,6 +79,7 @@ def systemd(
     out: str | Path | None = None,
     page: bool = False,
     prometheus: str | Path | None = None,
+    retrain: bool = False,
     settings: Settings | None = None,
 ) -> Scheduled:
     """The units, written to the folder ``out`` where one is given. Raises as ``cron`` does."""
@@ -84,7 +89,7 @@ def systemd(
     found = units.repeated(
         model,
         ABOUT,
-        _command(source, settings, page, prometheus),
+        _command(source, settings, page, prometheus, retrain),
         calendar=when,
         folder=source.folder,
         environment=_changed(settings),
@@ -105,13 +110,16 @@ def systemd(
     )
 
 
-def _command(source: LoadedProject, settings: Settings, page: bool, prometheus: str | Path | None) -> list[str]:
+def _command(
+    source: LoadedProject, settings: Settings, page: bool, prometheus: str | Path | None, retrain: bool
+) -> list[str]:
     """What is typed, with paths that do not depend on where one stands."""
     return [
         *(sys.executable, "-I", "-m", "fullcircle", "monitor", str(source.folder / source.file)),
         *("--workspace", str(settings.workspace)),
         *(["--page"] if page else []),
         *(["--prometheus", str(Path(prometheus).absolute())] if prometheus else []),
+        *(["--retrain"] if retrain else []),
     ]
 
 

@@ -182,8 +182,13 @@ def promote(
         return made
 
 
-def promote_in(session: Session, model: str, version: int, reason: str) -> Decision:
-    """Promote within an open session. The fact is the commit; alias and served file follow it."""
+def promote_in(
+    session: Session, model: str, version: int, reason: str, *, trigger: str | None = None, step: str | None = None
+) -> Decision:
+    """Promote within an open session. The fact is the commit; alias, served file and the decision follow it.
+
+    ``trigger`` is the cause for which the loop retrained, ``step`` the digest of all that it went by.
+    """
     found = versions.find(session, model, version)
     _refuse_failed(session, model, version, found.report)
     if not session.rehearsal and not session.recall(found.proof, Proof).same_bits:
@@ -212,8 +217,10 @@ def promote_in(session: Session, model: str, version: int, reason: str) -> Decis
         model=model,
         version=version,
         previous=previous,
-        reason=reason,
+        reason=reason[:LONGEST],
         report=found.report,
+        trigger=trigger,
+        step=step,
     )
     session.tracking.set_champion(model, version, seq)
     write_served(session)
@@ -221,6 +228,8 @@ def promote_in(session: Session, model: str, version: int, reason: str) -> Decis
         session,
         Decision(action="promote", model=model, version=version, previous=previous, reason=reason),
         report=found.report,
+        trigger=trigger,
+        step=step,
     )
 
 
@@ -300,10 +309,21 @@ def rollback(
                 allowed=", ".join(map(str, known)) or "none",
                 next_step="see: fullcircle status",
             )
-        return _roll_back(session, model, now, before[-1] if version is None else version, reason)
+        return roll_back_in(session, model, now, before[-1] if version is None else version, reason)
 
 
-def _roll_back(session: Session, model: str, now: int, target: int, reason: str) -> Decision:
+def roll_back_in(
+    session: Session,
+    model: str,
+    now: int,
+    target: int,
+    reason: str,
+    *,
+    trigger: str | None = None,
+    step: str | None = None,
+) -> Decision:
+    """Go back from the champion ``now`` to ``target`` within an open session. See ``promote_in``."""
+
     def guard(state: State) -> None:
         if state.champions.get(model) != now:
             raise StateConflict(
@@ -314,10 +334,20 @@ def _roll_back(session: Session, model: str, now: int, target: int, reason: str)
             )
 
     going_back.make_ready(session, model, target)  # what cannot answer must not become champion
-    seq = session.record("version.rolled_back", guard=guard, model=model, version=target, previous=now, reason=reason)
+    seq = session.record(
+        "version.rolled_back",
+        guard=guard,
+        model=model,
+        version=target,
+        previous=now,
+        reason=reason[:LONGEST],
+        trigger=trigger,
+        step=step,
+    )
     session.tracking.set_champion(model, target, seq)
     write_served(session)
-    made = decide(session, Decision(action="rollback", model=model, version=target, previous=now, reason=reason))
+    gone = Decision(action="rollback", model=model, version=target, previous=now, reason=reason)
+    made = decide(session, gone, trigger=trigger, step=step)
     going_back.follow(session, model)
     return made
 
@@ -334,8 +364,13 @@ def decide(
     report: str | None = None,
     window: str | None = None,
     told: str | None = None,
+    trigger: str | None = None,
+    step: str | None = None,
 ) -> Decision:
-    """Write a decision into the ledger and hand it back. ``told`` is the reason as the fact may hold it."""
+    """Write a decision into the ledger and hand it back. ``told`` is the reason as the fact may hold it.
+
+    ``trigger`` and ``step`` are those of ``promote_in``.
+    """
     session.record(
         "decision.taken",
         model=decision.model,
@@ -345,6 +380,8 @@ def decide(
         reason=(decision.reason if told is None else told)[:500],
         report=report,
         window=window,
+        trigger=trigger,
+        step=step,
     )
     return decision
 

@@ -360,14 +360,16 @@ def _unit(metric: Metric, contract: Contract) -> str:
 def _value(about: About, gate: Gate, pairs: told.Labelled) -> Measure:
     unit = f"{about.project.currency} a row".strip()
     try:
-        amounts = _pay(about, gate)(pairs.actual, pairs.predicted)
+        amounts = pay(about, gate)(pairs.actual, pairs.predicted)
     except Exception as error:  # noqa: BLE001 - the function is the project's own, and must not stop the watch
         method = f"worth(...) failed: {type(error).__name__}: {error}"[:300]
         return Measure(name=VALUE, value=None, n=len(pairs.actual), unit=unit, method=method, better="higher")
     return earning.measure(VALUE, amounts, None, unit=unit)
 
 
-def _pay(about: About, gate: Gate) -> Callable[[Any, Any], Any]:
+def pay(about: About, gate: Gate) -> Callable[[Any, Any], Any]:
+    """What a worth gate says each answer earned: of labels (n,) and answers (n,)."""
+
     def earn(actual: Any, predicted: Any) -> Any:
         subject = Subject(
             model=about.project.name,
@@ -389,7 +391,7 @@ def _earn(about: About) -> Callable[[Any, Any], Any] | None:
     """What answers would earn, None where that is not known or the project's function cannot say it."""
     if about.gate is None or about.contract.task == "regression":
         return None
-    earn = _pay(about, about.gate)
+    earn = pay(about, about.gate)
     label = about.contract.classes[0]
     try:
         earn(np.array([label] * 2), np.array([label] * 2))

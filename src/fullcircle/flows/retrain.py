@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fullcircle.development.adopted import adopted
 from fullcircle.development.loading import LoadedProject
 from fullcircle.errors import GateFailed
-from fullcircle.flows import data, drafts, going_back, versions
+from fullcircle.flows import challenging, data, drafts, going_back, learning, subjects
+from fullcircle.flows.learning import Champion
 from fullcircle.flows.package import package_in
 from fullcircle.flows.promote import asked_for, decide, failed_gates, judged_against, passed, promote_in
 from fullcircle.flows.reconcile import reconcile
 from fullcircle.flows.session import Session, loaded, opened
-from fullcircle.flows.train import train_in, training_keys
-from fullcircle.monitoring import quality
+from fullcircle.flows.standing import at_work, standing_of
+from fullcircle.flows.train import train_in
+from fullcircle.monitoring.journal import Journal
+from fullcircle.retraining import challenge, quarantine
+from fullcircle.retraining.triggers import cooling
+from fullcircle.retraining.worth import too_little
 from fullcircle.settings import Settings
-from fullcircle.tables import predictions as log
-from fullcircle.tables import snapshots
 from fullcircle.types.contract import Contract
-from fullcircle.types.durations import duration
+from fullcircle.types.loop import Standing, Step, Trigger
 from fullcircle.types.monitoring import Decision
-from fullcircle.types.prediction import Prediction
 from fullcircle.types.progress import Progress
 from fullcircle.types.project import Project
-from fullcircle.types.turn import Retrained, Trained
+from fullcircle.types.turn import Packaged, Retrained, Trained
+
+FEWEST = 30
+"""Fewer fresh rows than this judge no challenger, and at least as many are there to learn from."""
 
 
 def retrain(
@@ -37,164 +43,351 @@ def retrain(
 ) -> Retrained:
     """Train a challenger on the champion's data and every labelled prediction since, and promote it or hold.
 
-    Rows that the contract flagged, filled or rejected are kept out of the training (quarantined).
+    The latest of the new rows are not learned from: on them champion and challenger meet. Rows that the contract
+    flagged, filled or rejected are kept out, and so are those that quarantine finds suspicious (docs/retraining.md).
+    Raises WorkspaceBusy where another process retrains the same model.
     """
     source = loaded(project)
     with opened(settings, progress, create=False) as session:
-        reconcile(session)
-        made = retrain_in(session, source, trigger="asked for by hand")
+        with at_work(session, source.project.name) as journal:
+            reconcile(session)
+            made = retrain_in(session, source, Trigger(cause="hand", reason="asked for by hand"), journal)
         if made.decision.action == "promote":
             going_back.follow(session, source.project.name)
         return made
 
 
-def retrain_in(session: Session, source: LoadedProject, trigger: str) -> Retrained:
-    """Retrain within an open session."""
+def retrain_in(
+    session: Session,
+    source: LoadedProject,
+    trigger: Trigger,
+    journal: Journal,
+    standing: Standing | None = None,
+    *,
+    told: str | None = None,
+) -> Retrained:
+    """Retrain within an open session, and within ``at_work``: nobody else may decide about this model meanwhile.
+
+    ``told`` is the trigger's reason as facts may hold it, where the reason itself quotes the data.
+    """
     project = source.project
-    model = project.name
-    champion = versions.champion(session, model)
-    session.progress.step("retrain", trigger)
-    waiting = _cooling(session, project)
-    if waiting:
-        return _held(session, model, champion, f"{trigger}; {waiting}")
+    standing = standing or standing_of(session, project.name, journal)
+    session.progress.step("retrain", trigger.reason)
+    champion = learning.champion_of(session, project, standing.version)
+    step = Step(at=standing.at, trigger=trigger, labelled=standing.labelled)
+    trying = _Trying(session, source, champion, journal, trigger, step, told or trigger.reason)
+    early = cooling(standing, project.retrain)
+    if early:
+        return trying.too_early(early)
+    why_not = _impossible(project, champion.contract)
+    if why_not:
+        return trying.held(why_not)
+    return _on_new_rows(trying)
+
+
+@dataclass
+class _Trying:
+    """One try, and what it came to so far."""
+
+    session: Session
+    source: LoadedProject
+    champion: Champion
+    journal: Journal
+    trigger: Trigger
+    step: Step
+    told: str
+    rows: int = 0
+    kept_out: int = 0
+    trained: Trained | None = None
+    packaged: Packaged | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.source.project.name
+
+    def reason(self, why: str) -> str:
+        """Why it was tried, what was found on the way, and what came of it."""
+        return "; ".join([self.trigger.reason, *self.notes, why])
+
+    def as_told(self, why: str) -> str:
+        """The same as facts may hold it."""
+        return "; ".join([self.told, *self.notes, why])
+
+    def held(self, why: str, *, told: str | None = None) -> Retrained:
+        """The champion stays, and the fact says why; ``told`` where ``why`` quotes the data."""
+        return self._hold(f"held: {why}", f"held: {told or why}", keep=True)
+
+    def waits(self, why: str, unsure: str = "") -> Retrained:
+        """It was made, and waits for a person; ``unsure`` says why the loop does not decide, and may quote data."""
+        return self._hold(f"{unsure}; {why}" if unsure else why, why, keep=True)
+
+    def too_early(self, why: str) -> Retrained:
+        """Nothing was tried: the fact has no step."""
+        return self._hold(f"held: {why}", f"held: {why}", keep=False)
+
+    def promoted(self, version: int, why: str) -> Retrained:
+        """The challenger, or what was made before, becomes champion."""
+        self.session.progress.step("promote", f"version {version}")
+        before, reason = self.champion.version, self.reason(why)
+        made = Decision(action="promote", model=self.model, version=version, previous=before, reason=reason)
+        digest, told = self._kept(made), self.as_told(why)
+        promote_in(self.session, self.model, version, told, trigger=self.trigger.cause, step=digest)
+        return self._retrained(made)
+
+    def _hold(self, why: str, told: str, *, keep: bool) -> Retrained:
+        made = Decision(action="hold", model=self.model, version=self.champion.version, reason=self.reason(why))
+        digest = self._kept(made)
+        decide(
+            self.session,
+            made,
+            told=self.as_told(told),
+            trigger=self.trigger.cause,
+            step=digest if keep else None,
+        )
+        return self._retrained(made)
+
+    def _kept(self, decision: Decision) -> str:
+        self.step = replace(self.step, decision=decision)
+        return self.session.keep(self.step)
+
+    def _retrained(self, decision: Decision) -> Retrained:
+        return Retrained(
+            model=self.model,
+            decision=decision,
+            trained=self.trained,
+            packaged=self.packaged,
+            new_rows=self.rows,
+            quarantined=self.kept_out,
+            step=self.step,
+        )
+
+
+def _impossible(project: Project, contract: Contract) -> str:
+    """Why this model cannot be trained again at all, or nothing."""
     if adopted(project):
-        reason = (
-            f"{trigger}; held: the model was trained elsewhere and cannot be trained again here; "
+        return (
+            "the model was trained elsewhere and cannot be trained again here; "
             "write fit in the project file in place of Adopted(...), see docs/adopt.md"
         )
-        return _held(session, model, champion, reason)
-    draft = drafts.of_run(session, versions.find(session, model, champion).run)
-    unlogged = _private(project, draft.contract)
+    unlogged = _private(project, contract)
     if unlogged:
-        reason = (
-            f"{trigger}; held: {unlogged} private, so the log holds no values of it to learn from; "
+        return (
+            f"{unlogged} private, so the log holds no values of it to learn from; "
             "train on data of your own instead: fullcircle run PROJECT"
         )
-        return _held(session, model, champion, reason)
-    base = data.frame_of(session, draft.snapshot)
-    clean, quarantined, unusable = new_rows(session, project, draft.contract, base)
-    changed = (source.code, dict(project.params)) != (draft.code_version, dict(draft.params))
-    if not len(clean) and not changed:
-        reason = (
-            f"{trigger}; held: there are no new labelled rows to learn from "
-            f"({quarantined} were quarantined because the contract flagged, filled or rejected them"
-            + (f", and {unusable} have a label that is no answer of this model)" if unusable else ")")
-        )
-        return _held(session, model, champion, reason, quarantined=quarantined)
+    return ""
+
+
+def _on_new_rows(trying: _Trying) -> Retrained:
+    """Sift the new rows, weigh whether they are worth a training, and train."""
+    champion, project = trying.champion, trying.source.project
+    frozen = champion.frozen()
+    new = learning.new_rows(champion, frozen)
+    trying.rows, trying.kept_out = len(new.frame), new.rejected
+    if len(new.frame) < 2 * FEWEST and _changed(trying):
+        return _on_the_same_rows(trying, frozen)
+    if len(new.frame) < 2 * FEWEST:
+        return trying.held(_too_few(new))
+    answered = subjects.score(champion.scorer, new.frame)
+    late = learning.rows_of(champion, new.frame, champion.losses(new.frame, answered), new.source)
+    sifted = quarantine.sift(learning.known_rows(champion), late, retrain=project.retrain, seed=project.seed)
+    trying.step = replace(trying.step, quarantine=sifted.found)
+    if sifted.held:
+        trying.rows, trying.kept_out = 0, new.rejected + len(new.frame)
+        return trying.held(sifted.held, told="quarantine found the new rows suspicious; the step says what")
+    keep = sifted.keep
+    trying.rows, trying.kept_out = int(keep.sum()), trying.kept_out + int((~keep).sum())
+    trying.notes.append(f"{trying.rows} new labelled rows, {trying.kept_out} quarantined")
+    if trying.rows < 2 * FEWEST:
+        return trying.held(f"too few rows are left: {2 * FEWEST} are needed, {FEWEST} of them to judge it by")
+    kept, answers = new.frame[keep].reset_index(drop=True), _at(answered, keep)
+    trying.step = replace(trying.step, expected=challenging.expected(champion, trying.journal, kept, answers))
+    if trying.trigger.cause in ("harm", "drift"):
+        expected = trying.step.expected
+        little = "nobody can tell what it is worth" if expected is None else too_little(expected)
+        if little:
+            return trying.held(little)
+    sources = None if new.source is None else new.source[keep]
+    return _grown(trying, frozen, kept, answers, sources, _wrong(sifted) / len(keep))
+
+
+def _wrong(sifted: quarantine.Sifted) -> int:
+    """How many rows were kept apart because something is wrong with them, rather than because there are too many."""
+    spare = ("repeats another row", "the source ")
+    return sum(each.rows for each in sifted.found if not each.reason.startswith(spare))
+
+
+def _grown(
+    trying: _Trying, frozen: Any, kept: Any, answers: subjects.Scored, sources: Any, quarantined: float
+) -> Retrained:
+    """Train on what the champion was made from and the new rows but the latest, on which the two then meet."""
     import pandas as pd
 
+    session, champion, project = trying.session, trying.champion, trying.source.project
+    base = learning.base_of(champion, frozen)
     grown = data.store(
-        session, model, pd.concat([base, clean], ignore_index=True), "labelled predictions", draft.snapshot
+        session,
+        trying.model,
+        pd.concat([base, kept], ignore_index=True),
+        "labelled predictions",
+        champion.draft.snapshot,
     )
-    earlier = _made_before(session, source, grown.digest, champion)
+    earlier = _made_before(trying, grown.digest)
     if earlier is not None:
-        return _taken_up(session, model, champion, earlier, trigger, quarantined)
+        return _taken_up(trying, *earlier)
+    fresh = max(FEWEST, round(project.test * len(kept)))
+    test = np.zeros(len(base) + len(kept), dtype=bool)
+    test[-fresh:] = True
+    late = np.arange(len(kept)) >= len(kept) - fresh
+    trying.step = replace(trying.step, learned=len(kept))
+    rows = kept[late].reset_index(drop=True), _at(answers, late)
+    return _trained(trying, grown, test, frozen, rows, None if sources is None else sources[late], quarantined)
+
+
+def _on_the_same_rows(trying: _Trying, frozen: Any) -> Retrained:
+    """Code or parameters changed, and hardly any rows came: the champion's rows, and those that it was judged by."""
+    champion = trying.champion
+    frame, test = champion.made_from
+    snapshot = data.find(trying.session, champion.draft.snapshot)
+    earlier = _made_before(trying, snapshot.digest)
+    if earlier is not None:
+        return _taken_up(trying, *earlier)
+    trying.notes.append("code or parameters changed, and the rows are those of the champion")
+    asked = frame[test].reset_index(drop=True)
+    rows = asked, subjects.score(champion.scorer, asked)
+    # What a challenger is judged by here are the frozen rows themselves, where the champion is the first version.
+    apart = None if frozen is not None and frozen.first == champion.version else frozen
+    return _trained(trying, snapshot, test, apart, rows, None, 0.0)
+
+
+def _trained(
+    trying: _Trying,
+    snapshot: Any,
+    test: Any,
+    frozen: Any,
+    rows: tuple[Any, subjects.Scored],
+    sources: Any,
+    quarantined: float,
+) -> Retrained:
+    """Train, ask the gates, and let champion and challenger answer the same rows."""
+    session = trying.session
     trained = train_in(
         session,
-        source,
-        snapshot=grown,
-        keep_training=training_keys(session, draft),
-        tags={"fullcircle.trigger": trigger[:200]},
+        trying.source,
+        snapshot=snapshot,
+        test=test,
+        tags={"fullcircle.trigger": trying.trigger.reason[:200]},
     )
-    return _decide(session, source, champion, trained, trigger, len(clean), quarantined)
+    trying.trained = trained
+    failed = [f"{gate.gate}: {gate.reason}" for gate in trained.report.gates if not gate.passed]
+    if failed or not trained.report.passed:
+        none = "the project declares none"
+        told = f"by its gates: {failed_gates(trained.report) or none}"
+        return trying.held(f"by its gates: {'; '.join(failed) or none}", told=told)
+    draft = drafts.of_run(session, trained.run)
+    found = challenging.compared(
+        trying.champion,
+        drafts.scorer(session, draft),
+        trying.journal,
+        *rows,
+        frozen,
+        source=sources,
+        quarantined=quarantined,
+    )
+    trying.step = replace(trying.step, measured=found.worth, differences=found.differences)
+    good, why = challenge.verdict(found.fresh, found.frozen, changed=found.moved.changed)
+    if not good and not (found.fresh is not None and found.fresh.passed):
+        return trying.held(why)
+    excused = good and found.frozen is not None and not found.frozen.passed
+    trying.step = replace(trying.step, changed=excused)
+    if good and found.worth is not None and trying.champion.about.gate is not None and found.worth.gain < 0.0:
+        return trying.held(f"its answers earn less: {found.worth.text}")
+    return _packaged(trying, draft, why, "" if good else found.moved.text or why)
 
 
-def _made_before(session: Session, source: LoadedProject, snapshot: str, champion: int) -> int | None:
-    """The version for a person to approve from these rows, code and parameters that passed against this champion."""
-    model = source.project.name
+def _packaged(trying: _Trying, draft: drafts.Draft, why: str, unsure: str) -> Retrained:
+    """Package what passed; then it is promoted, or waits for a person where the project or the doubt says so."""
+    session, project, trained = trying.session, trying.source.project, trying.trained
+    assert trained is not None  # noqa: S101 - the caller trained it
+    person = bool(unsure) or "person" in (project.approve, project.retrain.approve)
+    try:
+        trying.packaged = package_in(
+            session,
+            trying.source,
+            draft,
+            trained.report_digest,
+            trained.report,
+            approve="person" if person else "auto",
+        )
+    except GateFailed as error:
+        return trying.held(f"by its tests: {error.received}", told=f"by its tests: {error.what}")
+    version = trying.packaged.version
+    trying.notes.append(why)
+    if person:
+        return trying.waits(asked_for(trying.model, version), unsure)
+    return trying.promoted(version, "all gates passed")
+
+
+def _changed(trying: _Trying) -> bool:
+    """Whether the project's code or parameters are not those of the champion."""
+    draft, source = trying.champion.draft, trying.source
+    return (source.code, dict(source.project.params)) != (draft.code_version, dict(draft.params))
+
+
+def _too_few(new: learning.Fresh) -> str:
+    found = len(new.frame)
+    left_out = f"({new.rejected} were quarantined because the contract flagged, filled or rejected them" + (
+        f", and {new.unusable} have a label that is no answer of this model)" if new.unusable else ")"
+    )
+    if not found:
+        return f"there are no new labelled rows to learn from {left_out}"
+    return (
+        f"there are only {found} new labelled rows, and {2 * FEWEST} are needed: {FEWEST} to learn from and "
+        f"{FEWEST} to judge by {left_out}"
+    )
+
+
+def _at(scored: subjects.Scored, rows: Any) -> subjects.Scored:
+    """The answers on some of the rows."""
+    shares = scored.probabilities
+    return subjects.Scored(scored.values[rows], None if shares is None else shares[rows], scored.known[rows])
+
+
+def _made_before(trying: _Trying, snapshot: str) -> tuple[int, str] | None:
+    """The version that was made from these rows, code and parameters against this champion, and what is to be said.
+
+    That is one that an interrupted turn left behind, or that a person was asked to approve, or one that was champion
+    and was taken back: then the word is why it is not promoted again.
+    """
+    session, source, model = trying.session, trying.source, trying.model
     state = session.workspace.ledger.state()
-    # What was rolled back was approved and champion once, and is not taken up again by itself.
-    for number in sorted(set(state.versions[model]) - state.promoted[model], reverse=True):
+    for number in sorted(state.versions[model], reverse=True):
         version = state.versions[model][number]
-        if version.approve != "person":
+        if number == trying.champion.version or version.snapshot != snapshot:
             continue
         draft = drafts.of_run(session, version.run)
-        made_of = (draft.snapshot, draft.code_version, dict(draft.params))
-        if made_of == (snapshot, source.code, dict(source.project.params)):
-            return number if judged_against(session, version.report) == champion else None
+        same = (draft.code_version, dict(draft.params)) == (source.code, dict(source.project.params))
+        grown = snapshot != trying.champion.draft.snapshot or version.approve == "person"
+        if not (same and grown) or judged_against(session, version.report) != trying.champion.version:
+            continue
+        if number in state.promoted[model]:
+            by_hand = f"fullcircle promote {model} --version {number}"
+            return number, f"was taken back; it is not promoted again by itself, but by hand: {by_hand}"
+        return number, ""
     return None
 
 
-def _taken_up(session: Session, model: str, champion: int, version: int, trigger: str, quarantined: int) -> Retrained:
-    """Promote what was made before and approved meanwhile; hold what still waits."""
-    state = session.workspace.ledger.state()
-    made = f"version {version} was made from the same rows"
+def _taken_up(trying: _Trying, version: int, why_not: str) -> Retrained:
+    """Promote what was made before, by a turn that was interrupted or approved meanwhile; hold what still waits."""
+    state, model = trying.session.workspace.ledger.state(), trying.model
+    if why_not:
+        return trying.held(f"version {version} was made from the same rows and {why_not}")
+    trying.notes.append(f"version {version} was made from the same rows")
     if state.waits(model, version):
-        reason = f"{trigger}; held: {made}; {asked_for(model, version)}"
-        return _held(session, model, champion, reason, quarantined=quarantined)
-    session.progress.step("promote", f"version {version}")
-    decision = promote_in(session, model, version, f"{trigger}; {made}; {passed(state, model, version)}")
-    return Retrained(model=model, decision=decision, quarantined=quarantined)
-
-
-def _decide(
-    session: Session, source: LoadedProject, champion: int, trained: Trained, trigger: str, new: int, quarantined: int
-) -> Retrained:
-    project = source.project
-    model = project.name
-    learned = f"{trigger}; {new} new labelled rows, {quarantined} quarantined"
-    failed = [f"{gate.gate}: {gate.reason}" for gate in trained.report.gates if not gate.passed]
-    if failed or not trained.report.passed:
-        reason = f"{learned}; held by its gates: {'; '.join(failed) or 'the project declares none'}"
-        told = f"{learned}; held by its gates: {failed_gates(trained.report) or 'the project declares none'}"
-        return _held(session, model, champion, reason, trained=trained, new=new, quarantined=quarantined, told=told)
-    draft = drafts.of_run(session, trained.run)
-    person = "person" in (project.approve, project.retrain.approve)
-    try:
-        packaged = package_in(
-            session, source, draft, trained.report_digest, trained.report, approve="person" if person else "auto"
-        )
-    except GateFailed as error:
-        reason = f"{learned}; held by its tests: {error.received}"
-        told = f"{learned}; held by its tests: {error.what}"
-        return _held(session, model, champion, reason, trained=trained, new=new, quarantined=quarantined, told=told)
-    if person:
-        reason = f"{learned}; {asked_for(model, packaged.version)}"
-        held = _held(session, model, champion, reason, trained=trained, new=new, quarantined=quarantined)
-        return Retrained(
-            model=model,
-            decision=held.decision,
-            trained=trained,
-            packaged=packaged,
-            new_rows=new,
-            quarantined=quarantined,
-        )
-    session.progress.step("promote", f"version {packaged.version}")
-    decision = promote_in(session, model, packaged.version, f"{learned}; all gates passed")
-    return Retrained(
-        model=model, decision=decision, trained=trained, packaged=packaged, new_rows=new, quarantined=quarantined
-    )
-
-
-def _held(
-    session: Session,
-    model: str,
-    champion: int,
-    reason: str,
-    *,
-    trained: Trained | None = None,
-    new: int = 0,
-    quarantined: int = 0,
-    told: str | None = None,
-) -> Retrained:
-    decision = decide(session, Decision(action="hold", model=model, version=champion, reason=reason), told=told)
-    return Retrained(model=model, decision=decision, trained=trained, new_rows=new, quarantined=quarantined)
-
-
-def _cooling(session: Session, project: Project) -> str:
-    """Why it is too early for another promotion, or nothing."""
-    seq = session.workspace.ledger.state().promotions[project.name]
-    (promoted,) = [fact for fact in session.workspace.ledger.facts(after=seq - 1) if fact.seq == seq]
-    age = datetime.now(UTC) - datetime.fromisoformat(promoted.time)
-    pause = duration(project.retrain.cooldown)
-    if age >= pause:
-        return ""
-    return f"held: the champion is {_hours(age)} old and the project's cooldown is {project.retrain.cooldown}"
-
-
-def _hours(age: Any) -> str:
-    hours = age.total_seconds() / 3600
-    return f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"
+        return trying.waits(asked_for(model, version))
+    return trying.promoted(version, passed(state, model, version))
 
 
 def _private(project: Project, contract: Contract) -> str:
@@ -204,51 +397,3 @@ def _private(project: Project, contract: Contract) -> str:
     names = [name for name in project.features if name in declared]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"{', '.join(names[:3])}{more} {'is' if len(names) == 1 else 'are'}" if names else ""
-
-
-def new_rows(session: Session, project: Project, contract: Contract, base: Any) -> tuple[Any, int, int]:
-    """Labelled predictions as rows like those of ``base``, oldest first, without those already in it.
-
-    Returns them with the number of labelled rows that were quarantined, and that of labels that no model of
-    ``contract`` could have answered: a line of the log may come from anywhere.
-    """
-    outcomes = log.read_outcomes(session.workspace.predictions, project.name)
-    labelled: list[tuple[Prediction, Any]] = [
-        (prediction, outcomes[prediction.id].value)
-        for prediction in sorted(log.read(session.workspace.predictions, project.name), key=lambda one: one.time)
-        if prediction.id in outcomes
-    ]
-    usable = [pair for pair in labelled if quality.fits(pair[1], contract)]
-    clean = [pair for pair in usable if pair[0].verdict.status == "ok"]
-    frame = _as_rows(clean, project.label, base)
-    known = set(snapshots.row_keys(base[frame.columns]).tolist())
-    keys = snapshots.row_keys(frame).tolist() if len(frame) else []
-    fresh, seen = [], set(known)
-    for key in keys:
-        fresh.append(key not in seen)
-        seen.add(key)
-    return frame[fresh].reset_index(drop=True), len(usable) - len(clean), len(labelled) - len(usable)
-
-
-def _as_rows(labelled: Iterable[tuple[Prediction, Any]], label: str, base: Any) -> Any:
-    """Predictions and labels as a frame with the columns and types of ``base`` that they can fill."""
-    import pandas as pd
-
-    rows = [{**(p.inputs or {}), **(p.context or {}), label: value} for p, value in labelled]
-    columns = [name for name in base.columns if rows and any(name in row for row in rows)]
-    frame = pd.DataFrame(rows, columns=columns or [label])
-    for name in columns:
-        if str(base[name].dtype).startswith("datetime64"):
-            frame[name] = pd.to_datetime(frame[name]).astype(base[name].dtype)
-        elif frame[name].isna().any() and str(base[name].dtype).startswith(("int", "bool")):
-            continue
-        elif str(base[name].dtype).startswith("int") and any(not _whole(value) for value in frame[name]):
-            frame[name] = frame[name].astype("float64")
-        else:
-            frame[name] = frame[name].astype(base[name].dtype)
-    return frame if columns else frame.iloc[0:0]
-
-
-def _whole(value: Any) -> bool:
-    """Whether a column of integers can hold the value as it is."""
-    return isinstance(value, str | bool) or (-(2**63) <= value < 2**63 and value == int(value))

@@ -28,11 +28,13 @@ from fullcircle.flows.reconcile import reconcile
 from fullcircle.flows.retrain import retrain_in
 from fullcircle.flows.session import Session, loaded, opened, with_params
 from fullcircle.flows.stages import Stages
+from fullcircle.flows.standing import at_work
 from fullcircle.flows.train import train_in
 from fullcircle.monitoring import quality
 from fullcircle.runtimes.contracts import rows_of
 from fullcircle.settings import Settings
 from fullcircle.types.bundle import Proof
+from fullcircle.types.loop import Trigger
 from fullcircle.types.monitoring import Decision, Window
 from fullcircle.types.progress import Progress
 from fullcircle.types.report import Report
@@ -221,8 +223,9 @@ def _live(session: Session, source: LoadedProject, turning: _Turning) -> None:
         turning.windows.append(window)
         session.progress.note(_told(window))
     trigger = _trigger(turning.windows)
-    if trigger:
-        turning.retrained = retrain_in(session, source, trigger)
+    if trigger is not None:
+        with at_work(session, project.name) as journal:
+            turning.retrained = retrain_in(session, source, trigger, journal)
         if turning.retrained.decision.action == "promote":
             moved_on = deploy_in(session, project.name, exact_from=_replayed_from(session, source, held_out))
             checked = turning.deployed
@@ -241,8 +244,8 @@ def _not_left_behind(session: Session, model: str) -> Iterator[None]:
         raise
 
 
-def _trigger(windows: Sequence[Window]) -> str:
-    """Why to retrain: realised harm, alarms on harm, then those on drift, or nothing."""
+def _trigger(windows: Sequence[Window]) -> Trigger | None:
+    """Why to retrain: realised harm, alarms on harm, then those on drift, or None."""
     harmed = [window.name for window in windows if quality.worse(window.report)]
     reasons = [f"worse than reported in window {', '.join(harmed)}"] if harmed else []
     for kind, what in (("risk", "losses grew"), ("estimate", "expected losses grew"), ("drift", "alarm")):
@@ -253,7 +256,16 @@ def _trigger(windows: Sequence[Window]) -> str:
         if found:
             about = f" ({', '.join(moved)})" if kind == "drift" and moved else ""
             reasons.append(f"{what} in window {', '.join(names)}{about}")
-    return "; ".join(reasons)[:200]
+    if not reasons:
+        return None
+    open_ = {alarm.id: alarm for window in windows for alarm in window.alarms if alarm.state != "resolved"}
+    harm = harmed or any(alarm.kind != "drift" for alarm in open_.values())
+    return Trigger(
+        cause="harm" if harm else "drift",
+        reason="; ".join(reasons)[:200],
+        since=min((alarm.since for alarm in open_.values()), default=""),
+        alarms=tuple(open_),
+    )
 
 
 def _arriving(session: Session, source: LoadedProject, arrival: Any, held_out: Any) -> Any:

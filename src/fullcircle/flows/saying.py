@@ -21,7 +21,7 @@ from fullcircle.types.report import Finding
 
 BEFORE = 8  # batches before the window, on which earlier estimates are scored
 _DAY = 86_400_000_000
-_LOOKED_AT = 2_000  # rows of a batch from which a mistake of units is guessed
+_LOOKED_AT = 2_000  # rows of a batch, evenly spaced, from which a mistake of units is guessed
 _MANY = 200_000  # rows: more are not read again for the sake of earlier estimates
 
 
@@ -75,7 +75,7 @@ def costs_of(
 def explained(
     turn: Turn, found: Bundle, entry: Entry, counts: Sequence[Batch], evidence: Sequence[Evidence]
 ) -> tuple[Evidence, ...]:
-    """Evidence whose suspects say what moved in this batch and, from its first rows, what may have happened.
+    """Evidence whose suspects say what moved in this batch and, by an even sample of it, what may have happened.
 
     Only where an alarm is raised: rows are not read again for anything less.
     """
@@ -90,7 +90,8 @@ def explained(
         until=iso(entry.stop),
         version=entry.version,
     )
-    inputs = [row.inputs for row in islice(rows, _LOOKED_AT) if row.inputs is not None]
+    spaced = islice(rows, 0, None, max(1, -(-entry.rows // _LOOKED_AT)))
+    inputs = [row.inputs for row in spaced if row.inputs is not None]
 
     def told(suspect: Suspect) -> Suspect:
         feature: FeatureProfile | None = features.get(suspect.feature)

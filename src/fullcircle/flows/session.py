@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass
 class Session:
-    """One open workspace. ``notes`` collects what reconciling found, for the door to show.
+    """One open workspace. ``notes`` collects what reconciling found, for the door to show; ``scorers`` keeps some.
 
     In a ``rehearsal`` history is played in a workspace of its own: MLflow hears nothing, reports hold what the gates
     ask for, and versions are made without a locked environment, tests and proof (docs/rehearse.md).
@@ -40,6 +40,7 @@ class Session:
     progress: Progress
     notes: list[str] = field(default_factory=list)
     rehearsal: bool = False
+    scorers: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def tracking(self) -> Tracking:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fullcircle.flows import testing
+from fullcircle.flows import steps, testing
 from fullcircle.flows.deploy import behind, url_of
 from fullcircle.flows.promote import waiting
 from fullcircle.flows.reconcile import reconcile
 from fullcircle.flows.session import Session, opened
 from fullcircle.settings import Settings
+from fullcircle.types.loop import Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,7 @@ class ModelStatus:
 
     ``waiting`` are the versions that passed their gates and that a person has to approve. ``last_tests`` says how the
     latest tests came out. ``pickled`` are the versions whose model runs code when it is loaded, with consent.
+    ``last_step`` is the turn of the loop behind the last decision, with its sums, None where a person took it.
     """
 
     name: str
@@ -29,6 +31,7 @@ class ModelStatus:
     waiting: tuple[int, ...] = ()
     last_tests: str = "none"
     pickled: tuple[int, ...] = ()
+    last_step: Step | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,4 +74,5 @@ def _model(session: Session, name: str) -> ModelStatus:
         waiting=waiting(session, name),
         last_tests=testing.last_of(session, name),
         pickled=tuple(number for number, one in sorted(state.versions[name].items()) if one.bundle in state.consents),
+        last_step=steps.step_of(session, decisions[-1]) if decisions else None,
     )

@@ -57,13 +57,23 @@ def rival_of(session: Session, model: str, frame: Any) -> Rival | None:
     if champion is None:
         return None
     draft = drafts.of_run(session, versions.find(session, model, champion).run)
-    return Rival(champion, versions.scorer(session, model, champion), drafts.learned(session, draft, frame))
+    return Rival(champion, versions.kept_scorer(session, model, champion), drafts.learned(session, draft, frame))
 
 
 def of_draft(
-    session: Session, source: LoadedProject, draft: drafts.Draft, frame: Any, test: Any, rival: Rival | None
+    session: Session,
+    source: LoadedProject,
+    draft: drafts.Draft,
+    frame: Any,
+    test: Any,
+    rival: Rival | None,
+    *,
+    training_rows: bool = True,
 ) -> tuple[Subject, int]:
-    """The subject of a run, and how many of its test rows were left out: rejected, or answered by the fallback."""
+    """The subject of a run, and how many of its test rows were left out: rejected, or answered by the fallback.
+
+    Without ``training_rows`` it holds none of what the model learned from, which takes time to prepare.
+    """
     project, contract = source.project, draft.contract
     scorer = drafts.scorer(session, draft)
     asked = frame[test]
@@ -103,7 +113,7 @@ def of_draft(
         predict_probabilities=None if scored.probabilities is None else scorer.model.predict_proba,
         judge=lambda raw: scorer.score(rows_of(raw, contract)),
         score_one=lambda row: scorer.score([row]),
-        train=None if draft.adopted else _training(source, draft, learned),
+        train=None if draft.adopted or not training_rows else _training(source, draft, learned),
         model_bytes=len(session.workspace.blobs.get(draft.model_blob)),
     )
     return subject, int((~scored.known).sum())
@@ -146,11 +156,11 @@ def _answers(rival: Rival, rows: Any, learned: Any, classes: Sequence[Value]) ->
         return np.where(learned, np.nan, found.values), None
     values = found.values.astype(object)
     values[learned] = None
-    shares = _in_order(rival.scorer.contract, found.probabilities, classes)
+    shares = in_order(rival.scorer.contract, found.probabilities, classes)
     return values, None if shares is None else np.where(learned[:, None], np.nan, shares)
 
 
-def _in_order(contract: Contract, shares: Any, classes: Sequence[Value]) -> Any:
+def in_order(contract: Contract, shares: Any, classes: Sequence[Value]) -> Any:
     """Probabilities with their columns in the order of ``classes``; none for a class that the contract lacks."""
     if shares is None or not classes:
         return None
@@ -163,7 +173,7 @@ def beside(scorer: Scorer, rows: Any, classes: Sequence[Value]) -> tuple[Answers
     """A model's answers on labelled rows beside the truth, and which rows it answered (n, bool)."""
     contract = scorer.contract
     found = score(scorer, rows)
-    shares = _in_order(contract, found.probabilities, classes)
+    shares = in_order(contract, found.probabilities, classes)
     actual = rows[contract.label].to_numpy()
     return answers(contract.task, actual, found.values, shares, tuple(classes)), found.known
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from fullcircle.flows.evaluate import measured, report_on
 from fullcircle.flows.material import Material, prepare
 from fullcircle.flows.session import Session, loaded, opened, with_params
 from fullcircle.packaging import requirements
+from fullcircle.runtimes.runtime import SavedModel
 from fullcircle.settings import Settings
 from fullcircle.tables import splitting
 from fullcircle.tables.keys import row_keys
@@ -60,7 +62,9 @@ def train_in(
     ``test`` marks the test rows of that snapshot; otherwise it is split anew.
     """
     material = prepare(session, source, snapshot, keep_training, test)
-    probable = try_types(session, source, material)
+    # A rehearsal trains the same code again and again; what cannot be packaged shows at its first training.
+    tried = session.rehearsal and len(source.project.fits) == 1
+    probable = True if tried else try_types(session, source, material)
     requirements.wanted(source.folder, source.project)  # what contradicts it is refused before the real training
     candidates = try_candidates(session, source, material, probable, tags or {})
     return _final_run(session, source, material, candidates, dict(tags or {}))
@@ -222,8 +226,7 @@ def _final_run(
             model = training.fit(
                 project.fits[chosen], X, y, project.params, contract=material.contract, task=material.task
             )
-            runtime_name = runtime_for(model, source.folder, allow_pickle=project.allow_pickle)
-            saved = registry.find("runtimes", runtime_name)().save(model, source.folder)
+            runtime_name, saved = _saved(session, source, model)
         metric = main_metric(material.task, project.gates, probabilities=hasattr(model, "predict_proba"))
         draft = _draft(session, source, material, run.id, chosen, runtime_name, saved, model, metric.name)
         consent.record(session, draft)
@@ -271,6 +274,17 @@ def _final_run(
         params=dict(project.params),
         report_page=str(kept["report.html"]),
     )
+
+
+def _saved(session: Session, source: LoadedProject, model: object) -> tuple[str, SavedModel]:
+    """The name of the runtime that takes the model, and its file."""
+    runtimes = {name: registry.find("runtimes", name)() for name in registry.names("runtimes")}
+    for name, runtime in runtimes.items() if session.rehearsal else ():
+        if not runtime.pickled and runtime.accepts(model):
+            with suppress(ModelRefused):  # of what is refused the way below says why, or finds another
+                return name, runtime.save(model, source.folder)  # does all that check does, once
+    name = runtime_for(model, source.folder, allow_pickle=source.project.allow_pickle)
+    return name, runtimes[name].save(model, source.folder)
 
 
 def _draft(

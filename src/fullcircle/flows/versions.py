@@ -12,6 +12,8 @@ from fullcircle.packaging.loading import native
 from fullcircle.packaging.loading import scorer as scorer_of
 from fullcircle.runtimes.scorer import Scorer
 
+_SCORERS = 4
+
 
 def champion(session: Session, model: str) -> int:
     """The champion's version. Raises VersionNotFound where there is none."""
@@ -42,6 +44,17 @@ def find(session: Session, model: str, version: int) -> VersionState:
 def bundle(session: Session, model: str, version: int) -> Bundle:
     """The bundle of a version, parsed and audited."""
     return open_bundle(session.workspace.blobs.get(find(session, model, version).bundle))
+
+
+def kept_scorer(session: Session, model: str, version: int) -> Scorer:
+    """The scorer of a version, kept in the session: for one that is asked again and again. A few are kept."""
+    key = find(session, model, version).bundle
+    if key not in session.scorers:
+        while len(session.scorers) >= _SCORERS:
+            del session.scorers[next(iter(session.scorers))]
+        session.scorers[key] = scorer(session, model, version)
+    found: Scorer = session.scorers[key]
+    return found
 
 
 def scorer(session: Session, model: str, version: int, *, online: bool = False) -> Scorer:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from fullcircle.features.origins import Origin
-from fullcircle.flows import consent, data, drafts, reasons, versions, views
+from fullcircle.flows import consent, data, drafts, reasons, steps, versions, views
 from fullcircle.flows.session import Session, opened
 from fullcircle.settings import Settings
 from fullcircle.tables import predictions as log
 from fullcircle.types.bundle import Proof
 from fullcircle.types.facts import Fact
+from fullcircle.types.loop import Step
 from fullcircle.types.prediction import Outcome, Prediction
 from fullcircle.types.report import Report
 from fullcircle.types.turn import Snapshot
@@ -23,7 +24,8 @@ class Why:
     ``decisions`` are the facts that made its version champion, ``approvals`` those by which somebody approved it,
     ``features`` where looked-up features came from. ``reasons`` say in sentences what made the prediction what it is,
     and ``reasons_note`` why there are none. ``erased`` is the fact that its values were erased from the log, and why.
-    ``consent`` is the fact by which somebody consented to a model that runs code when it is loaded.
+    ``consent`` is the fact by which somebody consented to a model that runs code when it is loaded. ``steps`` are the
+    turns of the loop behind the decisions, with the sums that they rested on.
     """
 
     prediction: Prediction
@@ -42,6 +44,7 @@ class Why:
     reasons_note: str = ""
     erased: Fact | None = None
     consent: Fact | None = None
+    steps: tuple[Step, ...] = ()
 
 
 def why(prediction_id: str, *, settings: Settings | None = None) -> Why:
@@ -79,6 +82,11 @@ def why(prediction_id: str, *, settings: Settings | None = None) -> Why:
                 (one for one in every if prediction.erased and one.body.get("mark") == prediction.erased), None
             ),
             consent=consent.of(session, version.bundle),
+            steps=tuple(
+                step
+                for fact in facts
+                if fact.kind == "decision.taken" and (step := steps.step_of(session, fact)) is not None
+            ),
         )
 
 

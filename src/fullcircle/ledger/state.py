@@ -20,6 +20,7 @@ STORED: Mapping[str, tuple[str, ...]] = {
     "bundle.proven": ("proof",),
     "version.registered": ("provenance", "attestations"),
     "window.monitored": ("window",),
+    "decision.taken": ("step",),
     "view.registered": ("blob",),
     "training_set.built": ("blob",),
 }
@@ -53,9 +54,10 @@ class State:
 
     ``history`` is the way back per model: its champions, oldest first, the present one last; a rollback to an earlier
     champion drops those after it. ``promoted`` are all versions that were ever champion, ``promotions`` is the seq of
-    the fact that made the present champion. ``runs`` (by run id, in order of finishing) and ``deployments`` (by
-    model, running ones only) are the bodies of their facts, ``decisions`` and ``windows`` the facts themselves in
-    order. ``approvals`` are the facts by which versions were approved, per model and version: of several the latest.
+    the fact that made the present champion and ``crowned`` that fact itself. ``runs`` (by run id, in order of
+    finishing) and ``deployments`` (by model, running ones only) are the bodies of their facts, ``decisions`` and
+    ``windows`` the facts themselves in order.
+    ``approvals`` are the facts by which versions were approved, per model and version: of several the latest.
     ``reports`` are the facts that recorded reports, per run: of several the latest.
     ``views`` are the definitions of each feature view by their digest, in order of registration, with the blob
     of each; ``published`` the digest of the one that is online; ``training_sets`` the blobs of training sets by what
@@ -70,6 +72,7 @@ class State:
     champions: Mapping[str, int] = field(default_factory=dict)
     history: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     promotions: Mapping[str, int] = field(default_factory=dict)
+    crowned: Mapping[str, Fact] = field(default_factory=dict)
     promoted: Mapping[str, frozenset[int]] = field(default_factory=dict)
     snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
     runs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -114,6 +117,7 @@ class Folding:
         self._versions: dict[str, dict[int, VersionState]] = {}
         self._history: dict[str, list[int]] = {}
         self._promotions: dict[str, int] = {}
+        self._crowned: dict[str, Fact] = {}
         self._promoted: dict[str, set[int]] = {}
         self._snapshots: dict[str, Snapshot] = {}
         self._runs: dict[str, Mapping[str, Any]] = {}
@@ -191,6 +195,7 @@ class Folding:
             champions=MappingProxyType({model: numbers[-1] for model, numbers in self._history.items()}),
             history=MappingProxyType({model: tuple(numbers) for model, numbers in self._history.items()}),
             promotions=MappingProxyType(dict(self._promotions)),
+            crowned=MappingProxyType(dict(self._crowned)),
             promoted=MappingProxyType({model: frozenset(numbers) for model, numbers in self._promoted.items()}),
             snapshots=MappingProxyType(dict(self._snapshots)),
             runs=MappingProxyType(dict(self._runs)),
@@ -239,4 +244,5 @@ class Folding:
         elif not numbers or numbers[-1] != version:
             numbers.append(version)
         self._promotions[model] = fact.seq
+        self._crowned[model] = fact
         self._promoted.setdefault(model, set()).add(version)

@@ -44,7 +44,12 @@ class Since:
         return cls(np.zeros(shape), np.zeros(shape), flat, flat.copy(), ages, flags, flags.copy())
 
     def step(self, raw: Floats, counts: Floats, shares: Floats, quiet: NDArray[np.bool_]) -> tuple[int, ...]:
-        """Take a batch in: ``raw`` counts, ``counts`` divided by the effect. Returns the columns that came back."""
+        """Take a batch in: ``raw`` counts, ``counts`` divided by the effect. Returns the columns that came back.
+
+        ``quiet`` is which columns show nothing against the reference: of those that are away, over the batches that
+        speak for their return (since ``back`` was 0). One that is unlike both what it was at the alarm and the
+        reference stays away, and its test begins anew.
+        """
         here = raw.sum(axis=1) > 0
         reset = quiet & ~self.away & here
         grown = self.seen + raw
@@ -52,18 +57,24 @@ class Since:
         self.age = np.where(reset, 0, self.age + here)
         with np.errstate(divide="ignore"):
             ratio = np.log(shares) - np.log(np.where(self.changed > 0, self.changed, shares))
-        back = np.maximum(0.0, self.back) + (counts * ratio).sum(axis=1)
-        self.back = np.where(self.away, back, 0.0).astype(np.float32).astype(np.float64)
-        home = self.away & (self.back >= BACK)
+        back = self.back + (counts * ratio).sum(axis=1)
+        unlike = back >= BACK
+        home = self.away & unlike & quiet
+        self.back = np.where(self.away & ~unlike, np.maximum(0.0, back), 0.0).astype(np.float32).astype(np.float64)
         self.away, self.certain = self.away & ~home, self.certain & ~home
         self.seen[home], self.age[home], self.changed[home] = 0.0, 0, 0.0
         return tuple(np.flatnonzero(home).tolist())
 
-    def leave(self, named: NDArray[np.bool_], certain: NDArray[np.bool_], own: Floats, reference: Floats) -> None:
-        """Columns are named by an alarm: what they look like now is what their return is tested against."""
+    def leave(self, named: NDArray[np.bool_], certain: NDArray[np.bool_], own: Floats, raw: Floats) -> None:
+        """Columns are named by an alarm: what they look like now is what their return is tested against.
+
+        ``raw`` are the counts of the batch that raised it: all that is seen of a column that was quiet until then.
+        """
+        fresh = named & ~self.away
+        sudden = fresh & (self.seen.sum(axis=1) == 0) & (raw.sum(axis=1) > 0)
+        self.seen, self.age = np.where(sudden[:, None], raw, self.seen), np.where(sudden, 1, self.age)
         smooth = self.seen + 0.5
         shares = (smooth / smooth.sum(axis=1, keepdims=True)).astype(np.float32).astype(np.float64)
-        fresh = named & ~self.away
         self.changed = np.where(fresh[:, None], shares, self.changed)
         self.own = np.where(fresh, own, self.own).astype(np.float32).astype(np.float64)
         self.back = np.where(fresh, 0.0, self.back)

@@ -57,8 +57,8 @@ class Watch:
     """The detectors of one version of a model. Not for two threads at once.
 
     ``state`` is what ``state()`` gave earlier for the same profile; other bytes are refused with DataUnfit. Where
-    other detectors gave it, evidence begins anew, which costs only time, and ``notes`` say so. ``detectors`` are all
-    registered ones by default.
+    other detectors gave it, evidence begins ``anew``, which costs only time, and ``notes`` say so. ``detectors`` are
+    all registered ones by default.
     """
 
     def __init__(
@@ -80,7 +80,8 @@ class Watch:
         self.notes = _notes(profile, monitor)
         self._print = _print(profile)
         self._made_by = [f"{each.code} {each.name}" for each in chosen]
-        if state and not self._restore(state):
+        self.anew = bool(state) and not self._restore(state)
+        if self.anew:
             self.notes += ("the detectors are not those of the last batch: evidence begins anew",)
 
     def step(self, batch: Traffic, labelled: Traffic, *, phase: int | None = None) -> tuple[Evidence, ...]:
@@ -163,7 +164,7 @@ class _Leg:
         fired = float(evidence.log_average(own, np.full(len(own), 1 / len(own)))) >= self.line
         found = self._evidence(fired, returned)
         if fired:
-            self._fire(own)
+            self._fire(own, raw)
             return self._evidence(True, returned, level=found.level)
         return found
 
@@ -183,8 +184,11 @@ class _Leg:
         ]
         quiet = evidence.log_average(self.sums, self.weights) <= _QUIET
         returned = self.since.step(raw, counted.counts, self.columns.shares(phase), quiet)
-        self.level[self.since.away] = -np.inf
-        self.sums[self.since.away] = -np.inf
+        # A column that came back joins at 0: what it shows in this batch was never for an alarm.
+        out = self.since.away.copy()
+        out[list(returned)] = True
+        self.level[out] = -np.inf
+        self.sums[out & (self.since.back <= 0)] = -np.inf
         return returned
 
     def _own(self) -> Floats:
@@ -192,13 +196,14 @@ class _Leg:
         own = evidence.log_average(self.level, self.weights)
         return np.asarray(np.where(self.since.away, -np.inf, own))
 
-    def _fire(self, own: Floats) -> None:
+    def _fire(self, own: Floats, raw: Floats) -> None:
         certain = evidence.passing(own, self.line)
         named = certain.copy()
         if not named.any():
             named[int(np.argmax(own))] = True
-        self.since.leave(named, certain, own, self.columns.counts)
-        self.level[:], self.sums[:] = -np.inf, -np.inf
+        self.since.leave(named, certain, own, raw)
+        self.level[:] = -np.inf
+        self.sums[self.since.back <= 0] = -np.inf
 
     def _evidence(self, fired: bool, returned: tuple[int, ...], level: float | None = None) -> Evidence:
         own = self._own()

@@ -316,10 +316,10 @@ class Journal:
         ((counts, outcomes),) = self._found("SELECT counts, outcomes FROM batches WHERE id = ?", (entry.id,))
         return bytes(counts), bytes(outcomes)
 
-    def rows(self, version: int, since: int = 0) -> int:
-        """How many rows of a version there are in the batches that end after ``since``."""
-        found = self._found("SELECT total(rows) FROM batches WHERE version = ? AND stop > ?", (version, since))
-        return int(found[0][0])
+    def rows(self, version: int | None, since: int = 0, *, what: str = "rows") -> int:
+        """How many rows (or those "labelled") of a version (or of all) the batches hold that end after ``since``."""
+        asked = f"SELECT total({what}) FROM batches WHERE stop > ? AND version = ifnull(?, version)"  # noqa: S608
+        return int(self._found(asked, (since, version))[0][0])
 
     def began(self, version: int, batches: int, *, labelled: bool = False) -> int | None:
         """When the batch began that lies so many judged ones with rows (or labels) before the last of a version."""

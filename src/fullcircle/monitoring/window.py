@@ -58,13 +58,14 @@ def _drift(
     worst = max(moved or far, key=lambda name: round(far[name], 3))
     feature = profile.features[reference.places[worst]]
     names = [column.name for column in contract.columns if column.private]
-    text = away[0].text if away else f"No evidence of drift beyond a budget of {monitor.false_alerts} over all kinds."
+    quiet = f"No evidence of drift beyond a budget of {monitor.false_alerts} over all kinds."
+    text = away[0].text if away else quiet if evidence else "Nothing judged yet: no batch of this stretch is over."
     text += _levels(evidence) + (f" Not watched, because private: {', '.join(names)}." if names else "")
     return Finding(
         check="drift",
         code="M001",
         title=title,
-        severity="warning" if away else "good",
+        severity="warning" if away else "good" if evidence else "info",
         text=text,
         measures=measures,
         charts=(charts.distances(far, moved), charts.histogram(feature, batch.counts(worst).tolist())),

@@ -64,7 +64,7 @@ def lock(
     target = Target(python=wanted.python or running(), platform=wanted.platform)
     progress.note(f"locking the packages for Python {target.python}{target.platform and f' on {target.platform}'}")
     present = _installed()
-    installed = {name: found.version for name, found in present.items()}
+    installed = {name: version for name, (version, _) in present.items()}
     with tempfile.TemporaryDirectory(prefix="fullcircle-lock-") as name:
         folder = Path(name)
         (folder / WHEELS).mkdir()
@@ -98,7 +98,7 @@ def running() -> str:
 
 def installed_versions() -> dict[str, str]:
     """Name to version of what is installed here, normalised and sorted, without fullcircle itself."""
-    return {name: found.version for name, found in _installed().items()}
+    return {name: version for name, (version, _) in _installed().items()}
 
 
 def pins(text: str, file: str = LOCK) -> Mapping[str, str]:
@@ -120,12 +120,14 @@ def is_part(small: str, text: str) -> bool:
     return set(_entries(small)) <= set(_entries(text))
 
 
-def _installed() -> dict[str, Distribution]:
-    found: dict[str, Distribution] = {}
+def _installed() -> dict[str, tuple[str, Distribution]]:
+    """The version and the distribution of each name. Every look at a distribution's metadata parses it anew."""
+    found: dict[str, tuple[str, Distribution]] = {}
     for distribution in distributions():
-        name = normal(distribution.metadata["Name"] or "")
-        if name and name != "fullcircle" and _PIN.fullmatch(f"{name}=={distribution.version}"):
-            found.setdefault(name, distribution)  # the first one on the path is the one that is imported
+        told = distribution.metadata
+        name, version = normal(told["Name"] or ""), told["Version"]
+        if name and name != "fullcircle" and _PIN.fullmatch(f"{name}=={version}"):
+            found.setdefault(name, (version, distribution))  # the first one on the path is the one that is imported
     return dict(sorted(found.items()))
 
 
@@ -163,14 +165,14 @@ def _accept_part(small: str, text: str, filename: str) -> None:
         )
 
 
-def _refuse_addresses(text: str, installed: Mapping[str, Distribution]) -> None:
+def _refuse_addresses(text: str, installed: Mapping[str, tuple[str, Distribution]]) -> None:
     """Refuse what is installed here from a folder or an address: an index may have another one of that name.
 
     https://packaging.python.org/specifications/direct-url/ says where it came from. A wheel file that the lock has
     by its hash is the same one, and conda builds all that it has from folders.
     """
     for name, _, path, digests in _entries(text):
-        found = None if path else installed.get(name)
+        version, found = ("", None) if path else installed.get(name, ("", None))
         origin = found.read_text("direct_url.json") if found is not None else None
         if found is None or origin is None or set(re.findall(r"\b[0-9a-f]{64}\b", origin)) & set(digests):
             continue
@@ -178,7 +180,7 @@ def _refuse_addresses(text: str, installed: Mapping[str, Distribution]) -> None:
             continue
         raise LockFailed(
             f"the model needs {name}, installed here from a folder or an address; a lock takes from an index",
-            received=f"{name} {found.version}",
+            received=f"{name} {version}",
             allowed="packages from an index, and modules in the project's own folder, which travel along",
             next_step=f"install {name} from an index, or move its modules into the project's folder",
         )

@@ -21,7 +21,8 @@ _FOREIGN = {"site-packages", "dist-packages"}
 
 def installed() -> dict[str, str]:
     """Normalised name to version of every package this interpreter sees, sorted."""
-    return dict(sorted((normal(each.metadata["Name"]), each.version) for each in distributions()))
+    told = (each.metadata for each in distributions())
+    return dict(sorted((normal(one["Name"]), one["Version"]) for one in told))
 
 
 def loaded_files() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,7 +39,8 @@ class Lane:
                 allowed=f"{self._waiting} waiting",
                 next_step="try again in a second",
             )
-        future = self._thread.submit(work)
+        # The thread goes by the caller's clock, which in a workspace where history is played is not the machine's.
+        future = self._thread.submit(contextvars.copy_context().run, work)
         # The place is free when the work is done, not when the caller stops waiting for it.
         self._taken += 1
         loop = asyncio.get_running_loop()

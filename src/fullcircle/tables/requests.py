@@ -23,6 +23,7 @@ import msgspec
 
 from fullcircle.tables.lines import Lines, moment, write
 from fullcircle.tables.room import LEAST_FREE, REQUESTS, folder_bytes
+from fullcircle.types import clock
 
 SECONDS = (
     *(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01),
@@ -221,7 +222,8 @@ class RequestLog:
 
     def _sweep(self) -> None:
         """Remove what is too old, then the oldest while there is too much; never what this process writes."""
-        oldest = (datetime.now(UTC) - timedelta(days=DAYS)).strftime("%Y-%m-%d")
+        present = datetime.fromtimestamp(clock.micros() / 1e6, UTC)
+        oldest = (present - timedelta(days=DAYS)).strftime("%Y-%m-%d")
         found = sorted((_day(path), path) for path in self._home.iterdir() if path.suffix in (_LINES, _NOW))
         sizes = {path: _size(path) for _, path in found}
         used = sum(sizes.values())

@@ -222,7 +222,11 @@ class Replayed:
     """Logged traffic answered again by a version: what would have differed, for whom, what it would have earned.
 
     ``differences`` compare the two on the rows whose label came; ``examples`` are prediction ids with the answer then
-    and now. ``verdicts`` counts rows by (status then, status now).
+    and now. ``verdicts`` counts rows by (status then, status now). ``rows`` were asked again; ``left_out`` counts
+    those that could not be, by why. ``sizes`` say by how much answers differ: ``bits`` (rows where anything does),
+    and for numbers the ``median``, the 95 % quantile ``p95`` and the ``largest`` change, its ``mean`` with its sign,
+    and the ``tolerance`` above which a change counts in ``changed``: a share of the greater of the two answers where
+    ``share`` is 1.
     """
 
     model: str
@@ -240,3 +244,6 @@ class Replayed:
     worth: Worth | None = None
     currency: str = ""
     notes: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, int], ...] = ()
+    sizes: Mapping[str, float] = field(default_factory=dict)
+    page: str = ""

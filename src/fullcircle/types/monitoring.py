@@ -175,7 +175,8 @@ class Window:
 
     ``labelled`` is how many of ``rows`` have an outcome by now, ``verdicts`` counts rows per status as
     (status, count). ``batches`` is how many were judged for the first time, ``alarms`` those that are open after
-    them or were resolved by them, ``raised`` the ids of those that are new.
+    them or were resolved by them, ``raised`` the ids of those that are new. ``waits`` is when the first batch of it
+    ends, where none of its rows has been judged yet, else "".
     """
 
     name: str
@@ -190,6 +191,7 @@ class Window:
     report: Report
     batches: int = 1
     raised: tuple[str, ...] = ()
+    waits: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

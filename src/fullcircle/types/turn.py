@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fullcircle.types.bundle import Proof
+from fullcircle.types.loop import Step
 from fullcircle.types.monitoring import Decision, Window
 from fullcircle.types.prediction import Prediction
 from fullcircle.types.report import Report
@@ -111,7 +112,10 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True)
 class Retrained:
-    """A challenger and what became of it. ``trained`` is None where there was nothing to learn from."""
+    """A challenger and what became of it, with all that was gone by (``step``).
+
+    ``trained`` is None where there was nothing to learn from.
+    """
 
     model: str
     decision: Decision
@@ -119,6 +123,7 @@ class Retrained:
     packaged: Packaged | None = None
     new_rows: int = 0
     quarantined: int = 0
+    step: Step | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 
 import msgspec
 
-from fullcircle.flows.pages import live, panels
+from fullcircle.flows.pages import live, panels, sums
 from fullcircle.flows.pages.columns import CARDS, cards, suspects
 from fullcircle.flows.pages.environment import environment
 from fullcircle.flows.pages.page import DECIDED
 from fullcircle.flows.pages.panels import KIND_WORDS, Measured
 from fullcircle.flows.pages.plots import Axis, Drawn, Plot, draw
 from fullcircle.flows.pages.ticks import moment, time_ticks
+from fullcircle.types.loop import Step
 from fullcircle.types.monitoring import KINDS, Alarm, Monitored, Stretch
 from fullcircle.types.report import Measure
 
@@ -50,9 +51,12 @@ class Gauge:
 _SHARES = {"drift": "half", "risk": "a quarter", "estimate": "a quarter"}
 
 
-def render_monitored(monitored: Monitored, *, interactive: bool = True) -> str:
+def render_monitored(
+    monitored: Monitored, *, steps: Mapping[str, Step] | None = None, interactive: bool = True
+) -> str:
     """The page of a model as HTML text. It loads nothing and opens from a file.
 
+    ``steps`` are those of the loop behind decisions, by the decisions' times: they are shown with their sums.
     Without ``interactive`` it has no script: no search, no reading of values under the pointer. Raises MissingExtra
     where Jinja2 is not installed.
     """
@@ -64,6 +68,7 @@ def render_monitored(monitored: Monitored, *, interactive: bool = True) -> str:
     env = environment(interactive=interactive)
     env.filters.update(day=day, title=panels.title, capital=capital)
     env.globals.update(plotted=pictures.drawn, note_of=pictures.told)
+    sums.known(env)
     return env.get_template("monitored.html").render(
         monitored=monitored,
         health=health(monitored),
@@ -88,6 +93,7 @@ def render_monitored(monitored: Monitored, *, interactive: bool = True) -> str:
         rest=rest,
         most=CARDS,
         pictures=pictures,
+        steps=steps or {},
         decisions=[(*DECIDED[each.action], at, each) for at, each in monitored.decisions],
         rows=sum(each.rows for each in monitored.stretches),
         last_rows=_TABLE,

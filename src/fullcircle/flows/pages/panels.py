@@ -259,13 +259,14 @@ def _metric(monitored: Monitored, measured: Measured, name: str) -> Plot:
     unit = "" if share else _unit(latest) or (monitored.currency if "value" in name else "")
     unit = unit.removesuffix("a row").strip() if name.endswith("_per_row") else unit
     way = {"higher": "Higher is better.", "lower": "Lower is better.", "zero": "Nearer to zero is better."}
+    which = latest.method if latest is not None and name == "worst_slice" else ""  # it may be another each time
     return Plot(
         title=title(name),
         series=tuple(each for each in (estimated, realised) if each.known),
         form="%" if share else "",
         unit=unit,
         reference=_reference(monitored.reference, measured, name),
-        note=way.get(latest.better if latest else "", ""),
+        note=f"{way.get(latest.better if latest else '', '')} {which}".strip(),
     )
 
 

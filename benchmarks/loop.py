@@ -1,0 +1,163 @@
+"""The loop: a rehearsal's time and memory, what the shipped defaults earn on real history, what poison gets through.
+
+``python -m benchmarks.loop PART...`` measures some parts alone. What a part found is written when it ends, in the
+place of its rows of before; a part that fails is a row that says so.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from benchmarks.loop_figures import RESULT, renew
+from benchmarks.loop_played import play
+from benchmarks.monitoring_streams import BIKE, EMPLOYMENT, SCALE
+from benchmarks.rows import ROOT, Row, table, write
+
+EXAMPLES = ROOT / "examples"
+SECONDS, MEGABYTES = 90.0, 50.0
+AS_WELL = 0.005
+"""Of a metric: what is nearer than this is as good. The verdict of a rehearsal says the same."""
+NEVER, CALENDAR = "never", "schedule 30d"
+NEED: Mapping[str, Path] = {"bikes": BIKE, "memory": BIKE, "employment": EMPLOYMENT}
+_AFTER = "2011-12-31"  # the end of the first half
+
+
+def rows(parts: Sequence[str] = ()) -> list[Row]:
+    """All measurements, or those of some ``parts``, in temporary folders."""
+    found: list[Row] = []
+    for part in parts or tuple(PARTS):
+        print(f"-- {part}", flush=True)  # all of it takes minutes
+        with tempfile.TemporaryDirectory(prefix="fullcircle-loop-") as folder:
+            more = [replace(row, part=part) for row in measured(part, Path(folder))]
+        if write("loop", more, parts=[part]) == RESULT:
+            renew()
+        print(table(more), flush=True)
+        found += more
+    return found
+
+
+def measured(part: str, folder: Path) -> list[Row]:
+    """The rows of a part; where it fails, or its data are not here, a row that says so and misses its goal."""
+    need = NEED.get(part)
+    try:
+        if need is not None and not need.exists():
+            raise FileNotFoundError(f"there is no {need.name}")
+        return PARTS[part](folder)
+    except Exception as error:  # noqa: BLE001  # whatever it is, the parts after this one can be measured
+        traceback.print_exc()
+        why = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        return [Row(what=f"{part} ran to its end (no: {why})", unit="", ours=0.0, goal=1.0, at_least=True)]
+
+
+def _bikes(folder: Path) -> list[Row]:
+    found = play(EXAMPLES / "bike_demand", folder / "whole")
+    what = f"two years of hourly bikes, {found['rows']:,} rows, {len(found['policies']) - 1} policies and hindsight"
+    first = Row(what=f"{what}: rehearsed", unit="s", ours=found["seconds"], goal=SECONDS)
+    return [first, *beside("bikes 2011-12", found)]
+
+
+def _employment(folder: Path) -> list[Row]:
+    return beside("employment 2015-18", play(EXAMPLES / "employment", folder / "whole"))
+
+
+def _lender(folder: Path) -> list[Row]:
+    return beside("lender, simulated", play(EXAMPLES / "lender", folder / "whole", since="2025-01-01"))
+
+
+def beside(name: str, found: Mapping[str, Any]) -> list[Row]:
+    """The shipped loop beside the better of never retraining and the calendar, and its trainings beside those.
+
+    What it earned is told beside the better of the two where the project says what a row is worth.
+    """
+    policies, higher = found["policies"], found["higher_is_better"]
+    shipped, calendar = policies["shipped"], policies[CALENDAR]
+    best = (max if higher else min)((NEVER, CALENDAR), key=lambda one: policies[one]["metric"])
+    limit = policies[best]["metric"] * (1 - AS_WELL if higher else 1 + AS_WELL)
+    metric, trained = found["metric"], "trainings of the shipped loop, fewer than the calendar's"
+    made = [
+        Row(what=f"{name}: {metric} of the shipped loop, as good as the better of never and every 30 days", unit="",
+            ours=shipped["metric"], peer=policies[best]["metric"], peer_name=best, goal=limit, at_least=higher),
+        Row(what=f"{name}: {trained}", unit="trainings", ours=shipped["trained"], peer=calendar["trained"],
+            peer_name=CALENDAR, goal=calendar["trained"] - 1),
+    ]  # fmt: skip
+    if shipped["earned"] is not None:
+        rich = max((NEVER, CALENDAR), key=lambda one: policies[one]["earned"])
+        most = policies[rich]["earned"]
+        row = Row(
+            what=f"{name}: earned by the shipped loop, less its trainings", unit=found["currency"],
+            ours=shipped["earned"], peer=most, peer_name=rich, goal=most - AS_WELL * abs(most), at_least=True,
+        )  # fmt: skip
+        made.append(row)
+    return made
+
+
+def _memory(folder: Path) -> list[Row]:
+    """Peaks of one process each that plays half of the history, all of it, and twice as much."""
+    peaks = {}
+    for name in ("half", "whole", "twice"):
+        rides, project = lengthened(folder / name, name)
+        env = {"BIKE_HOUR": str(rides), "OMP_NUM_THREADS": "1"}
+        peaks[name] = play(project, folder / name / "workspace", workers=0, env=env)["megabytes"]
+    return [
+        Row(what=f"rehearsal of {name} the bikes' history in one process: memory at its peak", unit="MB",
+            ours=peak, goal=1000.0)
+        for name, peak in peaks.items()
+    ] + [
+        Row(what="memory that twice the history adds to the whole, the rows themselves included", unit="MB",
+            ours=peaks["twice"] - peaks["whole"], goal=MEGABYTES),
+    ]  # fmt: skip
+
+
+def lengthened(folder: Path, name: str) -> tuple[Path, Path]:
+    """The rides of one, two or four years (the second two as the first), and a project that plays them."""
+    import pandas as pd
+
+    rides = pd.read_csv(BIKE)
+    if name == "half":
+        rides = rides[rides["dteday"] <= _AFTER]
+    if name == "twice":
+        later = (pd.to_datetime(rides["dteday"]) + pd.Timedelta(days=731)).dt.strftime("%Y-%m-%d")
+        rides = pd.concat([rides, rides.assign(dteday=later)], ignore_index=True)
+    project = Path(shutil.copytree(EXAMPLES / "bike_demand", folder / "bike_demand"))
+    file = project / "project.py"
+    text = file.read_text(encoding="utf-8")
+    assert '"2013-01-01"' in text
+    file.write_text(text.replace('"2013-01-01"', '"2015-01-02"'), encoding="utf-8")
+    rides.to_csv(folder / "hour.csv", index=False)
+    return folder / "hour.csv", project
+
+
+def _poison(_folder: Path) -> list[Row]:
+    made: Callable[[float], list[Row]] = import_module("benchmarks.loop_poison").rows
+    return made(SCALE)
+
+
+PARTS: Mapping[str, Callable[[Path], list[Row]]] = {
+    "bikes": _bikes,
+    "memory": _memory,
+    "employment": _employment,
+    "lender": _lender,
+    "poison": _poison,
+}
+"""In order; the one of which the time is measured comes first."""
+
+
+def main(parts: Sequence[str]) -> int:
+    """Measure some parts, or all; 2 for one that there is not."""
+    unknown = sorted(set(parts) - set(PARTS))
+    if unknown:
+        print(f"there is no part {', '.join(unknown)}; there are: {', '.join(PARTS)}", file=sys.stderr)
+        return 2
+    return 0 if all(row.met for row in rows(parts)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

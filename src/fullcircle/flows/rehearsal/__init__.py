@@ -1,0 +1,1 @@
+"""A rehearsal: recorded history is played through the live flows, once for each policy."""
