@@ -33,7 +33,7 @@ FEWEST = 30
 BATCHES = 6
 BLOCKED = 0.1
 UNKNOWABLE = "all labels alike"
-"""Poison that no rule can tell from an honest change: whoever sends it owns all labels. It has no goal."""
+"""Poison that no rule can tell from an honest change: its sender owns all labels. ``main`` does not fail for it."""
 TOLERANCE = Retrain().tolerance
 
 
@@ -350,18 +350,16 @@ def rows(scale: float = 1.0) -> list[Row]:
         own = [run for run in runs if family(run) == name]
         learned = [run for run in own if not run.why and run.learned > LEARNED]
         said = f"poison, {name}: {len(own)} runs"
-        most = float(len(own))
-        goal = most if name == UNKNOWABLE else 0.0
-        for what, count, allowed in (
-            ("with harm on true rows beyond the tolerance", sum(map(beyond, own)), goal),
-            ("with any sure harm on true rows", sum(map(harmful, own)), most),
-            ("after some of it was learned, harm or not", len(learned), most),
+        for what, count in (
+            ("with harm on true rows beyond the tolerance", sum(map(beyond, own))),
+            ("with any sure harm on true rows", sum(map(harmful, own))),
+            ("after some of it was learned, harm or not", len(learned)),
         ):
-            found.append(Row(what=f"{said}, promoted {what}", unit="runs", ours=count, goal=allowed))
+            found.append(Row(what=f"{said}, promoted {what}", unit="runs", ours=count, goal=0.0))
     own = [run for run in runs if family(run) == "honest"]
     for what, whys, goal in (
         ("blocked as suspicious", ("sift", "few", "person"), BLOCKED),
-        ("held because the new model was not better on fresh rows", ("no better",), 1.0),
+        ("held because the new model was not better on fresh rows", ("no better",), BLOCKED),
     ):
         share = sum(run.why in whys for run in own) / len(own)
         found.append(Row(what=f"honest retrainings, {len(own)} runs: {what}", unit="share", ours=share, goal=goal))
