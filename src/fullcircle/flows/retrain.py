@@ -210,13 +210,7 @@ def _on_new_rows(trying: _Trying) -> Retrained:
         if little:
             return trying.held(little)
     sources = None if new.source is None else new.source[keep]
-    return _grown(trying, frozen, kept, answers, sources, _wrong(sifted) / len(keep))
-
-
-def _wrong(sifted: quarantine.Sifted) -> int:
-    """How many rows were kept apart because something is wrong with them, rather than because there are too many."""
-    spare = ("repeats another row", "the source ")
-    return sum(each.rows for each in sifted.found if not each.reason.startswith(spare))
+    return _grown(trying, frozen, kept, answers, sources, sifted.wrong)
 
 
 def _grown(
