@@ -69,7 +69,7 @@ project = fc.Project(
     label="cost",
     features=["rooms", "heat", "area"],
     fit=lambda X, y: Relative().fit(X, y),
-    gates=[fc.at_most("mae", 5)],
+    gates=[fc.at_most("mae", 12)],
     retrain=fc.Retrain(cooldown="0s"),
     checks=["quality"],
 )
@@ -81,7 +81,7 @@ from sklearn.pipeline import make_pipeline
 
 def Relative():
     from sklearn.compose import make_column_transformer
-    return make_pipeline(make_column_transformer(("passthrough", ["rooms", "heat"])), LinearRegression())
+    return make_pipeline(make_column_transformer(("passthrough", ["heat"])), LinearRegression())
 """
 
 
@@ -190,7 +190,7 @@ def test_a_model_that_normalises_over_the_batch_passes_its_gates_and_not_its_tes
     assert retrained.trained is not None
     assert retrained.trained.report.passed
     assert (retrained.decision.action, retrained.packaged) == ("hold", None)
-    assert "held by its tests: " in retrained.decision.reason
+    assert "held: by its tests: " in retrained.decision.reason
     assert "another answer" in retrained.decision.reason
     tested = flow.test(project, settings=settings)
     names = {case.name for case in tested.failures}

@@ -270,6 +270,7 @@ def test_two_workers_one_is_killed_and_comes_back_and_sigterm_drops_nothing(
     time.sleep(0.3)
     for _ in range(3):
         two.process.send_signal(signal.SIGTERM)
+    two.until(lambda: client.why_not_ready(two.url) != "")  # a busy machine takes a moment to hand signals on
     assert "shutting down" in client.why_not_ready(two.url)
     assert two.end() == 0
     strict.join()

@@ -255,11 +255,11 @@ def _noise(
     found = noise.growth(old.features, old.label, late.features, late.label, _at(columns, rows), new.task, seed)
     if found is None or not found.unlearnable:
         return ""
-    part = max(0.0, found.learned) / found.grown
-    return (
-        f"losses grew, but only {part:.0%} of that can be learned again from the new labels: they look wrong at "
-        "random, which no model can learn; look at where labels come from"
-    )
+    parts = max(0.0, found.learned) / found.grown, max(0.0, found.bent) / found.grown
+    what = f"only {parts[0]:.0%} of that can be learned again from the new labels"
+    if parts[0] >= 0.5:
+        what = f"but for answers that are drawn to the middle only {parts[1]:.0%} of that can be learned again"
+    return f"losses grew, but {what}: labels look wrong at random, which no model can learn; look at where they come from"
 
 
 def _capped(sieve: _Sieve, known: Rows, new: Rows, retrain: Retrain) -> str:
