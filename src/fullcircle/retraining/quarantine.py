@@ -259,7 +259,7 @@ def _noise(
     what = f"only {parts[0]:.0%} of that can be learned again from the new labels"
     if parts[0] >= 0.5:
         what = f"but for answers that are drawn to the middle only {parts[1]:.0%} of that can be learned again"
-    return f"losses grew, but {what}: labels look wrong at random, which no model can learn; look at where they come from"
+    return f"losses grew, but {what}: labels look wrong at random, which no model can learn; see where they come from"
 
 
 def _capped(sieve: _Sieve, known: Rows, new: Rows, retrain: Retrain) -> str:
