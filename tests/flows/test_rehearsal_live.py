@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+
 from flows import histories, rehearsed
 from fullcircle.flows import data, drafts, loop, monitor
 from fullcircle.flows.counting import GRACE
