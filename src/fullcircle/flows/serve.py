@@ -49,7 +49,7 @@ def serve(*, settings: Settings | None = None, progress: Progress | None = None)
                 received=f"{host}:{port}",
                 next_step="choose another port with --port, or --port 0 for any free one",
             )
-        with _terminated_is_interrupted():
+        with terminated_is_interrupted():
             code = _followed(session, _arguments(session, log.key_file(session)))
         if code not in (0, -2, -15):
             raise ServerFailed(
@@ -109,8 +109,8 @@ def _caught_up(session: Session, told: str) -> str:
 
 
 @contextmanager
-def _terminated_is_interrupted() -> Iterator[None]:
-    """SIGTERM ends serving as Ctrl-C does, so that the server is never left behind."""
+def terminated_is_interrupted() -> Iterator[None]:
+    """Within it SIGTERM ends this process as Ctrl-C does, so that a server is never left behind."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

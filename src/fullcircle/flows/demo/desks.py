@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
-from typing import Any, Never, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -19,6 +16,7 @@ from fullcircle.deployment import client
 from fullcircle.errors import ServerFailed
 from fullcircle.flows import versions
 from fullcircle.flows.reconcile import write_served
+from fullcircle.flows.serve import terminated_is_interrupted
 from fullcircle.flows.session import Session
 from fullcircle.packaging import machine
 from fullcircle.tables import predictions as log
@@ -126,7 +124,7 @@ def served(session: Session, model: str) -> Iterator[OverHttp]:
     """A server of the session's workspace on a free port, ended with the block. Raises ServerFailed."""
     write_served(session)
     path = session.workspace.root / "server.log"
-    with path.open("wb") as words, _terminated_is_interrupted():
+    with path.open("wb") as words, terminated_is_interrupted():
         # In a session of its own: a Ctrl-C is for us, and we end it when what it is answering is done.
         process = subprocess.Popen(
             _arguments(session), stdout=words, stderr=words, stdin=subprocess.DEVNULL, start_new_session=True
@@ -161,20 +159,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-@contextmanager
-def _terminated_is_interrupted() -> Iterator[None]:
-    """SIGTERM ends the demo as Ctrl-C does, so that its server is never left behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> Never:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
