@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import subprocess
 import sys
 import time
@@ -138,10 +137,12 @@ def answer(row: Prediction) -> tuple[Any, ...]:
     return row.time, row.version, row.bundle, row.value, row.verdict, row.inputs, row.context, row.answered_by
 
 
-@pytest.mark.skipif(
-    "FULLCIRCLE_SOAK" not in os.environ,
-    reason="the first alarm differs in about one run of six, and why is not found yet; export FULLCIRCLE_SOAK=1",
-)
+def without_costs(told: Any) -> tuple[Any, list[float]]:
+    """The story without what alarms cost, and those costs: they are summed in the order of names drawn at random."""
+    plain = rehearsed.plain(told)
+    return plain, [each["alarm"].pop("cost") or 0.0 for each in plain if each["alarm"]]
+
+
 def test_a_rehearsal_is_what_the_live_loop_does(tmp_path: Path) -> None:
     frame = histories.rows()
     result, place = rehearsed.played(tmp_path / "rehearsal", frame, until=UNTIL)
@@ -152,7 +153,10 @@ def test_a_rehearsal_is_what_the_live_loop_does(tmp_path: Path) -> None:
     assert kinds.count("hold") >= 2
     assert kinds.count("alarm") >= 2
     # The first version is named by whoever makes it; all that follows is the same: times, causes, sums and texts.
-    assert rehearsed.plain(result.policy.told[1:]) == rehearsed.plain(told[1:])
+    (ours, our_costs), (theirs, their_costs) = without_costs(result.policy.told[1:]), without_costs(told[1:])
+    assert ours == theirs
+    assert their_costs == pytest.approx(our_costs, rel=1e-9)
+    assert any(our_costs)
     played = list(log.read(place.predictions, "kettles"))
     assert len(played) > 500
     assert [answer(row) for row in played] == [answer(row) for row in rows]
