@@ -6,18 +6,10 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
+from fullcircle.server.addresses import template
 from fullcircle.server.http import Message, Receive, Scope, Send
 
 _logger = logging.getLogger("fullcircle.access")
-_KNOWN = frozenset({"/models", "/outcomes", "/metrics", "/openapi.json", "/health/live", "/health/ready"})
-_WITH_NAME = ("/predict/", "/explain/")
-
-
-def template(path: str) -> str:
-    """The route that a path belongs to, without anything that a caller made up."""
-    if path in _KNOWN:
-        return path
-    return next((f"{start}{{model}}" for start in _WITH_NAME if path.startswith(start)), "other")
 
 
 class Access:

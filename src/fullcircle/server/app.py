@@ -17,9 +17,9 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from fullcircle.errors import (
     FullcircleError,
@@ -30,7 +30,7 @@ from fullcircle.errors import (
     ViewNotPublished,
 )
 from fullcircle.runtimes.columns import Typed
-from fullcircle.server import arrow, explain
+from fullcircle.server import addresses, arrow, explain
 from fullcircle.server.desk import Desk, not_looked_up
 from fullcircle.server.engine import Ask, Coming, Engine
 from fullcircle.server.follower import Loaded, View
@@ -48,7 +48,6 @@ from fullcircle.server.http import (
     reason_of,
     refusal,
     reply,
-    route_of,
     wrong_method,
 )
 from fullcircle.server.inline import Inline
@@ -61,11 +60,18 @@ from fullcircle.server.strict import decode
 
 _logger = logging.getLogger(__name__)
 _PREDICT = "/predict/"
-_EXPLAIN = "/explain/"
-_ADDRESSES = (
-    "/predict/{model}, /explain/{model}, /outcomes, /models, /health/live, /health/ready, /metrics, /docs, "
-    "/openapi.json"
-)
+
+
+class Call(NamedTuple):
+    """A request at an address. ``names`` are what stands in the place of the template's names."""
+
+    scope: Scope
+    receive: Receive
+    view: View
+    names: tuple[str, ...]
+
+
+Handler = Callable[[Call], Awaitable[Answer]]
 
 
 class App:
@@ -98,6 +104,17 @@ class App:
         self._watch = watch
         self._side = Lane("side", self._limits.waiting)
         self._slow = Lane("explain", self._limits.explaining)
+        self._handlers: Mapping[str, Handler] = {
+            "/predict/{model}": lambda call: self._predict(call.names[0], call.scope, call.receive),
+            "/explain/{model}": self._explain,
+            "/outcomes": self._outcomes,
+            "/models": _models,
+            "/health/live": _live,
+            "/health/ready": self._ready,
+            "/metrics": lambda call: self._publishing.metrics(call.scope, self._side),
+            "/docs": lambda call: self._publishing.docs(call.view),
+            "/openapi.json": lambda call: self._publishing.openapi(call.view),
+        }
         self._engines: dict[str, tuple[Loaded, Engine]] = {}
         self._followed: View | None = None
         self.coming: Coming | None = None
@@ -148,16 +165,15 @@ class App:
         path: str = scope["path"]
         begun = time.perf_counter()
         try:
+            check_host(scope["headers"], self._hosts)
             if path.startswith(_PREDICT) and scope["method"] == "POST":
                 return await self._predict(path[len(_PREDICT) :], scope, receive)
-            check_host(scope["headers"], self._hosts)
-            found = await self._route(path, scope, receive)
-            self.meter.observed(route_of(path), found.status, time.perf_counter() - begun)
-            return found
+            return await self._dispatched(path, scope, receive, begun)
         except FullcircleError as error:
             found = refusal(error)
             reason = reason_of(error, found.status, draining=self.draining)
-            self.meter.refused(reason, found.status, route_of(path), time.perf_counter() - begun, *self._meant(path))
+            route = addresses.template(path)
+            self.meter.refused(reason, found.status, route, time.perf_counter() - begun, *self._meant(path))
             return found
         except Disconnected:
             raise
@@ -166,6 +182,21 @@ class App:
             _logger.exception("defect %s while answering", number)
             self.meter.refused("defect", None, PREDICT, time.perf_counter() - begun, *self._meant(path))
             return refusal(ServerBusy(f"the request could not be answered (defect {number})", next_step="try again"))
+
+    async def _dispatched(self, path: str, scope: Scope, receive: Receive, begun: float) -> Answer:
+        """The answer of the address's handler: what is in no table is answered by nobody."""
+        view = self._view()
+        known = addresses.find(path)
+        if known is None:
+            raise _no_such_address()
+        address, names = known
+        found = (
+            await self._handlers[address.template](Call(scope, receive, view, names))
+            if address.takes(scope["method"])
+            else wrong_method(address.methods)
+        )
+        self.meter.observed(address.template, found.status, time.perf_counter() - begun)
+        return found
 
     def _meant(self, path: str) -> tuple[str, int]:
         """The version that a refused request asked; "" and 0 where none that is served."""
@@ -178,7 +209,6 @@ class App:
         return ("", 0) if loaded is None else (loaded.model, loaded.version)
 
     async def _predict(self, model: str, scope: Scope, receive: Receive) -> Answer:
-        check_host(scope["headers"], self._hosts)
         _served(self._view(), model)
         in_arrow = check_headers(scope["headers"], self._limits, arrow.KIND)
         body = await self._reader.body(receive)
@@ -227,45 +257,22 @@ class App:
         self._engines[loaded.model] = (loaded, engine)
         return engine
 
-    async def _route(self, path: str, scope: Scope, receive: Receive) -> Answer:
-        method: str = scope["method"]
-        view = self._view()
-        reads: dict[str, Callable[[], Awaitable[Answer]]] = {
-            "/health/live": partial(_live, view),
-            "/health/ready": partial(self._ready, view),
-            "/models": partial(_models, view),
-            "/metrics": partial(self._publishing.metrics, scope, self._side),
-            "/openapi.json": partial(self._publishing.openapi, view),
-            "/docs": partial(self._publishing.docs, view),
-        }
-        if path in reads:
-            return await reads[path]() if method in ("GET", "HEAD") else wrong_method("GET, HEAD")
-        writes: dict[bool, Callable[[Any], Awaitable[Answer]]] = {
-            path == "/outcomes": self._outcomes,
-            path.startswith(_EXPLAIN): partial(self._explain, path.removeprefix(_EXPLAIN)),
-        }
-        if True not in writes and not path.startswith(_PREDICT):
-            raise _no_such_address()
-        if method != "POST" or True not in writes:
-            return wrong_method("POST")
-        if path != "/outcomes":
-            _served(view, path.removeprefix(_EXPLAIN))
-        check_headers(scope["headers"], self._limits)
-        return await writes[True](await self._document(receive))
-
-    async def _document(self, receive: Receive) -> Any:
-        body = await self._reader.body(receive)
+    async def _document(self, call: Call) -> Any:
+        check_headers(call.scope["headers"], self._limits)
+        body = await self._reader.body(call.receive)
         if len(body) <= self._limits.inline_bytes:
             return decode(body)
         with self._reader.held(body):
             return await self._side.run(partial(decode, body))
 
-    async def _outcomes(self, document: Any) -> Answer:
-        model, given = outcomes_of(document, self._limits.outcomes)
+    async def _outcomes(self, call: Call) -> Answer:
+        model, given = outcomes_of(await self._document(call), self._limits.outcomes)
         return await self._side.run(lambda: self._desk.outcomes(_served(self._view(), model), given))
 
-    async def _explain(self, model: str, document: Any) -> Answer:
-        rows = rows_of(document, explain.ROWS)
+    async def _explain(self, call: Call) -> Answer:
+        (model,) = call.names
+        _served(call.view, model)
+        rows = rows_of(await self._document(call), explain.ROWS)
         loaded = _served(self._view(), model)
         try:
             found = await self._slow.run(partial(explain.document, loaded, rows))
@@ -274,7 +281,8 @@ class App:
             raise not_looked_up() from error
         return answer(found, found.status)
 
-    async def _ready(self, view: View) -> Answer:
+    async def _ready(self, call: Call) -> Answer:
+        view = call.view
         problems = {name: trouble.message for name, trouble in sorted(view.troubles.items())}
         if self._watch is not None:
             problems |= {f"need {name}": told for name, told in sorted(self._watch.notes.items())}
@@ -292,13 +300,13 @@ class App:
         return refusal(ServerBusy(why, received=told or None, next_step="try again in a second", cause="not_ready"))
 
 
-async def _live(view: View) -> Answer:
-    del view
+async def _live(call: Call) -> Answer:
+    del call
     return answer({"live": True})
 
 
-async def _models(view: View) -> Answer:
-    found = []
+async def _models(call: Call) -> Answer:
+    view, found = call.view, []
     for name in sorted(view.wanted | view.loaded.keys()):
         loaded, trouble = view.loaded.get(name), view.troubles.get(name)
         found.append(
@@ -348,5 +356,8 @@ def _served(view: View, model: str) -> Loaded:
 
 def _no_such_address() -> RequestInvalid:
     return RequestInvalid(
-        "there is nothing at this address", allowed=_ADDRESSES, next_step="check the address", status=404
+        "there is nothing at this address",
+        allowed=", ".join(each.template for each in addresses.ADDRESSES),
+        next_step="check the address",
+        status=404,
     )

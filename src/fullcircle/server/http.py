@@ -64,12 +64,6 @@ def answer(content: object, status: int = 200) -> Answer:
     return Answer(status, msgspec.json.encode(content))
 
 
-def route_of(path: str) -> str:
-    """The route that a path belongs to, without anything that a caller made up."""
-    first, _, rest = path.removeprefix("/").partition("/")
-    return f"/{first}/{{model}}" if first in ("predict", "explain") and rest else path
-
-
 def reason_of(error: FullcircleError, status: int, *, draining: bool) -> str:
     """Why a request was refused, in one word of ``meter.REASONS``."""
     if isinstance(error, ServerBusy):

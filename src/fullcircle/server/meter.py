@@ -14,25 +14,20 @@ from pathlib import Path
 
 import msgspec
 
+from fullcircle.server import addresses
 from fullcircle.tables.requests import SECONDS as SECONDS
 from fullcircle.types.contract import STATUSES
 
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384)
 """Upper bounds, included, of the buckets of rows in a batch."""
-PREDICT = "/predict/{model}"
-ROUTES = frozenset(
-    {
-        *(PREDICT, "/explain/{model}", "/outcomes", "/models", "/health/live", "/health/ready"),
-        *("/metrics", "/docs", "/openapi.json"),
-    }
-)
+PREDICT, ROUTES = addresses.PREDICT.template, addresses.TEMPLATES
 REASONS: Mapping[str, int] = {
     "overload": 503, "draining": 503, "not_ready": 503, "log": 503, "lookup": 503, "breaker": 503, "defect": 503,
     "too_large": 413, "invalid": 400, "media_type": 415, "slow": 408, "method": 405, "not_found": 404,
     "not_served": 404, "host": 421, "rate": 429, "unauthorized": 401, "forbidden": 403,
 }  # fmt: skip
 """Why a request was refused, and the status that says so. Any other reason is counted as "other"."""
-OTHER = "other"
+OTHER = addresses.OTHER
 KEPT = 32  # versions of one model that are counted apart; the one that was current longest ago is forgotten
 SHOWN = 16  # versions of one model that are shown: fewer than kept, so that workers forget only what nobody shows
 MODELS = 256  # names that are counted apart
