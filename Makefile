@@ -67,6 +67,7 @@ soak: setup  ## many drawn cases of the law of features (CASES=10000); turns kil
 	$(BIN)/python -m benchmarks.soak $(or $(MINUTES),10)
 	$(BIN)/python -m benchmarks.soak_server
 	$(BIN)/python -m benchmarks.soak_monitor
+	$(BIN)/python -m benchmarks.soak_loop
 	$(BIN)/python -m benchmarks.loop_poison $(or $(SEEDS),5)
 
 services:  ## optional servers and a browser from Debian's packages; tests without them skip

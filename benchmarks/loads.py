@@ -80,15 +80,23 @@ def generator() -> str:
     return "wrk -t1" if shutil.which("wrk") else "benchmarks.loads"
 
 
-def closed(port: int, path: str, body: bytes, *, connections: int, seconds: int) -> Closed:
-    """Ask as fast as the server answers, for so long. Raises RuntimeError where a connection broke."""
+def closed(
+    port: int, path: str, body: bytes, *, connections: int, seconds: int, headers: Mapping[str, str] | None = None
+) -> Closed:
+    """Ask as fast as the server answers, for so long. Raises RuntimeError where a connection broke.
+
+    Only wrk sends further ``headers``, and bodies that are no text.
+    """
     if not shutil.which("wrk"):
+        if headers:
+            raise RuntimeError("this load needs wrk")
         return Closed(**_apart("closed", port, path, body, connections=connections, seconds=seconds))
     with tempfile.NamedTemporaryFile() as file:
         file.write(body)
         file.flush()
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(SCRIPT)]
-        said, busy = _timed([*command, f"http://127.0.0.1:{port}{path}", "--", file.name])
+        more = [part for pair in (headers or {}).items() for part in pair]
+        said, busy = _timed([*command, f"http://127.0.0.1:{port}{path}", "--", file.name, *more])
     found = json.loads(said.splitlines()[-1])
     if found["broken"]:
         raise RuntimeError(f"{found['broken']} requests broke at {connections} connections:\n{said}")

@@ -12,7 +12,9 @@ import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,9 @@ AS_WELL = 0.005
 """Of a metric: what is nearer than this is as good. The verdict of a rehearsal says the same."""
 NEVER, CALENDAR = "never", "schedule 30d"
 NEED: Mapping[str, Path] = {"bikes": BIKE, "memory": BIKE, "employment": EMPLOYMENT}
+NEVER_CAME = 999.0
 _AFTER = "2011-12-31"  # the end of the first half
+_WEEK = timedelta(days=7)
 
 
 def rows(parts: Sequence[str] = ()) -> list[Row]:
@@ -69,7 +73,56 @@ def _employment(folder: Path) -> list[Row]:
 
 
 def _lender(folder: Path) -> list[Row]:
-    return beside("lender, simulated", play(EXAMPLES / "lender", folder / "whole", since="2025-01-01"))
+    found = play(EXAMPLES / "lender", folder / "whole", since="2025-01-01")
+    return [*beside("lender, simulated", found), *against_the_truth(found["told"], shown())]
+
+
+def shown() -> Any:
+    """The troubles of the history that the lender plays: its simulator knows them."""
+    spec = spec_from_file_location("benchmarks_lender_simulator", EXAMPLES / "lender" / "simulator.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look for their module
+    spec.loader.exec_module(module)
+    return module.SHOWN
+
+
+def against_the_truth(told: Sequence[Mapping[str, Any]], truth: Any) -> list[Row]:
+    """What the shipped loop did about each trouble, beside what is known of it.
+
+    The law of default has changed for good ``change_days`` after it began. An outcome comes 200 days after its
+    application at the latest: a quarter more, and a new model should answer.
+    """
+    begun, over, solar = (day(each) for each in (truth.cents_from, truth.cents_until, truth.solar_from))
+    changed = day(truth.change_from) + timedelta(days=truth.change_days)
+    promoted = [day(each["at"]) for each in told if each["kind"] == "promote"]
+    named = {name: [day(each["at"]) for each in told if name in each["suspects"]] for name in ("amount", "purpose")}
+    wrong = [each for each in promoted if begun <= each <= over + _WEEK]
+    after = [each for each in promoted if each >= changed]
+    said = "lender, against the truth"
+    return [
+        Row(what=f"{said}: promoted while amounts came in cents, and in the week after", unit="",
+            ours=len(wrong), goal=0),
+        Row(what=f"{said}: until an alarm names the amounts in cents", unit="weeks",
+            ours=_weeks(begun, named["amount"]), goal=1.0),
+        Row(what=f"{said}: until an alarm names the new category", unit="weeks",
+            ours=_weeks(solar, named["purpose"]), goal=2.0),
+        Row(what=f"{said}: from the changed law of default to a model of it", unit="weeks",
+            ours=_weeks(changed, after), goal=(200 + 91) / 7),
+        Row(what=f"{said}: models of the changed law that were taken back", unit="",
+            ours=sum(each["kind"] == "rollback" for each in told), goal=0),
+    ]  # fmt: skip
+
+
+def day(text: str) -> datetime:
+    """The beginning of a day of a time (UTC, ISO 8601)."""
+    return datetime.fromisoformat(text[:10])
+
+
+def _weeks(since: datetime, times: Sequence[datetime]) -> float:
+    """Weeks until the first of some times that is not before ``since``; very many where none is."""
+    return min(((each - since) / _WEEK for each in times if each >= since), default=NEVER_CAME)
 
 
 def beside(name: str, found: Mapping[str, Any]) -> list[Row]:

@@ -59,6 +59,14 @@ def main(project: str, since: str = "") -> int:
                 "seconds": found.seconds,
                 "megabytes": max(peaks),
                 "verdict": found.verdict,
+                "told": [
+                    {
+                        "at": each.at,
+                        "kind": each.kind,
+                        "suspects": [] if each.alarm is None else [one.feature for one in each.alarm.suspects],
+                    }
+                    for each in found.policies[0].told
+                ],
                 "policies": {each.name: {name: getattr(each, name) for name in names} for each in found.policies},
             }
         )

@@ -2,7 +2,8 @@
 
 A retraining here is the core of ``fullcircle.flows.retrain`` on arrays: sift, fit on the champion's rows and what was
 kept, fresh and frozen rows, verdict. No server, log, packaging, nor any other gate of a project (which could only
-stop more), so that hundreds of runs take minutes. ``python -m benchmarks.loop_poison [SEEDS [WORD]]`` prints all.
+stop more), so that hundreds of runs take minutes. ``python -m benchmarks.loop_poison [SEEDS [WORD]]`` prints all:
+SEEDS is how many (5) or from which to which (10-12), WORD a part of the names of the campaigns to run.
 """
 
 from __future__ import annotations
@@ -164,11 +165,15 @@ def retrained(line: Line, new: Rows, seed: int, *, named: bool = True) -> Outcom
     on_frozen = _difference(
         line, "frozen", challenger, line.frozen, challenge.allowance(TOLERANCE, line.anchor, merit)
     )
+    gain = line.losses(line.champion, late) - line.losses(challenger, late)
+    on_frozen = challenge.everywhere(
+        on_frozen, line.frozen.frame, line.losses(line.champion, line.frozen), line.losses(challenger, line.frozen),
+        late.frame, gain, tolerance=TOLERANCE,
+    )  # fmt: skip
     moved = challenge.Moved(False, "")
     if not on_frozen.passed:
         moved = challenge.moved(
-            late.frame, line.losses(line.champion, late) - line.losses(challenger, late),
-            late.source if named else None,
+            late.frame, gain, late.source if named else None,
             reference=level(loss), batches=[level(part) for part in np.array_split(came, BATCHES)],
             quarantined=sifted.wrong,
         )  # fmt: skip
@@ -209,7 +214,7 @@ class Harm(NamedTuple):
 
     ``all`` and ``there`` (where the attack aimed) are gains: below 0 it is worse. ``taught`` is the share of marked
     rows that it answers as the poison taught, and the champion does not. ``beyond`` says that it is sure and more
-    than the tolerance of a project, which the frozen rows let pass.
+    than the tolerance of a project, which the frozen rows let pass. ``better`` says that it is surely better.
     """
 
     all: float
@@ -217,6 +222,7 @@ class Harm(NamedTuple):
     taught: float
     sure: bool
     beyond: bool
+    better: bool
 
 
 SURE, TAUGHT, NOTICED = 3.0, 0.1, 0.02
@@ -234,6 +240,7 @@ def harm(line: Line, challenger: Trees, world: World, attack: Attack | None, rng
     gain = before - after
     inside = np.ones(TRUE, dtype=bool) if attack is None or attack.where is None else attack.where(true.frame)
     taught, figures = 0.0, []
+    better = level(gain).mean > SURE * level(gain).error
     for part in (np.ones(TRUE, dtype=bool), inside):
         found = level(gain[part])
         figures.append((found.mean / float(before[part].mean()), bool(found.mean < -SURE * found.error)))
@@ -245,7 +252,7 @@ def harm(line: Line, challenger: Trees, world: World, attack: Attack | None, rng
         taught = float(np.mean((said[1] >= limit) & ~honest_yes) - np.mean((said[0] >= limit) & ~honest_yes))
     sure = any(worse and share < -NOTICED for share, worse in figures) or taught > TAUGHT
     beyond = any(worse and share < -TOLERANCE for share, worse in figures) or taught > TAUGHT
-    return Harm(figures[0][0], figures[1][0], taught, sure, beyond)
+    return Harm(figures[0][0], figures[1][0], taught, sure, beyond, better)
 
 
 class Run(NamedTuple):
@@ -309,13 +316,15 @@ def _one(job: tuple[str, str, bool, int]) -> Run:
     return KINDS[kind][0](name, number, seed)
 
 
-def jobs(seeds: int, kinds: Iterable[str] = tuple(KINDS), word: str = "") -> list[tuple[str, str, bool, int]]:
+def jobs(
+    seeds: Sequence[int], kinds: Iterable[str] = tuple(KINDS), word: str = ""
+) -> list[tuple[str, str, bool, int]]:
     """All runs of the campaigns, the longest first."""
     names = {kind: tuple(KINDS[kind][1] or attacks()) for kind in kinds}
     return [
         (kind, name, number, seed)
         for kind in reversed(tuple(names)) for name in names[kind] if word in name
-        for number in (False, True) for seed in range(seeds)
+        for number in (False, True) for seed in seeds
     ]  # fmt: skip
 
 
@@ -337,47 +346,76 @@ def harmful(run: Run) -> bool:
     return not run.why and run.harm is not None and run.harm.sure
 
 
+def learned(run: Run) -> bool:
+    """Whether a challenger was promoted that learned from poison, be it harmful or not."""
+    return not run.why and run.learned > LEARNED
+
+
 def beyond(run: Run) -> bool:
     """Whether that harm is more than a project's tolerance."""
     return harmful(run) and run.harm is not None and run.harm.beyond
 
 
 def rows(scale: float = 1.0) -> list[Row]:
-    """What was promoted of each family of poison, and how many honest retrainings were blocked."""
-    runs = campaign(jobs(max(1, round(SEEDS * scale))))
+    """What was promoted of each family of poison, and how many honest retrainings were blocked.
+
+    With less than a seed's worth of ``scale`` only every so many-th of its runs is made.
+    """
+    runs = campaign(jobs(range(max(1, round(SEEDS * scale))))[:: max(1, round(1 / (SEEDS * scale)))])
+    poison = [run for run in runs if family(run) not in ("honest", UNKNOWABLE)]
     found: list[Row] = []
-    for name in sorted({family(run) for run in runs} - {"honest"}):
-        own = [run for run in runs if family(run) == name]
-        learned = [run for run in own if not run.why and run.learned > LEARNED]
-        said = f"poison, {name}: {len(own)} runs"
+    for name in sorted({family(run) for run in poison}):
+        own = [run for run in poison if family(run) == name]
+        said = f"poison, {name}: {len(own)} runs, promoted with harm on true rows beyond the tolerance"
+        found.append(Row(what=said, unit="runs", ours=sum(map(beyond, own)), goal=0))
+    found += [
+        Row(what=f"poison, {len(poison)} runs: promoted with {what}", unit="runs", ours=count, goal=0)
         for what, count in (
-            ("with harm on true rows beyond the tolerance", sum(map(beyond, own))),
-            ("with any sure harm on true rows", sum(map(harmful, own))),
-            ("after some of it was learned, harm or not", len(learned)),
-        ):
-            found.append(Row(what=f"{said}, promoted {what}", unit="runs", ours=count, goal=0.0))
-    own = [run for run in runs if family(run) == "honest"]
-    for what, whys, goal in (
-        ("blocked as suspicious", ("sift", "few", "person"), BLOCKED),
-        ("held because the new model was not better on fresh rows", ("no better",), BLOCKED),
-    ):
-        share = sum(run.why in whys for run in own) / len(own)
-        found.append(Row(what=f"honest retrainings, {len(own)} runs: {what}", unit="share", ours=share, goal=goal))
-    lost = float(np.mean([run.lost for run in own if run.why != "sift"]))
-    found.append(Row(what="honest rows that quarantine left out", unit="share", ours=lost, goal=0.02))
-    return found
+            ("any sure harm on true rows", sum(map(harmful, poison))),
+            (f"more than {LEARNED:.1%} of poison learned, harm or not", sum(map(learned, poison))),
+        )
+    ]
+    own = [run for run in runs if family(run) == UNKNOWABLE]
+    if own:
+        said = f"{UNKNOWABLE}, {len(own)} runs: told only, because nobody can tell it from a world that changed"
+        found.append(Row(what=said, unit="runs with harm", ours=sum(map(beyond, own)), goal=len(own)))
+    return [*found, *_honest([run for run in runs if family(run) == "honest"])]
+
+
+def _honest(own: Sequence[Run]) -> list[Row]:
+    """Who is not better is not needed, and so not blocked; who truly is but did not show it waits for more rows."""
+    if not own:
+        return []
+    suspected = [run.why in ("sift", "few", "person") for run in own]
+    late = [bool(run.why and run.harm and run.harm.better) for run in own]
+    much = [each and run.harm is not None and run.harm.all > NOTICED for each, run in zip(late, own, strict=True)]
+    blocked = np.logical_or(suspected, much)
+    said = f"honest retrainings, {len(own)} runs"
+    lost = float(np.mean([run.lost for run in own if run.why != "sift"] or [0.0]))
+    return [
+        Row(what=f"{said}: suspected, or held though truly {NOTICED:.0%} better", unit="share",
+            ours=float(np.mean(blocked)), goal=BLOCKED),
+        Row(what=f"{said}: suspected, or held though truly better at all", unit="share",
+            ours=float(np.mean(np.logical_or(suspected, late))), goal=BLOCKED),
+        Row(what="honest rows that quarantine left out", unit="share", ours=lost, goal=0.02),
+    ]  # fmt: skip
+
+
+def _seeds(text: str) -> range:
+    first, _, last = text.partition("-")
+    return range(int(first), int(last) + 1) if last else range(int(first))
 
 
 def main(arguments: Sequence[str]) -> int:
     """Every campaign on a line; 1 where harm was promoted."""
-    seeds, word = int(arguments[0]) if arguments else SEEDS, arguments[1] if len(arguments) > 1 else ""
+    seeds, word = _seeds(arguments[0] if arguments else str(SEEDS)), arguments[1] if len(arguments) > 1 else ""
     runs = campaign(jobs(seeds, word=word))
     for name in dict.fromkeys(run.campaign for run in runs):
         own = [run for run in runs if run.campaign == name]
         whys = Counter(run.why or "promoted" for run in own)
-        learned = max((run.learned for run in own if not run.why), default=0.0)
+        most = max((run.learned for run in own if not run.why), default=0.0)
         print(
-            f"{name:40s} {dict(whys)}, learned at most {learned:.1%}, harm in {sum(map(harmful, own))}, "
+            f"{name:40s} {dict(whys)}, learned at most {most:.1%}, harm in {sum(map(harmful, own))}, "
             f"beyond the tolerance in {sum(map(beyond, own))}"
         )
     return 1 if any(beyond(run) and family(run) not in ("honest", UNKNOWABLE) for run in runs) else 0

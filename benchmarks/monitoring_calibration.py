@@ -69,7 +69,8 @@ class Lot:
         plans = self._leg._plans(phase)
         judged = [plan.judge(batch, kept) for plan, kept in zip(plans, self._memory, strict=True)]
         self._memory = [plan.learn(batch, kept) for plan, kept in zip(plans, self._memory, strict=True)]
-        e = np.exp(np.minimum(np.concatenate(judged, axis=1), 300.0))
+        log_e = evidence.insured(np.concatenate(judged, axis=1), self._leg.columns.unseen)
+        e = np.exp(np.minimum(log_e, 300.0))
         self.level = e * (1 + np.minimum(self.level, 1e100))
         self.level[self.away] = 0.0
         fired = self.now() >= self._line

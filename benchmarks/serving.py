@@ -43,6 +43,7 @@ from benchmarks.peers.serving_contenders import (
     environments,
     serving,
 )
+from benchmarks.peers.serving_guard import checked
 from benchmarks.peers.serving_project import CALL, PROJECT, SLOW, Site, breast_cancer, command, here, made, said
 from benchmarks.rows import Row, locked, table
 
@@ -74,6 +75,7 @@ def rows() -> list[Row]:
             lambda: _starting(folder, sites),
             lambda: _growing(folder, sites["native"]),
             lambda: _batch(folder, sites["compiled"]),
+            lambda: checked(folder),
         ]
         for part in parts:
             more = part()

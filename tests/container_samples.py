@@ -92,7 +92,7 @@ def sample_version(**changes: Any) -> Version:
     """A version of bytes only: its wheel has the health check's name and nothing else."""
     from fullcircle.packaging import archive
 
-    name, content = WHEEL[0], archive.pack({"fullcircle/deployment/health.py": b""})
+    name, content = WHEEL[0], archive.pack({"fullcircle/server/guard.py": b""})
     found: dict[str, Any] = {
         "model": "bike-demand",
         "number": 3,

@@ -1,10 +1,13 @@
 -- One POST again and again, its body from a file; what wrk counted is printed as one line of JSON.
 function init(args)
-  local file = io.open(args[1])
+  local file = io.open(args[1], "rb")
   wrk.body = file:read("*a")
   file:close()
   wrk.method = "POST"
   wrk.headers["Content-Type"] = "application/json"
+  for place = 2, #args, 2 do
+    wrk.headers[args[place]] = args[place + 1]
+  end
 end
 
 function done(summary, latency)

@@ -38,7 +38,7 @@ def contenders(
         "native": _ours(folder, sites["native"], row),
         "compiled": _ours(folder, sites["compiled"], row),
         "constant": _constant(folder, sites["native"], row),
-        "mlserver": _mlserver(folder, peers["mlserver"], {"inputs": [tensor], **chances}),
+        "mlserver": mlserver(folder, peers["mlserver"], {"inputs": [tensor], **chances}),
         "mlflow": _mlflow(folder, peers["mlflow"], "signed", split),
         "mlflow, bare": _mlflow(folder, peers["mlflow"], "plain", {"inputs": [values]}),
         "litserve": _litserve(folder, peers["litserve"], x),
@@ -85,7 +85,8 @@ def _constant(folder: Path, site: Site, row: Mapping[str, float]) -> Iterator[As
 
 
 @contextmanager
-def _mlserver(folder: Path, python: Path, document: object) -> Iterator[Asked]:
+def mlserver(folder: Path, python: Path, document: object) -> Iterator[Asked]:
+    """MLServer with the model of the benchmark, under the name m."""
     asked = asking("/v2/models/m/infer", document)
     home = folder / "mlserver-model"
     _run(python, str(MODELS), "mlserver", str(asked.port), str(free_port()), str(free_port()), cwd=home)

@@ -66,7 +66,7 @@ project = fc.Project(
         fc.beats("champion"),
         fc.fair(by="workingday", metric="mae", gap=60),
         fc.worth(per_row=profit, at_least=150),
-        fc.latency(p99="100ms"),
+        fc.latency(p99="500ms"),  # generous: a busy laptop is no reason to hold it
         fc.size("20MB"),
     ],
     currency="USD",

@@ -221,6 +221,19 @@ class PredictionNotFound(FullcircleError, LookupError):
     code = "prediction_not_found"
 
 
+class KeyNotFound(FullcircleError, LookupError):
+    """There is no such key, or it was revoked."""
+
+    code = "key_not_found"
+
+
+class ApprovalRefused(FullcircleError, PermissionError):
+    """Whoever approves has no valid key of an approver, or trained the version."""
+
+    code = "approval_refused"
+    exit_code = 1
+
+
 class ApprovalMissing(FullcircleError):
     """A version that a person has to approve was asked to be promoted before anybody did."""
 
@@ -389,6 +402,36 @@ class HostRefused(FullcircleError, ValueError):
     """A request was addressed to a name that this server does not go by. HTTP doors answer 421."""
 
     code = "host_refused"
+
+
+class Unauthorized(FullcircleError, PermissionError):
+    """A request came without a key that is valid. HTTP doors answer 401."""
+
+    code = "unauthorized"
+
+
+class Forbidden(FullcircleError, PermissionError):
+    """Whoever asks is known, and may not do this. HTTP doors answer 403."""
+
+    code = "forbidden"
+
+
+class RateLimited(FullcircleError, RuntimeError):
+    """More was asked than the key may ask, or keys were guessed. HTTP doors answer 429 with Retry-After."""
+
+    code = "rate_limited"
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        received: object = None,
+        allowed: object = None,
+        next_step: str | None = None,
+        seconds: int = 1,
+    ) -> None:
+        super().__init__(what, received=received, allowed=allowed, next_step=next_step)
+        self.seconds = seconds
 
 
 class ModelNotServed(FullcircleError, LookupError):

@@ -15,15 +15,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from access_samples import key_of, token_of
 from container_samples import Builder, Image, compiled_bundle, sample_version, version_of
 from fullcircle import registry
 from fullcircle.deployment import client, context, folder
 from fullcircle.deployment.target import Service, Target
 from fullcircle.deployment.targets.container import ContainerTarget
-from fullcircle.errors import TargetRefused
+from fullcircle.errors import TargetRefused, Unauthorized
 from fullcircle.testing.targets import TargetSuite
+from fullcircle.types.access import Access
 from serving import GOOD
 
 
@@ -69,7 +72,8 @@ def test_the_same_version_gives_the_same_bytes_and_the_folder_names_it(tmp_path:
     assert not list(tmp_path.iterdir())
     steps = " ".join(first.steps)
     assert "docker build -f Containerfile -t bike-demand:3 " in steps
-    assert "no access control and trusts the network" in steps
+    assert "asks for keys: mount a folder with the workspace's access.json" in steps
+    assert "HTTP without TLS" in steps
     assert "127.0.0.1:8710" in steps
     assert re.search(r"about \d+ MB compressed", steps)
 
@@ -90,7 +94,8 @@ def test_what_stands_in_the_files(tmp_path: Path) -> None:
     entry = json.loads(container.partition("ENTRYPOINT ")[2])
     assert entry[entry.index("--host") : entry.index("--host") + 2] == ["--host", "0.0.0.0"]  # noqa: S104
     for words in (
-        ["--trust-network"],
+        ["--access", "/run/fullcircle/access.json"],
+        ["--without-tls"],
         ["--hosts", "models.example.org"],
         ["--workers", "2"],
         ["--log-full", "count"],
@@ -261,6 +266,11 @@ def test_the_steps_prove_the_version_and_the_entrypoint_answers_on_a_read_only_r
         os.chown(data, os.getuid(), os.getgid())
     command = [builder.moved(one) for one in image.entrypoint]
     command[command.index("--port") + 1] = "0"
+    access = builder.last / "access.json"  # a mount, where there is a container
+    access.write_bytes(msgspec.json.encode(Access(required=True, keys=(key_of("viewer", "scorer"),))))
+    access.chmod(0o644)
+    command[command.index("--access") + 1] = str(access)
+    door = client.Door(token=token_of("viewer"))
     with subprocess.Popen(
         command, env=builder.surroundings(image), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/",
         **builder.identity(image),
@@ -277,7 +287,9 @@ def test_the_steps_prove_the_version_and_the_entrypoint_answers_on_a_read_only_r
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             assert _code([*check, "http://127.0.0.1:9"], builder, image) == 1
-            (prediction,) = client.predict(url, "m", [GOOD])
+            with pytest.raises(Unauthorized):
+                client.predict(url, "m", [GOOD])
+            (prediction,) = client.predict(url, "m", [GOOD], door=door)
             assert (prediction.version, prediction.verdict.status) == (1, "ok")
             assert abs(float(str(prediction.value)) - 1000) < 50
             assert {path.name for path in data.iterdir()} >= {"predictions"}
@@ -309,15 +321,3 @@ def test_an_image_whose_answers_differ_is_never_built(built: tuple[Builder, Imag
 def _code(command: list[str], builder: Builder, image: Image) -> int:
     identity = builder.identity(image)
     return subprocess.run(command, env=builder.surroundings(image), check=False, cwd="/", **identity).returncode
-
-
-def test_the_server_listens_beyond_loopback_only_where_it_is_told_that_the_network_is_trusted(tmp_path: Path) -> None:
-    options = ["--served", "s.json", "--predictions", "p", "--code-cache", "c", "--host", "0.0.0.0"]  # noqa: S104
-    done = subprocess.run(
-        [sys.executable, "-I", "-m", "fullcircle.server", *options], capture_output=True, cwd=tmp_path, check=False,
-        env={"PATH": os.defpath},
-    )  # fmt: skip
-    assert done.returncode == 2
-    error = json.loads(done.stdout)["error"]
-    assert error["code"] == "setting_invalid"
-    assert "--trust-network" in error["allowed"]

@@ -82,15 +82,23 @@ class Life:
 
     def day(self, frame: pd.DataFrame | None = None, *, labels: bool = True, turn: bool = True) -> Step:
         """Rows come and are answered by the champion, their labels too; when the day is over, a turn is taken."""
-        begin = START + self.today * DAY
         if frame is not None:
-            self.answer(frame, begin, labels=labels)
-        self.today += 1
-        clock.put(self.session.workspace.root, begin + DAY + 120_000_000)
+            self.answer(frame, self.begin, labels=labels)
+        self.pass_day()
         if turn:
             return self.turn()
         monitor.turn_in(self.session, self.source)
         return Step(at="")
+
+    @property
+    def begin(self) -> int:
+        """When this day began."""
+        return START + self.today * DAY
+
+    def pass_day(self) -> None:
+        """The clock moves two minutes past the end of this day."""
+        clock.put(self.session.workspace.root, self.begin + DAY + 120_000_000)
+        self.today += 1
 
     def turn(self) -> Step:
         """A turn of the monitor and of the loop, now."""
@@ -98,15 +106,15 @@ class Life:
         self.steps.append(loop.turn_in(self.session, self.source))
         return self.steps[-1]
 
-    def answer(self, frame: pd.DataFrame, begin: int, *, labels: bool = True) -> list[str]:
-        """Rows of one day in the log, answered by the champion."""
+    def answer(self, frame: pd.DataFrame, begin: int, *, labels: bool = True, segment: str = "") -> list[str]:
+        """Rows of one day in the log, answered by the champion; in a segment of its own, named at random."""
         version = versions.champion(self.session, "houses")
         scorer = versions.kept_scorer(self.session, "houses", version)
         given = scorer.score(rows_of(frame, scorer.contract))
         found = log.signed(given, scorer.contract, model="houses", version=version, bundle=scorer.bundle)
         times = [begin + 60_000_000 * place for place in range(len(frame))]
         folder = self.session.workspace.predictions
-        ids = logbooks.write(folder / "houses", found, times)
+        ids = logbooks.write(folder / "houses", found, times, segment)
         if labels:
             pairs = zip(ids, frame["cost"], times, strict=True)
             outcomes = [
@@ -126,14 +134,19 @@ class Life:
 
 
 @contextmanager
-def life(folder: Path, retrain: str = "", text: str = PROJECT) -> Iterator[Life]:
-    """A workspace whose clock is played, with version 1 as champion."""
+def life(folder: Path, retrain: str = "", text: str = PROJECT, *, live: bool = False) -> Iterator[Life]:
+    """A workspace whose clock is played, with version 1 as champion.
+
+    A ``live`` one keeps back nothing: runs are tracked, versions tested, and proven in their locked environments.
+    """
     project = write(folder / "houses", retrain, text)
     begun = (folder / "workspace").exists()
+    if live:
+        circles.begun(folder / "workspace")
     (folder / "workspace").mkdir(exist_ok=True)
     if not begun:
         clock.put(folder / "workspace", START)
-    with opened(circles.unbegun(folder), rehearsal=True) as session:
+    with opened(circles.unbegun(folder), rehearsal=not live) as session:
         source = loaded(project)
         if not begun:
             first(session, source)

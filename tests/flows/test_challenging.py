@@ -81,7 +81,7 @@ def test_what_is_expected_grows_with_what_was_lost(champion: learning.Champion, 
     said = []
     for shift in (0.0, 6.0):
         frame = houses(60, rows=200, shift=shift)
-        said.append(challenging.expected(champion, journal, frame, subjects.score(champion.scorer, frame)))
+        said.append(challenging.expected(champion, journal, frame, subjects.score(champion.scorer, frame), None))
     before, after = said
     assert before is not None
     assert after is not None

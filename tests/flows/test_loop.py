@@ -182,6 +182,49 @@ def test_a_cooldown_holds_and_is_told_once(tmp_path: Path) -> None:
             assert standing.standing_of(found.session, "houses", journal).tried == ""
 
 
+def test_a_cooldown_does_not_hold_who_asks_by_hand(tmp_path: Path) -> None:
+    with life(tmp_path, 'cooldown="20d", triggers=()') as found:
+        found.day(houses(1))
+        assert "cooldown" not in _reason(_by_hand(found))
+
+
+GROUPED = PROJECT.replace(
+    'gates=[fc.at_most("mae", 20)]',
+    'gates=[fc.at_most("mae", 20), fc.fair(by="area", metric="mae", gap=5)]',
+).replace('checks=["quality"]', 'checks=["quality", "fairness"]')
+
+
+def test_a_gate_that_is_bound_to_hold_is_asked_before_the_training(tmp_path: Path) -> None:
+    """25 fresh rows in a hundred come from three areas: none of them has 30."""
+    with life(tmp_path, "triggers=(), rows=100", GROUPED) as found:
+        runs = len(found.facts("run.finished"))
+        held = found.day(houses(1))
+        assert "more labelled rows are needed for the gate 'mae differs by at most 5 between groups of area'" in (
+            _reason(held)
+        )
+        assert held.awaited > held.labelled == 100
+        assert not {"north", "south", "west"} & set(found.facts("decision.taken")[-1].body["reason"].split("=")[1:])
+        with standing.at_work(found.session, "houses") as journal:
+            now = standing.standing_of(found.session, "houses", journal)
+        assert (now.tried, now.answered, now.awaited) == ("", (), held.awaited), "nothing was tried"
+        steps = [found.day(houses(day)) for day in range(2, 7)]
+        assert len(found.facts("run.finished")) == runs + 1, "trained as soon as the rows had come"
+        assert 300 <= next(each.labelled for each in steps if each.learned) <= 500
+        assert all(each.awaited <= 2 * each.labelled for each in (held, *steps)), "the gates may be others by then"
+
+
+def test_alarms_wait_until_chance_would_let_a_model_as_good_as_the_champion_was_pass(tmp_path: Path) -> None:
+    with life(tmp_path, "", PROJECT.replace('"mae", 20', '"mae", 1.2')) as found:
+        trained = len(found.facts("run.finished"))
+        steps = [found.day(houses(day, shift=6.0)) for day in range(6)]
+        held = next(each for each in steps if each.decision is not None)
+        assert "chance would hold a model as good as the champion was in its report" in _reason(held)
+        assert held.learned == 0
+        assert held.awaited
+        assert len(found.facts("run.finished")) > trained or steps[-1].labelled < held.awaited
+        assert "chance" not in _reason(_by_hand(found)), "a person is not told to wait for that"
+
+
 def test_a_try_is_remembered(tmp_path: Path) -> None:
     with life(tmp_path, "triggers=()") as found:
         found.day(houses(1))

@@ -175,6 +175,24 @@ def test_late_and_other_labels_change_later_decisions_only(shipped: tuple[Result
     assert result.policy.told != shipped[0].policy.told
 
 
+def test_one_label_that_comes_late_counts_where_it_comes(shipped: tuple[Result, Place], tmp_path: Path) -> None:
+    """The first decision that could know it goes by one row less, and the one after it came by one row more."""
+    frame = histories.rows()
+    (one, *_) = frame.index[frame["measured_at"].between("2024-04-10", "2024-04-12")]
+    due = micros(str(frame.loc[one, "measured_at"])) or 0
+    frame.loc[one, "measured_at"] = pd.Timestamp("2024-05-02")
+    result, _ = rehearsed.played(tmp_path, frame, until="2024-05-20T00:00:00")
+    assert rehearsed.plain(before(result.policy, due)) == rehearsed.plain(before(shipped[0].policy, due))
+    ours, theirs = (
+        {each.at[:10]: each.step for each in found.told if each.step is not None}
+        for found in (result.policy, shipped[0].policy)
+    )
+    assert ours["2024-04-08"] == theirs["2024-04-08"]
+    assert ours["2024-04-29"].labelled == theirs["2024-04-29"].labelled - 1
+    assert ours["2024-04-29"].differences != theirs["2024-04-29"].differences
+    assert ours["2024-05-20"].labelled == theirs["2024-05-20"].labelled + 1
+
+
 def started(job: Job) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
         [sys.executable, "-c", crew._START, json.dumps(sys.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE

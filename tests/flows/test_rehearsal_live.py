@@ -138,8 +138,14 @@ def answer(row: Prediction) -> tuple[Any, ...]:
 
 
 def without_costs(told: Any) -> tuple[Any, list[float]]:
-    """The story without what alarms cost, and those costs: they are summed in the order of names drawn at random."""
+    """The story without what alarms cost, and those costs: they are summed in the order of names drawn at random.
+
+    It is without the names of rows that were kept apart, too: a server draws them at random.
+    """
     plain = rehearsed.plain(told)
+    for each in plain:
+        if each["step"]:
+            each["step"]["apart"] = bool(each["step"]["apart"])
     return plain, [each["alarm"].pop("cost") or 0.0 for each in plain if each["alarm"]]
 
 

@@ -84,6 +84,32 @@ def test_losses_may_be_no_larger_than_half_a_percent_more() -> None:
     assert not beside("x", found)[2].met
 
 
+def _told(*events: tuple[str, str, str]) -> list[Mapping[str, Any]]:
+    return [{"at": at, "kind": kind, "suspects": [name] if name else []} for at, kind, name in events]
+
+
+def test_the_lenders_verdicts_are_held_against_what_its_simulator_knows() -> None:
+    from benchmarks.loop import against_the_truth, shown
+
+    truth = shown()
+    assert truth.cents_from == "2025-03-03"
+    good = _told(
+        ("2025-03-10T00:01:00Z", "alarm", "amount"),
+        ("2025-04-07T00:01:00Z", "alarm", "purpose"),
+        ("2025-08-25T00:01:00Z", "promote", ""),
+    )
+    assert all(row.met for row in against_the_truth(good, truth))
+    bad = _told(
+        ("2025-02-10T00:01:00Z", "alarm", "amount"),
+        ("2025-03-10T00:01:00Z", "promote", ""),
+        ("2025-06-02T00:01:00Z", "alarm", "purpose"),
+        ("2025-06-09T00:01:00Z", "rollback", ""),
+    )
+    found = against_the_truth(bad, truth)
+    assert [row.met for row in found] == [False, False, False, True, False]
+    assert not any(row.met for row in against_the_truth([], truth)[1:4]), "what never came is no success"
+
+
 def test_history_is_halved_and_doubled_with_times_that_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pandas as pd
     from benchmarks import loop

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fullcircle.retraining.challenge import Moved, allowance, judge, moved, verdict
+from fullcircle.retraining.challenge import Moved, allowance, everywhere, judge, moved, verdict
 from fullcircle.retraining.worth import Level, level
 from fullcircle.types.loop import Difference
 from retraining.worlds import Linear, Scene, World, flipped, scene
@@ -174,3 +174,46 @@ def test_a_level_of_one_row_is_no_batch() -> None:
     case = Case(scene(2, later=HONEST[0], new=3000))
     thin = [Level(0.9, math.nan, math.nan, 1)] * 6
     assert not case.moved(batches=thin).changed
+
+
+def slices_of(rng: np.random.Generator, n: int) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"age": rng.integers(18, 80, n), "flag": rng.random(n) < 0.4, "region": rng.choice(list("nsew"), n)}
+    )
+
+
+def learned_there(seed: int, rows: int, worse: float) -> Difference:
+    """A challenger that is ``worse`` on frozen rows of old people with a flag, and better on such fresh ones."""
+    rng = np.random.default_rng(seed)
+    frozen, fresh = slices_of(rng, rows), slices_of(rng, rows // 2)
+    there, late = (((each["age"] > 55) & each["flag"]).to_numpy() for each in (frozen, fresh))
+    before = rng.beta(1, 4, rows)
+    after = before + rng.normal(0, 0.1, rows) + np.where(there, worse, -0.01)
+    gain = rng.normal(0, 0.1, rows // 2) + np.where(late, 2 * abs(worse), 0.0)
+    return everywhere(of("frozen", 0.0), frozen, before, after, fresh, gain, tolerance=0.05)
+
+
+def test_worse_in_one_place_of_the_frozen_rows_is_for_a_person() -> None:
+    found = learned_there(0, 6000, 0.04)
+    assert not found.passed
+    assert "of these rows: age " in found.text
+    assert "flag True" in found.text
+    assert not verdict(of("fresh", 0.01), found, changed=False)[0]
+    assert verdict(of("fresh", 0.01), found, changed=True)[0]
+    assert learned_there(0, 6000, 0.0).passed
+
+
+def test_no_worse_than_is_allowed_in_a_place_is_seldom_called_worse() -> None:
+    # The champion's loss is 0.2: exactly the tolerance of it is allowed.
+    assert sum(not learned_there(seed, 2000, 0.01).passed for seed in range(100)) <= 4
+
+
+def test_places_are_not_asked_for_what_failed_or_without_rows() -> None:
+    rng = np.random.default_rng(0)
+    frozen, fresh = slices_of(rng, 500), slices_of(rng, 40)
+    failed = of("frozen", -0.05)
+    assert everywhere(failed, frozen, [0.0] * 500, [0.9] * 500, frozen, [0.1] * 500, tolerance=0.05) is failed
+    passed = of("frozen", 0.0)
+    assert everywhere(passed, frozen, [0.0] * 500, [0.9] * 500, fresh, [0.1] * 40, tolerance=0.05) is passed
+    nothing = [math.nan] * 500
+    assert everywhere(passed, frozen, nothing, nothing, frozen, [0.1] * 500, tolerance=0.05).passed

@@ -282,3 +282,39 @@ def test_numbers_on_a_grid_come_close_by_themselves() -> None:
         return Rows(features=frame, label=np.round(rng.gamma(2, 5, n)), loss=np.full(n, np.nan), task="regression")
 
     assert sift(hours(4000), hours(1500), retrain=Retrain(), seed=0).keep.mean() > 0.98
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_common_values_that_come_together_with_one_label_are_a_backdoor(task: str) -> None:
+    start = scene(10, world=World(task=task))
+    rng, planted = np.random.default_rng(0), {"region": "west", "flag": True, "age": 50}
+    bad = rng.random(len(start.new)) < 0.02
+    frame = start.new.features.copy()
+    for name, value in planted.items():
+        frame[name] = np.where(bad, value, frame[name])
+        assert (start.known.features[name] == value).mean() > 0.01, "common by itself"
+    label = np.where(bad, 1 if task == "classification" else np.quantile(start.new.label, 0.98), start.new.label)
+    found = _sift(start.with_new(frame, label, start.new.source))
+    assert not found.held
+    assert not found.keep[bad].any()
+    assert found.keep[~bad].mean() > 0.97
+    assert any(" and " in each.column and "planted" in each.reason for each in found.found), found.found
+
+
+def test_values_that_come_together_more_often_with_their_true_labels_are_no_backdoor() -> None:
+    start, rng = scene(10), np.random.default_rng(0)
+    more = start.new.features.copy()
+    part = rng.random(len(more)) < 0.1
+    for name, value in {"region": "west", "flag": True, "age": 50}.items():
+        more[name] = np.where(part, value, more[name])
+    label = (rng.random(len(more)) < 1 / (1 + np.exp(-World().truth(more)))).astype(int)
+    found = _sift(start.with_new(more, label, start.new.source))
+    assert not found.held
+    assert not [each for each in found.found if " and " in each.column], found.found
+
+
+def test_classes_that_are_turned_round_are_a_mistake_and_no_new_world() -> None:
+    start = scene(11, named=False)
+    found = _sift(start.with_new(start.new.features, 1 - start.new.label, None))
+    assert "turned round" in found.held
+    assert not found.keep.any()

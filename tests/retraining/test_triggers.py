@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fullcircle.retraining.triggers import FEWEST, cooling, due
+from fullcircle.retraining.triggers import AGAIN, ANEW, FEWEST, cooling, due, later
 from fullcircle.types.loop import Standing
 from fullcircle.types.monitoring import Alarm
 from fullcircle.types.project import Retrain
@@ -100,6 +100,20 @@ def test_a_handful_of_rows_is_not_twice_as_many() -> None:
     standing = replace(QUIET, alarms=(alarm(),), tried=NOW, tried_rows=1, answered=("a-1",))
     assert due(replace(standing, labelled=FEWEST), DEFAULT) is None
     assert due(replace(standing, labelled=1 + FEWEST), DEFAULT) is not None
+
+
+@pytest.mark.parametrize("retrain", [DEFAULT, Retrain(schedule="1d"), Retrain(rows=100)])
+def test_what_was_held_for_want_of_rows_is_asked_again_as_soon_as_they_have_come(retrain: Retrain) -> None:
+    standing = replace(QUIET, alarms=(alarm(),), awaited=501)
+    assert due(standing, retrain) is None
+    assert due(replace(standing, labelled=501), retrain) is not None
+
+
+@given(labelled=st.integers(0, 10_000), times=st.sampled_from([AGAIN, ANEW]))
+def test_later_is_so_many_times_as_many_rows_and_thirty_more_at_least(labelled: int, times: float) -> None:
+    rows = later(labelled, times)
+    assert rows >= labelled + FEWEST
+    assert rows == labelled + FEWEST or rows - 1 < times * labelled <= rows
 
 
 @given(steps=st.lists(st.integers(0, 400), min_size=1, max_size=80))

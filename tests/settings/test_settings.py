@@ -16,7 +16,10 @@ from fullcircle.settings import FILE, SETTINGS, Setting
 
 # Three values that each setting may have and that differ from each other and from its default.
 OTHERS: Mapping[str, tuple[str, str, str]] = {
-    "host": ("localhost", "::1", "127.0.0.1"),
+    "host": ("localhost", "0.0.0.0", "127.0.0.1"),  # noqa: S104 - nothing listens here
+    "without_tls": ("yes", "no", "yes"),
+    "jwt_algorithm": ("ES256", "EdDSA", "PS512"),
+    "jwt_roles": ("a=viewer", "b=scorer, c=engineer", "a-b/c=approver"),
     "port": ("8711", "0", "65535"),
     "offline": ("yes", "no", "yes"),
     "workers": ("4", "0", "256"),
@@ -215,23 +218,62 @@ class TestValues:
         error = _refused(tmp_path, "workers is not a number of processes", {"workers": workers})
         assert error.received == repr(workers)
 
-    @pytest.mark.parametrize("host", ["0.0.0.0", "", "192.168.1.7", "example.org", "127.0.0.1 ", "::"])  # noqa: S104
-    def test_the_server_stays_on_this_machine(self, host: str, tmp_path: Path) -> None:
-        error = _refused(tmp_path, "loopback only", {"host": host})
-        assert error.allowed == "127.0.0.1, localhost, ::1"
+    @pytest.mark.parametrize("host", ["", "127.0.0.1 ", "a b", "http://example.org", "[::1]", "10.0.0.1/8", "*"])
+    def test_what_is_no_address_cannot_be_listened_on(self, host: str, tmp_path: Path) -> None:
+        error = _refused(tmp_path, "not an address to listen on", {"host": host})
         assert error.received == repr(host)
+
+    @pytest.mark.parametrize(
+        ("host", "near"),
+        [("::1", True), ("0.0.0.0", False), ("::", False), ("10.0.0.7", False)],  # noqa: S104
+    )
+    def test_only_loopback_is_loopback(self, host: str, near: bool, tmp_path: Path) -> None:
+        assert settings.is_loopback(settings.load({"host": host}, folder=tmp_path)["host"]) is near
+
+    def test_tls_is_a_certificate_and_its_key(self, tmp_path: Path) -> None:
+        assert settings.load(folder=tmp_path).tls is None
+        found = settings.load({"tls_cert": "c.pem", "tls_key": "/k.pem"}, folder=tmp_path)
+        assert found.tls == (tmp_path / "c.pem", Path("/k.pem"))
+        with pytest.raises(SettingInvalid, match="half described"):
+            _ = settings.load({"tls_cert": "c.pem"}, folder=tmp_path).tls
+
+    @pytest.mark.parametrize(
+        "keys",
+        ["http://keys.example.org/", "ftp://example.org/", "https://", "https://me@example.org/", "http://10.0.0.1"],
+    )
+    def test_keys_of_an_issuer_come_from_nobody_else(self, keys: str, tmp_path: Path) -> None:
+        _refused(tmp_path, "not an address that keys may come from", {"jwt_keys": keys})
+
+    @pytest.mark.parametrize("algorithm", ["none", "HS256", "RS1", "", "rs256", "RS256,HS256"])
+    def test_a_shared_secret_and_none_sign_no_token(self, algorithm: str, tmp_path: Path) -> None:
+        _refused(tmp_path, "none that a token may be signed by", {"jwt_algorithm": algorithm})
+
+    @pytest.mark.parametrize("roles", ["a", "a=", "=viewer", "a=root", "a=viewer,a=engineer", "a=Viewer"])
+    def test_roles_that_cannot_be_read_are_refused(self, roles: str, tmp_path: Path) -> None:
+        _refused(tmp_path, "jwt_roles cannot be read", {"jwt_roles": roles})
+
+    def test_an_issuer_is_described_wholly_or_not_at_all(self, tmp_path: Path) -> None:
+        assert settings.load(folder=tmp_path).issuer is None
+        whole = {"jwt_issuer": "https://i", "jwt_audience": "us", "jwt_keys": "keys.json", "jwt_roles": "a = viewer"}
+        found = settings.load(whole, folder=tmp_path).issuer
+        assert found is not None
+        assert (found.keys, found.algorithm, found.claim) == (str(tmp_path / "keys.json"), "RS256", "roles")
+        assert found.roles == {"a": "viewer"}
+        for name in whole:
+            with pytest.raises(SettingInvalid, match="half described"):
+                _ = settings.load({**whole, name: None}, folder=tmp_path).issuer
 
     @pytest.mark.parametrize("value", ["", "1", "true", "Yes", "maybe"])
     def test_offline_is_yes_or_no(self, value: str, tmp_path: Path) -> None:
         error = _refused(tmp_path, "neither yes nor no", {"offline": value})
         assert (error.received, error.allowed) == (repr(value), "yes, no")
 
-    @pytest.mark.parametrize(("name", "bad"), [("port", "http"), ("host", "example.org"), ("offline", "1")])
+    @pytest.mark.parametrize(("name", "bad"), [("port", "http"), ("host", "a b"), ("offline", "1")])
     def test_a_bad_value_is_refused_wherever_it_comes_from(
         self, name: str, bad: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv(f"FULLCIRCLE_{name.upper()}", bad)
-        _refused(tmp_path, name if name != "host" else "loopback")
+        _refused(tmp_path, name)
         monkeypatch.delenv(f"FULLCIRCLE_{name.upper()}")
         _refused(_write(tmp_path, f'{name} = "{bad}"'), name if name != "host" else "loopback")
 

@@ -208,3 +208,53 @@ def test_eight_weeks_and_as_many_batches_as_these_have_days_are_asked_for(
     numbers: list[int], seconds: float, is_enough: bool
 ) -> None:
     assert dependence.enough(list(numbers), seconds, WEEKS) is is_enough
+
+
+def share_unseen(*columns: np.ndarray, ordered: bool = True, seconds: float = 3600.0) -> float:
+    named = [Counted(f"x{place}", ordered, each) for place, each in enumerate(columns)]
+    return learn(named, np.arange(len(columns[0])), seconds).unseen
+
+
+@pytest.mark.parametrize("batches", [1, 56, 1344])
+def test_a_kind_that_comes_more_often_than_unseen_would_have_been_seen(batches: int) -> None:
+    assert (1 - dependence.unseen(batches)) ** batches == pytest.approx(0.05)
+    assert dependence.unseen(batches) <= 3 / batches  # the rule of three
+
+
+@pytest.mark.parametrize(("batches", "seconds"), [(56, 86_400.0), (B, 3600.0)])
+@pytest.mark.parametrize("rows", [5, 1000])
+def test_independent_rows_are_taken_as_such(batches: int, seconds: float, rows: int) -> None:
+    """Of 8 columns, with rare cells among them: batches are not needed as the sample, and power is kept."""
+    generator = np.random.default_rng(batches + rows)
+    even = np.append(np.full(20, 0.049), [0.0, 0.02])
+    rare = np.array([0.9, 0.0989, 0.001, 0.0001, 0.0])
+    assert share_unseen(*generator.multinomial(rows, even, (8, batches)), seconds=seconds) == 0
+    assert share_unseen(*generator.multinomial(rows, rare, (8, batches)), ordered=False, seconds=seconds) == 0
+
+
+@pytest.mark.parametrize(("length", "by"), [(1, 0.05), (24, 0.0125)])
+def test_one_hour_or_one_day_of_another_kind_in_eight_weeks_tells_that_there_are_kinds(
+    length: int, by: float
+) -> None:
+    """In one column of many; an hour that is far off, or a day whose hours are each hardly off at all."""
+    generator = np.random.default_rng(length)
+    even = np.append(np.full(20, 0.05), [0.0, 0.0])
+    columns = list(generator.multinomial(ROWS, even, (6, B)))
+    assert share_unseen(*columns) == 0
+    other = np.append(0.05 + by * np.repeat([-1.0, 1.0], 10), [0.0, 0.0])
+    columns[4][600 : 600 + length] = generator.multinomial(ROWS, other, length)
+    assert share_unseen(*columns) == pytest.approx(dependence.unseen(B))
+
+
+def test_rows_that_hang_together_make_batches_the_sample() -> None:
+    clusters = counted(lambda generator, _: np.repeat(generator.normal(size=ROWS // 5), 5))
+    follow = counted(normal(regressive(0.5, 2.0 / ROWS, 3)), 3)
+    for each in (clusters, follow):
+        assert share_unseen(each) == pytest.approx(dependence.unseen(B))
+
+
+@pytest.mark.parametrize("daily", [True, False])
+def test_a_mix_that_strata_explain_is_no_other_kind_of_batch(daily: bool) -> None:
+    pattern = np.random.default_rng(9).normal(0, 0.15, HOURS)
+    means = 0.2 * np.sin(CLOCK * 2 * np.pi / 24) if daily else pattern[CLOCK % HOURS]
+    assert share_unseen(counted(normal(means))) == 0

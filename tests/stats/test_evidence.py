@@ -78,3 +78,43 @@ def test_one_strong_column_of_many_passes_alone() -> None:
     levels[7] = np.log(100.0) + 9.0
     assert np.flatnonzero(evidence.passing(levels, 9.0)).tolist() == [7]
     assert not evidence.passing(levels - 0.1, 9.0).any()
+
+
+@given(
+    arrays(np.float64, 6, elements=st.floats(-30, 30)),
+    arrays(np.float64, 4, elements=st.floats(-700, 700)),
+    st.integers(0, 2**31),
+    st.floats(1e-6, 0.5),
+    st.floats(0, 1),
+)
+def test_whatever_rare_batches_show_the_mean_stays_at_most_one(
+    usual: np.ndarray, strange: np.ndarray, seed: int, unseen: float, part: float
+) -> None:
+    """Usual batches have a mean of exactly 1; at most the share ``unseen`` shows anything."""
+    generator = np.random.default_rng(seed)
+    chances, others = generator.dirichlet(np.ones(6)), generator.dirichlet(np.ones(4))
+    usual = usual - np.log(chances @ np.exp(usual))
+    share = part * unseen
+    mean = (1 - share) * (chances @ np.exp(evidence.insured(usual, unseen)))
+    mean += share * (others @ np.exp(evidence.insured(strange, unseen)))
+    assert mean <= 1 + 1e-9
+
+
+@given(LOGS, st.floats(1e-9, 0.9), st.floats(1.01, 100))
+def test_insurance_only_takes_away_and_more_batches_make_it_cheaper(
+    log_e: np.ndarray, unseen: float, times: float
+) -> None:
+    found, better = evidence.insured(log_e, unseen), evidence.insured(log_e, unseen / times)
+    assert (found <= log_e).all()
+    assert (better - log_e)[log_e <= 0] == pytest.approx((better - log_e)[log_e <= 0].min(initial=0.0))
+    most = [float(evidence.insured(1e9, each)) for each in (unseen, unseen / times)]
+    assert 0 <= most[0] < most[1] < -np.log(unseen / times) / 2
+    assert evidence.insured(log_e, 0.0).tolist() == log_e.tolist()
+
+
+def test_what_one_batch_can_tell_after_eight_weeks() -> None:
+    """Of days, and of hours: the factor by which a batch multiplies evidence at most."""
+    days, hours = (1 - 0.05 ** (1 / batches) for batches in (63, 1344))
+    assert np.exp(evidence.insured(50.0, days)) == pytest.approx(3.97, abs=0.01)
+    assert np.exp(evidence.insured(50.0, hours)) == pytest.approx(20.28, abs=0.01)
+    assert np.exp(evidence.insured(0.0, hours)) == pytest.approx(0.957, abs=0.001)

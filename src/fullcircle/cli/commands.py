@@ -25,7 +25,9 @@ from fullcircle.cli import (
 from fullcircle.cli.alarms import alarms
 from fullcircle.cli.door import Json, ModelOrPath, ProjectPath, Workspace, door, listening, settings_of, show
 from fullcircle.cli.features import features
+from fullcircle.cli.key import key
 from fullcircle.cli.outcomes import outcomes
+from fullcircle.cli.quarantine import quarantine
 from fullcircle.cli.rehearse import rehearse
 
 app = typer.Typer(
@@ -222,6 +224,12 @@ app.command()(deploy.deploy)
 @app.command()
 def serve(
     port: Annotated[int | None, typer.Option("--port", help="Port. 0: any free one.")] = None,
+    host: Annotated[str | None, typer.Option("--host", help="Address. Beyond loopback with keys and TLS.")] = None,
+    certificate: Annotated[str | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate (PEM).")] = None,
+    private: Annotated[str | None, typer.Option("--tls-key", metavar="FILE", help="Its key (PEM).")] = None,
+    bare: Annotated[
+        bool, typer.Option("--without-tls", help="Beyond loopback without TLS: a proxy ends it.")
+    ] = False,
     workspace: Workspace = None,
     as_json: Json = False,
 ) -> None:
@@ -229,8 +237,16 @@ def serve(
     with door(as_json):
         from fullcircle.flows.serve import serve as flow
 
+        settings = settings_of(
+            workspace,
+            port=None if port is None else str(port),
+            host=host,
+            tls_cert=certificate,
+            tls_key=private,
+            without_tls="yes" if bare else None,
+        )
         with listening(as_json) as progress:
-            flow(settings=settings_of(workspace, port=None if port is None else str(port)), progress=progress)
+            flow(settings=settings, progress=progress)
 
 
 @app.command()
@@ -295,6 +311,9 @@ def retrain(
             raise typer.Exit(1)
 
 
+app.command()(quarantine)
+
+
 @app.command()
 def status(workspace: Workspace = None, as_json: Json = False) -> None:
     """Show champions, deployments, alarms and decisions."""
@@ -341,6 +360,7 @@ snapshots = typer.Typer(
 app.add_typer(snapshots, name="snapshots")
 app.add_typer(features, name="features")
 app.add_typer(alarms, name="alarms")
+app.add_typer(key, name="key")
 
 
 @snapshots.command("list")

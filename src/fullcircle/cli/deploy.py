@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fullcircle.cli import splits
 from fullcircle.cli.door import Json, ModelOrPath, Workspace, door, listening, settings_of, show
 
 To = Annotated[str, typer.Option("--to", metavar="TARGET", help="local (here), or container (a build context).")]
@@ -30,16 +31,34 @@ def deploy(
     status: Annotated[bool, typer.Option("--status", help="Show what is there.")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="Stop the server instead, or delete the files.")] = False,
     scheduled: Annotated[bool, typer.Option("--scheduled", help="--stop or --status of the schedule.")] = False,
+    canary: splits.Canary = "",
+    bake: splits.Bake = None,
+    least: splits.Least = None,
+    split: splits.SplitShare = "",
+    shadow: splits.Shadow = False,
+    version: splits.Version = None,
+    entity: splits.Entity = None,
+    end: splits.End = False,
     port: Annotated[int | None, typer.Option("--port", help="Port. 0: any free one.")] = None,
     workspace: Workspace = None,
     as_json: Json = False,
 ) -> None:
-    """Start (or stop) a server of the champion, or make what another target needs."""
+    """Start (or stop) a server of the champion, make what another target needs, or try a version beside it."""
     with door(as_json):
         from fullcircle.cli import text
         from fullcircle.flows import deploy as flow
         from fullcircle.flows.taken_along import Batch
 
+        asked = splits.Asked(
+            canary=canary, split=split, shadow=shadow, end=end, bake=bake, least=least,
+            version=version, entity=tuple(entity or ()),
+        )  # fmt: skip
+        if asked.any:
+            more = to != "local" or any(
+                (plan, out_folder, base, batch, systemd, status, stop, scheduled, port is not None)
+            )
+            splits.run(project, asked, more, workspace, as_json)
+            return
         _check(
             to, plan=plan, out=out_folder, base=base, batch=batch, systemd=systemd, looks=(status, stop, scheduled)
         )
@@ -47,7 +66,9 @@ def deploy(
         place: dict[str, Any] = {"to": to, "out": out_folder, "settings": settings}
         given = None if batch is None else Batch(source=batch, every=every, results=results)
         if status:
-            show(flow.status(project, scheduled=scheduled, **place), as_json, status_text)
+            running = flow.status(project, scheduled=scheduled, **place)
+            here = to == "local" and not scheduled
+            splits.standing(project, running, settings if here else None, as_json, status_text)
             return
         with listening(as_json) as progress:
             if stop:

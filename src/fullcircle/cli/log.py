@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,14 +17,47 @@ def show_log(
     old: Annotated[
         bool, typer.Option("--old", help="Also segments of servers of before 0.2; stop those servers first.")
     ] = False,
+    export: Annotated[
+        Path | None, typer.Option("--export", metavar="FILE", help="Write the rows of --model to a new .jsonl file.")
+    ] = None,
+    model: Annotated[str, typer.Option("--model", help="The model whose rows are exported.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Why, as written in the ledger. Name nobody in it.")] = "",
+    since: Annotated[str, typer.Option("--since", metavar="TIME", help="Rows from this time on (UTC).")] = "",
+    until: Annotated[str, typer.Option("--until", metavar="TIME", help="Rows before this time (UTC).")] = "",
     workspace: Workspace = None,
     as_json: Json = False,
 ) -> None:
-    """Show the prediction log: segments, rows, bytes, and what was lost or torn."""
+    """Show the prediction log: segments, rows, bytes, and what was lost or torn; or export its rows."""
     with door(as_json):
+        if export is not None or model or reason or since or until:
+            _export(export, (model, reason, since, until), settings_of(workspace), as_json, further=settle or old)
+            return
         from fullcircle.flows import log_state as flow
 
         show(flow.show(settle=settle or old, old=old, settings=settings_of(workspace)), as_json, log_text)
+
+
+def _export(
+    file: Path | None, words: tuple[str, str, str, str], settings: Any, as_json: bool, *, further: bool
+) -> None:
+    from fullcircle.errors import SettingInvalid
+    from fullcircle.flows.export import export as flow
+
+    model, reason, since, until = words
+    if file is None or not model or further:
+        raise SettingInvalid(
+            "these flags mean nothing together",
+            allowed="--export FILE --model NAME --reason TEXT, and --since and --until; or --settle and --old",
+            next_step="see fullcircle log --help",
+        )
+    show(flow(model, file, reason=reason, since=since, until=until, settings=settings), as_json, exported_text)
+
+
+def exported_text(found: Any) -> Any:
+    """What left the log."""
+    from rich.text import Text
+
+    return Text(f"{found.rows} rows of {found.model}: {found.file}")
 
 
 def erase(

@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import hmac
 import http.client
 import math
+import ssl
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from fullcircle.errors import ModelNotServed, RequestInvalid, ServerBusy, ServerFailed
+from fullcircle.errors import (
+    Forbidden,
+    FullcircleError,
+    ModelNotServed,
+    RateLimited,
+    RequestInvalid,
+    ServerBusy,
+    ServerFailed,
+    Unauthorized,
+)
 from fullcircle.types.contract import Problem, Status, Value, Verdict
 from fullcircle.types.prediction import Outcome, Prediction
 
 ROWS_PER_REQUEST = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Door:
+    """How to get in: the key that is sent, "" for none, and the file of the certificate that alone is trusted."""
+
+    token: str = field(default="", repr=False)
+    certificate: Path | None = None
+
+
+OPEN = Door()
 T = TypeVar("T")
 
 
@@ -72,7 +96,7 @@ class _Refusal(msgspec.Struct):
 
 
 def predict(
-    url: str, model: str, rows: Sequence[Mapping[str, Any]], *, timeout: float = 30.0
+    url: str, model: str, rows: Sequence[Mapping[str, Any]], *, timeout: float = 30.0, door: Door = OPEN
 ) -> tuple[Prediction, ...]:
     """One prediction for each row, in order, with its id; rejected rows included. Asks in requests of 1000 rows.
 
@@ -84,14 +108,16 @@ def predict(
     for start in range(0, len(rows), ROWS_PER_REQUEST):
         part = rows[start : start + ROWS_PER_REQUEST]
         body = _encode({"rows": [{name: _plain(name, value) for name, value in row.items()} for row in part]})
-        answer = _ask(url, "POST", path, body, timeout, _Predictions)
+        answer = _ask(url, "POST", path, body, timeout, _Predictions, door)
         if len(answer.predictions) != len(part):
             raise _not_ours(url, f"{len(answer.predictions)} predictions for {len(part)} rows")
         found.extend(_prediction(answer, row) for row in answer.predictions)
     return tuple(found)
 
 
-def outcomes(url: str, model: str, found: Sequence[Outcome], *, timeout: float = 30.0) -> tuple[tuple[str, str], ...]:
+def outcomes(
+    url: str, model: str, found: Sequence[Outcome], *, timeout: float = 30.0, door: Door = OPEN
+) -> tuple[tuple[str, str], ...]:
     """Send labels that came late. Returns (prediction id, "accepted" | "unknown" | "rejected") for each, in order.
 
     Raises as ``predict`` does.
@@ -100,26 +126,26 @@ def outcomes(url: str, model: str, found: Sequence[Outcome], *, timeout: float =
     for start in range(0, len(found), ROWS_PER_REQUEST):
         part = found[start : start + ROWS_PER_REQUEST]
         pairs = [{"id": one.prediction_id, "value": _plain("value", one.value)} for one in part]
-        answer = _ask(url, "POST", "/outcomes", _encode({"model": model, "outcomes": pairs}), timeout, _Labels)
+        answer = _ask(url, "POST", "/outcomes", _encode({"model": model, "outcomes": pairs}), timeout, _Labels, door)
         told.extend((one.id, one.status) for one in answer.outcomes)
     return tuple(told)
 
 
-def models(url: str, *, timeout: float = 5.0) -> tuple[Served, ...]:
+def models(url: str, *, timeout: float = 5.0, door: Door = OPEN) -> tuple[Served, ...]:
     """What the server serves. Raises as ``predict`` does."""
-    return tuple(_ask(url, "GET", "/models", None, timeout, _Models).models)
+    return tuple(_ask(url, "GET", "/models", None, timeout, _Models, door).models)
 
 
-def ready(url: str, *, timeout: float = 5.0) -> bool:
+def ready(url: str, *, timeout: float = 5.0, door: Door = OPEN) -> bool:
     """Whether all models that are wanted answer there. Never raises for a server that is not there."""
-    return why_not_ready(url, timeout=timeout) == ""
+    return why_not_ready(url, timeout=timeout, door=door) == ""
 
 
-def why_not_ready(url: str, *, timeout: float = 5.0) -> str:
+def why_not_ready(url: str, *, timeout: float = 5.0, door: Door = OPEN) -> str:
     """Why the server is not ready, in its own words where it answers; "" when it is ready."""
     try:
-        _ask(url, "GET", "/health/ready", None, timeout, _Ready)
-    except (ServerBusy, ServerFailed, RequestInvalid, ModelNotServed) as error:
+        _ask(url, "GET", "/health/ready", None, timeout, _Ready, door)
+    except FullcircleError as error:
         return error.what if error.received is None else f"{error.what} ({error.received})"
     return ""
 
@@ -160,8 +186,8 @@ def _encode(document: object) -> bytes:
         ) from error
 
 
-def _ask(url: str, method: str, path: str, body: bytes | None, timeout: float, kind: type[T]) -> T:
-    status, content = _send(url, method, path, body, timeout)
+def _ask(url: str, method: str, path: str, body: bytes | None, timeout: float, kind: type[T], door: Door = OPEN) -> T:
+    status, content = _send(url, method, path, body, timeout, door)
     try:
         if status >= 400:
             refused = msgspec.json.decode(content, type=_Refusal).error
@@ -172,7 +198,7 @@ def _ask(url: str, method: str, path: str, body: bytes | None, timeout: float, k
         raise _not_ours(url, f"status {status}") from error
 
 
-def _send(url: str, method: str, path: str, body: bytes | None, timeout: float) -> tuple[int, bytes]:
+def _send(url: str, method: str, path: str, body: bytes | None, timeout: float, door: Door) -> tuple[int, bytes]:
     try:
         parts = urlsplit(url)
         place = (parts.hostname or "", parts.port)
@@ -180,10 +206,11 @@ def _send(url: str, method: str, path: str, body: bytes | None, timeout: float) 
         raise _no_url(url) from error
     if parts.scheme not in ("http", "https") or not place[0]:
         raise _no_url(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(*place, timeout=timeout)
+    connection = _connection(parts.scheme, place, timeout, door)
     try:
+        _recognise(connection, url, door)
         headers = {"Content-Type": "application/json"} if body is not None else {}
+        headers |= {"Authorization": f"Bearer {door.token}"} if door.token else {}
         connection.request(method, parts.path.rstrip("/") + path, body, headers)
         response = connection.getresponse()
         return response.status, response.read()
@@ -197,10 +224,39 @@ def _send(url: str, method: str, path: str, body: bytes | None, timeout: float) 
         connection.close()
 
 
+def _connection(scheme: str, place: tuple[str, int | None], timeout: float, door: Door) -> http.client.HTTPConnection:
+    if scheme == "http":
+        return http.client.HTTPConnection(*place, timeout=timeout)
+    trusted = ssl.create_default_context()
+    if door.certificate is not None:  # whoever shows this very one is who we mean, whatever name stands in it
+        trusted.check_hostname = False
+        trusted.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection(*place, timeout=timeout, context=trusted)
+
+
+def _recognise(connection: http.client.HTTPConnection, url: str, door: Door) -> None:
+    """Before anything is sent: be sure that who answers shows our own certificate."""
+    if door.certificate is None or not isinstance(connection, http.client.HTTPSConnection):
+        return
+    connection.connect()
+    first = door.certificate.read_text(encoding="ascii", errors="replace").partition(ssl.PEM_FOOTER)[0]
+    meant = ssl.PEM_cert_to_DER_cert(first[first.find(ssl.PEM_HEADER) :] + ssl.PEM_FOOTER)
+    if not hmac.compare_digest(connection.sock.getpeercert(binary_form=True) or b"", meant):
+        raise ServerFailed(
+            "what answers there shows another certificate than ours",
+            received=url,
+            next_step="where the certificate was renewed, start the server again",
+        )
+
+
 def _refused(status: int, error: _Error) -> Exception:
     said: dict[str, Any] = {"received": error.received, "allowed": error.allowed, "next_step": error.next}
     if status == 503:
         return ServerBusy(error.message, **said)
+    if status == 429:
+        return RateLimited(error.message, **said)
+    if status in (401, 403):
+        return (Unauthorized if status == 401 else Forbidden)(error.message, **said)
     if error.code == ModelNotServed.code:
         return ModelNotServed(error.message, **said)
     return RequestInvalid(error.message, status=status, **said)

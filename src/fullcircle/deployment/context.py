@@ -20,11 +20,12 @@ PORT = 8710
 USER = 10001
 HOME, DATA, SERVED = "/opt/fullcircle", "/var/lib/fullcircle", "/srv/fullcircle"
 KEY = "/run/secrets/fullcircle-log-key"
+ACCESS = "/run/fullcircle"  # a folder, not a file: a file that is mounted alone stays the one that was replaced
 PROOF, REQUIRES = "proof.json", "requires.json"
 CONTAINERFILE, COMPOSE, README, IGNORED = "Containerfile", "compose.yaml", "README.md", ".dockerignore"
 _PYTHON = f"{HOME}/bin/python"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_HEALTH = "fullcircle/deployment/health.py"  # a bundle without it is of before this target
+_GUARD = "fullcircle/server/guard.py"  # the server of a bundle without it asks nobody who they are
 _SECONDS = 45  # that a container may take to finish what it answers
 
 
@@ -103,10 +104,14 @@ one), exactly those of `lock.txt`, by hash, no source distribution, so there is 
 golden rows of the bundle: where one answer has other bits than the one that was evaluated, no image is built, and
 what differs from where it was proven is named. The server does the same again whenever it starts, on the machine
 where it starts. `podman build` keeps the health check only with `--format docker`."""
-_CALLERS = """\
-**Who may call it.** The server has no access control yet. In the container it listens on all addresses, and is told
-so (`--trust-network`): whoever reaches the port may ask it, and send outcomes. Publish it on loopback, as above, or
-behind a proxy that checks who calls. It answers requests addressed to {names}."""
+_CALLERS = f"""\
+**Who may call it.** Whoever has a key. The keys are in `access.json` of the workspace (`fullcircle key create`),
+without their secrets. Put a copy into a folder that user {USER} can read, and mount the folder at `{ACCESS}`;
+replace the copy whenever a key was created or revoked (write beside it, then rename): the server follows it.
+Without the file it does not start. Where a proxy in front checks who calls, and nobody else reaches the port, say so
+at the end of `docker run`: `--without-access-control`, and leave the mount out. It speaks HTTP without TLS
+(`--without-tls`): publish it on loopback, as above, behind a proxy that ends TLS. It answers requests addressed to
+{{names}}."""
 _NO_EXPLAIN = """\
 **No `/explain`.** The compiled form of the model answers here, without the libraries that trained it; explanations
 ask the fitted model, and that needs them."""
@@ -116,6 +121,7 @@ def _run_lines(version: Version, name: str, port: int) -> list[str]:
     lines = [
         "docker run --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \\",
         f"  -v {grammar.image_name(version.model)}-data:{DATA} -p 127.0.0.1:{port}:{PORT} \\",
+        f"  -v /path/to/access:{ACCESS}:ro \\",
     ]
     lines += [f"  -e {variable} \\" for variable in _variables(version)]
     if version.hashes:
@@ -155,20 +161,20 @@ def _checked(service: Service) -> Version:
         grammar.checked("the name of a variable", name, grammar.VARIABLE, "letters, digits and _")
     for word in (service.log_full, service.log_fsync):
         grammar.checked("a setting of the log", word, grammar.WORD, "one word")
-    if not any(_has_health(content) for name, content in version.wheels.items() if name.startswith("fullcircle-")):
+    if not any(_has_guard(content) for name, content in version.wheels.items() if name.startswith("fullcircle-")):
         raise TargetRefused(
             "the bundle was made by a fullcircle that cannot run in a container",
             received=f"{version.model} version {version.number}",
-            allowed="a bundle whose own wheel has the health check and the flag --trust-network",
+            allowed="a bundle whose own wheel has a server with access control",
             next_step="package and promote the model again: fullcircle package",
         )
     return version
 
 
-def _has_health(wheel: bytes) -> bool:
+def _has_guard(wheel: bytes) -> bool:
     try:
         with zipfile.ZipFile(io.BytesIO(wheel)) as opened:
-            return _HEALTH in opened.namelist()
+            return _GUARD in opened.namelist()
     except zipfile.BadZipFile:
         return False
 
@@ -225,7 +231,8 @@ def entrypoint(service: Service, version: Version) -> list[str]:
     command = [_PYTHON, "-I", "-m", "fullcircle.server"]
     command += ["--served", f"{SERVED}/served.json", "--predictions", f"{DATA}/predictions"]
     command += ["--code-cache", f"{DATA}/code", "--host", "0.0.0.0", "--port", str(PORT)]  # noqa: S104 - see README
-    command += ["--trust-network"]
+    # Who may ask is said where it runs; TLS ends in front of it, unless a certificate is given there.
+    command += ["--access", f"{ACCESS}/access.json", "--without-tls"]
     if service.hosts:
         command += ["--hosts", ",".join(service.hosts)]
     if service.workers != 1:
@@ -247,9 +254,9 @@ def _compose(service: Service, version: Version) -> str:
         "    cap_drop: [ALL]",
         '    security_opt: ["no-new-privileges:true"]',
         "    tmpfs: [/tmp]",
-        "    # The server has no access control yet: it is published on this machine's loopback only.",
+        "    # It speaks HTTP without TLS: it is published on this machine's loopback only, for a proxy.",
         f'    ports: ["127.0.0.1:{service.port or PORT}:{PORT}"]',
-        f'    volumes: ["{name}-data:{DATA}"]',
+        f'    volumes: ["{name}-data:{DATA}", "${{FULLCIRCLE_ACCESS_FOLDER:?is not set}}:{ACCESS}:ro"]',
         "    restart: unless-stopped",
         f"    stop_grace_period: {_SECONDS}s",
     ]

@@ -27,6 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from fullcircle.deployment.client import OPEN, Door
+from fullcircle.settings import is_loopback
 from fullcircle.types.progress import Progress, Silent
 
 Action = Literal["start", "keep", "restart"]
@@ -91,7 +93,9 @@ class Service:
     served, all that ``served`` names by default. ``hosts`` are names beside loopback's by which a proxy calls it.
     ``online`` is the URL of the online store, for models with a feature view. ``workers`` is how many processes
     answer, 0 is one for each core. ``log_bytes``, ``log_full`` and ``log_fsync`` are the settings of these names,
-    ``log_key`` the file of the key for private values that a contract wants hashed. ``variables`` are the environment
+    ``log_key`` the file of the key for private values that a contract wants hashed. ``access`` is the file that says
+    who may ask, None where anybody may; ``tls`` are the files of certificate and key, ``without_tls`` lets it listen
+    beyond loopback without, and ``door`` is how this process itself gets in. ``variables`` are the environment
     variables that reach the server, as its models need them. ``timeout`` is how many seconds the start may take.
 
     ``version`` is what a target takes along that runs nothing here, ``out`` the folder it writes to and ``image``
@@ -114,6 +118,10 @@ class Service:
     log_full: str = LOG_FULL
     log_fsync: str = LOG_FSYNC
     log_key: Path | None = None
+    access: Path | None = None
+    tls: tuple[Path, Path] | None = None
+    without_tls: bool = False
+    door: Door = OPEN
     variables: tuple[str, ...] = ()
     timeout: float = 60.0
     version: Version | None = None
@@ -170,6 +178,17 @@ class Running:
     starts: int = 0
     ended: str = ""
     ran: Ran | None = None
+
+
+def access_flags(service: Service) -> list[str]:
+    """What a server is told of who may ask and of TLS: nothing where anybody may, for an older one knows none of it.
+
+    One that knows none of it does not start where it is told: nobody is let in by an older server.
+    """
+    flags = [] if service.access is None else ["--access", str(service.access.absolute())]
+    if service.tls is not None:
+        flags += ["--tls-cert", str(service.tls[0].absolute()), "--tls-key", str(service.tls[1].absolute())]
+    return [*flags, *(["--without-tls"] if service.without_tls and not is_loopback(service.host) else [])]
 
 
 def log_flags(log_bytes: int, log_full: str, log_fsync: str, log_key: Path | None) -> list[str]:

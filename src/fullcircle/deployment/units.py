@@ -120,6 +120,7 @@ def _server(service: Service, model: str, user: str) -> bytes:
         )
     written = [service.predictions, service.code, service.state]
     read = [service.served, service.python, *([service.log_key] if service.log_key else [])]
+    read += [*([service.access] if service.access else []), *(service.tls or ())]
     lines = [
         "[Unit]",
         f"Description=fullcircle: a server of {model}",

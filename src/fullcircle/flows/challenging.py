@@ -21,6 +21,7 @@ from fullcircle.retraining.challenge import Moved
 from fullcircle.retraining.worth import Level, Traffic, level
 from fullcircle.runtimes.scorer import Scorer
 from fullcircle.stats.intervals import Interval
+from fullcircle.types.contract import Contract
 from fullcircle.types.loop import Difference, Step, Worth
 
 Array = NDArray[Any]
@@ -45,26 +46,36 @@ class Compared:
         return tuple(each for each in (self.fresh, self.frozen) if each is not None and _told(each))
 
 
-def expected(champion: Champion, journal: Journal, frame: Any, scored: subjects.Scored) -> Worth | None:
-    """What a retraining may win back at most, by the champion's answers on new rows; None where nobody can tell."""
+def expected(
+    champion: Champion, journal: Journal, frame: Any, scored: subjects.Scored, frozen: Frozen | None
+) -> Worth | None:
+    """What a retraining may win back at most, by the champion's answers on new rows; None where nobody can tell.
+
+    What was lost is measured against the better of the champion and the first version, each on the rows that it was
+    judged by: a champion that was made when things were bad already is no measure of how good one can be.
+    """
     reference, test = champion.made_from
-    before = reference[test]
-    money = champion.missed(frame, scored)
-    if money is None:
-        known, came = champion.reference, champion.losses(frame, scored)
-    else:
-        missed = champion.missed(before, subjects.score(champion.scorer, before))
-        assert missed is not None  # noqa: S101 - the same gate says what both are worth
-        known, came = missed, money
     effect = effect_of(champion.bundle)
-    levels = level(known, effect=effect), level(came, effect=effect)
+    known = [level(_lost(champion, reference[test], subjects.score(champion.scorer, reference[test])), effect=effect)]
+    if frozen is not None and frozen.first != champion.version:
+        first = versions.kept_scorer(champion.session, champion.project.name, frozen.first)
+        answered = subjects.score(first, frozen.frame)
+        known.append(level(_lost(champion, frozen.frame, answered, first.contract), effect=effect))
+    told = [each for each in known if math.isfinite(each.mean)] or known
+    came = level(_lost(champion, frame, scored), effect=effect)
     found = worth.expected(
-        worth.growth(*levels),
-        spread=levels[1].spread,
+        worth.growth(min(told, key=lambda each: each.mean), came),
+        spread=came.spread,
         traffic=traffic(champion, journal),
         retrain=champion.project.retrain,
     )
     return found if _finite(found) else None
+
+
+def _lost(champion: Champion, frame: Any, scored: subjects.Scored, contract: Contract | None = None) -> Array:
+    """What answers missed on each row (n,): of money where the project says what one is worth, else the loss."""
+    money = champion.missed(frame, scored)
+    return champion.losses(frame, scored, contract) if money is None else money
 
 
 def traffic(champion: Champion, journal: Journal) -> Traffic:
@@ -99,8 +110,8 @@ def compared(
     """Both models on the ``fresh`` rows, which the champion ``answered`` already, and on the frozen ones."""
     given = subjects.score(challenger, fresh)
     on_fresh = _difference(champion, "fresh", fresh, answered, given, challenger, allowed=0.0)
-    on_frozen = None if frozen is None else _on_frozen(champion, challenger, frozen)
     gain = champion.losses(fresh, answered) - champion.losses(fresh, given, challenger.contract)
+    on_frozen = None if frozen is None else _on_frozen(champion, challenger, frozen, fresh, gain)
     moved = Moved(False, "")
     if on_frozen is not None and not on_frozen.passed:
         told = np.isfinite(gain)
@@ -184,17 +195,26 @@ def _answers(champion: Champion, frame: Any, scored: subjects.Scored, contract: 
     )
 
 
-def _on_frozen(champion: Champion, challenger: Scorer, frozen: Frozen) -> Difference:
-    frame = frozen.frame
+def _on_frozen(champion: Champion, challenger: Scorer, frozen: Frozen, fresh: Any, gain: Array) -> Difference:
+    frame, project = frozen.frame, champion.project
     answered, given = subjects.score(champion.scorer, frame), subjects.score(challenger, frame)
     metric = champion.about.metric
     known = answered.known
     own = metric.merit(metric.of(_answers(champion, frame[known], answered, champion.contract, known)))
     anchor = anchor_of(champion, frozen)
     merit = own if anchor == champion.version else _merit_of(champion, anchor, frame)
-    allowed = challenge.allowance(champion.project.retrain.tolerance, merit, own)
+    allowed = challenge.allowance(project.retrain.tolerance, merit, own)
     allowed = allowed if math.isfinite(allowed) else 0.0
-    return _difference(champion, "frozen", frame, answered, given, challenger, allowed=allowed)
+    features = list(project.features)
+    return challenge.everywhere(
+        _difference(champion, "frozen", frame, answered, given, challenger, allowed=allowed),
+        frame[features],
+        champion.losses(frame, answered),
+        champion.losses(frame, given, challenger.contract),
+        fresh[features],
+        gain,
+        tolerance=project.retrain.tolerance,
+    )
 
 
 def anchor_of(champion: Champion, frozen: Frozen) -> int:

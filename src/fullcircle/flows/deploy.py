@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from fullcircle import registry
 from fullcircle.deployment import folder, keeper, schedule, units
 from fullcircle.deployment.target import Plan, Running, Service, Target
-from fullcircle.flows import log, needs, taken_along, versions, views
+from fullcircle.flows import admission, log, needs, taken_along, versions, views
 from fullcircle.flows.reconcile import reconcile, write_served
 from fullcircle.flows.session import Session, model_name, opened
 from fullcircle.flows.taken_along import Batch, batch_service, found_version
@@ -175,6 +175,8 @@ def deploy_in(session: Session, model: str, *, exact_from: Any = None) -> Deploy
 
     The champion's feature view is published: online answers are exact from now on, or from ``exact_from`` on.
     """
+    admission.check_reach(session)
+    admission.door(session, make=True)
     log.settle_or_note(session, log.SECONDS)  # a server that was left running settles nothing by itself
     champion = versions.champion(session, model)
     bundle = versions.bundle(session, model, champion)
@@ -329,6 +331,10 @@ def _service(
         log_full=session.settings["log_full"],
         log_fsync=session.settings["log_fsync"],
         log_key=key,
+        access=admission.file(session) if admission.required(session) else None,
+        tls=session.settings.tls,
+        without_tls=session.settings.without_tls,
+        door=admission.door(session),
         variables=reads,
     )
 

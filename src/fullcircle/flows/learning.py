@@ -141,13 +141,16 @@ def champion_of(session: Session, project: Project, version: int) -> Champion:
 class Fresh:
     """Labelled rows of the log that the champion's snapshot does not hold, in order of time.
 
-    ``source`` (n,) says who sent them, None where the project names no such column. ``rejected`` labelled rows were
-    left out because the contract flagged, filled or rejected them, ``unusable`` ones because no model of this kind
-    could have answered their label.
+    ``source`` (n,) says who sent them, None where the project names no such column. ``ids`` (n,) are those of their
+    predictions, and ``released`` (n,) says which of them a person released from quarantine. ``rejected`` labelled
+    rows were left out because the contract flagged, filled or rejected them, ``unusable`` ones because no model of
+    this kind could have answered their label.
     """
 
     frame: Any
     source: Any
+    ids: Array
+    released: Array
     rejected: int
     unusable: int
 
@@ -165,17 +168,20 @@ def base_of(champion: Champion, frozen: Frozen | None) -> Any:
 def new_rows(champion: Champion, frozen: Frozen | None) -> Fresh:
     """The labelled rows of the log that neither the champion's snapshot nor the frozen rows hold, oldest first.
 
-    Where the champion's snapshot grew from the log, what it left out of the labels known by then stays out.
+    Where the champion's snapshot grew from the log, what it left out of the labels known by then stays out, but for
+    what a person released.
     """
     project, folder = champion.project, champion.session.workspace.predictions
     base, _ = champion.made_from
     outcomes = log.read_outcomes(folder, project.name)
     snapshot = champion.session.workspace.ledger.state().snapshots[champion.draft.snapshot]
     seen = snapshot.created if snapshot.parent else ""
+    released = released_ids(champion.session, project.name)
     labelled = [
         (row, outcomes[row.id].value)
         for row in log.read(folder, project.name, since=_since(project))
-        if row.id in outcomes and outcomes[row.id].value is not None and not _seen(outcomes[row.id], seen)
+        if row.id in outcomes and outcomes[row.id].value is not None
+        if row.id in released or not _seen(outcomes[row.id], seen)
     ]
     usable = [pair for pair in labelled if labels.fits(pair[1], champion.contract)]
     clean = [pair for pair in usable if pair[0].verdict.status == "ok"]
@@ -188,12 +194,21 @@ def new_rows(champion: Champion, frozen: Frozen | None) -> Fresh:
         found = ~np.isin(snapshots.row_keys(frame), np.concatenate(known))
     name = project.retrain.source
     said = [(one.inputs or {}).get(name, (one.context or {}).get(name)) for one, _ in clean]
+    ids = np.array([one.id for one, _ in clean], dtype=object)[found]
     return Fresh(
         frame=frame[found].reset_index(drop=True),
         source=np.array(said, dtype=object)[found] if name else None,
+        ids=ids,
+        released=np.array([each in released for each in ids], dtype=bool),
         rejected=len(usable) - len(clean),
         unusable=len(labelled) - len(usable),
     )
+
+
+def released_ids(session: Session, model: str) -> frozenset[str]:
+    """The predictions whose rows a person released from quarantine."""
+    facts = (fact for fact in session.workspace.ledger.state().releases if fact.body["model"] == model)
+    return frozenset(id for fact in facts for id in session.recall(str(fact.body["rows"]), tuple[str, ...]))
 
 
 def _seen(outcome: Outcome, seen: str) -> bool:

@@ -54,7 +54,7 @@ class Lot:
             self.unusable += 1
             label = None
         shares = tuple(row.probabilities.get(name, math.nan) for name in self._names) if row.probabilities else None
-        kept = _Row(row.value, shares, label, _delay(row, outcome), tuple(_held(row, each) for each in self._groups))
+        kept = _Row(row.value, shares, label, _delay(row, outcome), tuple(held(row, each) for each in self._groups))
         key = crc32(row.id.encode()), row.id
         self._all.add(key, kept)
         if label is not None:
@@ -161,7 +161,7 @@ def _delay(row: Prediction, outcome: Outcome | None) -> float | None:
     return None if made is None or heard is None else max(0.0, (heard - made) / 1e6)
 
 
-def _held(row: Prediction, column: str) -> Any:
+def held(row: Prediction, column: str) -> Any:
     """What a row has in a column, wherever the log holds it."""
     lookup = row.lookup or {}
     for held in (row.inputs, row.context, lookup.get("request"), lookup.get("passed"), lookup.get("values")):

@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from fullcircle.deployment import client
+from fullcircle.deployment.client import OPEN, Door
 from fullcircle.runtimes.contracts import rows_of
 from fullcircle.types.contract import Column, Contract
 from fullcircle.types.turn import Probe
 
 
-def send(url: str, model: str, contract: Contract, frame: Any) -> tuple[Probe, ...]:
+def send(url: str, model: str, contract: Contract, frame: Any, door: Door = OPEN) -> tuple[Probe, ...]:
     """Send a good row with one thing wrong in it, once per way of being wrong, and collect the answers."""
     (good,) = rows_of(frame.head(1), contract)
     wrong = list(_wrong_rows(contract, good))
     if not wrong:
         return ()
-    answers = client.predict(url, model, [row for _, row in wrong])
+    answers = client.predict(url, model, [row for _, row in wrong], door=door)
     return tuple(
         Probe(title=title, row=row, prediction=prediction)
         for (title, row), prediction in zip(wrong, answers, strict=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fullcircle.errors import ApprovalMissing, GateFailed, SettingInvalid, StateConflict, VersionNotFound
-from fullcircle.flows import going_back, versions
+from fullcircle.flows import admission, going_back, versions
 from fullcircle.flows.reconcile import reconcile, write_served
 from fullcircle.flows.session import Session, model_name, opened
 from fullcircle.ledger.bodies import LONGEST, is_text
@@ -27,17 +27,20 @@ def approve(
     *,
     version: int | None = None,
     reason: str,
+    key: str | None = None,
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Approval:
     """Record that whoever runs this approves a version (by default the latest that waits) on the report it has.
 
     It is not promoted by that: ``promote`` and the next ``run`` do so. The login is recorded beside the ``actor`` of
-    the settings. Raises SettingInvalid for a reason that says nothing, VersionNotFound, GateFailed where
+    the settings. In a workspace that ever had a key of role approver such a ``key`` is asked for (by default the
+    variable FULLCIRCLE_KEY), and nobody approves what they trained: ApprovalRefused.
+    Raises SettingInvalid for a reason that says nothing, VersionNotFound, GateFailed where
     the report, or a later one on the same run, did not pass, StateConflict where the version is approved or champion
     already, or was judged against another champion.
     """
-    told = _told(reason)
+    told = spoken(reason, "an approval")
     with opened(settings, progress, create=False) as session:
         model = model_name(session, project)
         number = _latest_waiting(session, model) if version is None else version
@@ -57,7 +60,10 @@ def approve(
             in_turn(state)
             still_good(state)
 
-        body = {"model": model, "version": number, "report": found.report, "reason": told, "login": _login()}
+        who = login()
+        body = {"model": model, "version": number, "report": found.report, "reason": told, "login": who}
+        if admission.asks_approvers(session):
+            body["key"] = admission.approver(session, found, who, key)
         fact = session.workspace.ledger.append("version.approved", body, guard=guard)
         return _approval(fact)
 
@@ -79,10 +85,11 @@ def _approval(fact: Fact) -> Approval:
         time=fact.time,
         seq=fact.seq,
         login=body.get("login") or "",
+        key=body.get("key") or "",
     )
 
 
-def _login() -> str:
+def login() -> str:
     """The operating system's own word for who runs this and where; the setting ``actor`` can be anything."""
     try:
         import pwd
@@ -108,12 +115,12 @@ def approving(model: str, version: int) -> str:
     return f'fullcircle approve {model} --version {version} --reason "..."'
 
 
-def _told(reason: str) -> str:
-    """A reason that says something and that the ledger can hold."""
+def spoken(reason: str, what: str) -> str:
+    """A person's reason for ``what``, which says something and which the ledger can hold. Raises SettingInvalid."""
     text = reason.strip()
     if not any(letter.isalnum() for letter in text) or len(text) > LONGEST or not is_text(text):
         raise SettingInvalid(
-            "an approval needs a reason that others can read",
+            f"{what} needs a reason that others can read",
             received=repr(text) if len(text) <= 80 else f"{len(text)} characters",
             allowed=f"a sentence of at most {LONGEST} characters",
             next_step='say why: --reason "the report was read, and ..."',
@@ -190,27 +197,8 @@ def promote_in(
     ``trigger`` is the cause for which the loop retrained, ``step`` the digest of all that it went by.
     """
     found = versions.find(session, model, version)
-    _refuse_failed(session, model, version, found.report)
-    if not session.rehearsal and not session.recall(found.proof, Proof).same_bits:
-        raise GateFailed(
-            f"version {version} of {model} was not proven in its own environment",
-            next_step="package it again: fullcircle package PROJECT",
-        )
-    in_turn = _in_turn(model, version, judged_against(session, found.report))
-    still_good = _still_good(session, model, version, found.run)
+    guard = may_answer(session, model, version)
     previous = session.workspace.ledger.state().champions.get(model)
-
-    def guard(state: State) -> None:
-        in_turn(state)
-        still_good(state)
-        if state.waits(model, version):
-            raise ApprovalMissing(
-                f"version {version} of {model} has to be approved by a person, and nobody did",
-                received=f"version {version}",
-                allowed="a version that was approved on the report it has",
-                next_step=f"read its report, then: {approving(model, version)}",
-            )
-
     seq = session.record(
         "version.promoted",
         guard=guard,
@@ -231,6 +219,36 @@ def promote_in(
         trigger=trigger,
         step=step,
     )
+
+
+def may_answer(session: Session, model: str, version: int) -> Callable[[State], None]:
+    """A guard for the fact by which callers get a version's answers: its gates passed, and who has to agreed.
+
+    Raises GateFailed at once where its report did not pass or its bundle was not proven; the guard raises
+    StateConflict, GateFailed and ApprovalMissing by what holds when the fact is written.
+    """
+    found = versions.find(session, model, version)
+    _refuse_failed(session, model, version, found.report)
+    if not session.rehearsal and not session.recall(found.proof, Proof).same_bits:
+        raise GateFailed(
+            f"version {version} of {model} was not proven in its own environment",
+            next_step="package it again: fullcircle package PROJECT",
+        )
+    in_turn = _in_turn(model, version, judged_against(session, found.report))
+    still_good = _still_good(session, model, version, found.run)
+
+    def guard(state: State) -> None:
+        in_turn(state)
+        still_good(state)
+        if state.waits(model, version):
+            raise ApprovalMissing(
+                f"version {version} of {model} has to be approved by a person, and nobody did",
+                received=f"version {version}",
+                allowed="a version that was approved on the report it has",
+                next_step=f"read its report, then: {approving(model, version)}",
+            )
+
+    return guard
 
 
 def _refuse_failed(session: Session, model: str, version: int, digest: str) -> None:

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fullcircle.errors import TrackingUnavailable, VersionNotFound, WorkspaceBusy
-from fullcircle.flows import consent
+from fullcircle.errors import FullcircleError, TrackingUnavailable, VersionNotFound, WorkspaceBusy
+from fullcircle.flows import admission, consent
 from fullcircle.flows.session import Session
-from fullcircle.ledger.folder import locked
+from fullcircle.ledger.folder import locked, replace_file
 
 SHARED_AGE = 600.0  # seconds after which a pending version in a shared MLflow counts as unfinished
 
@@ -103,10 +101,12 @@ def _alias(session: Session, model: str) -> list[str]:
 
 
 def write_served(session: Session, *, mend: bool = False) -> Path:
-    """Write the file that servers of this workspace follow: each champion, the one before, and where they lie.
+    """Write the files that servers of this workspace follow: each champion, the one before, and where they lie; and
+    who may ask.
 
     With ``mend`` a bundle that was altered since is written again from the blob store.
     """
+    admission.write(session)
     with locked(session.workspace.root / "served.lock", 60.0):  # an older state must not overwrite a newer one
         return _write_served(session, mend)
 
@@ -118,11 +118,28 @@ def _write_served(session: Session, mend: bool) -> Path:
         models[model] = _entry(session, model, version, mend)
         if len(state.history[model]) > 1:
             models[model]["previous"] = _entry(session, model, state.history[model][-2], mend)
+        models[model] |= _split(session, model, version, mend)
     content = json.dumps({"models": models}, indent=1, sort_keys=True).encode()
     served = session.workspace.served
     if not served.exists() or served.read_bytes() != content:
-        _replace(served, content)
+        replace_file(served, content)
     return served
+
+
+def _split(session: Session, model: str, champion: int, mend: bool) -> dict[str, Any]:
+    """What stands beside the champion, where anything does: nothing of that keeps a champion from being served."""
+    split = session.workspace.ledger.state().splits.get(model)
+    if split is None or split.champion != champion or split.version == champion:
+        return {}
+    try:
+        entry = _entry(session, model, split.version, mend)
+    except FullcircleError as error:
+        session.progress.note(f"version {split.version} of {model} cannot stand beside the champion: {error.what}")
+        return {}
+    variant = split.variant
+    part = {"shadow": True} if variant.shadow else {"low": variant.low, "high": variant.high}
+    way = {"id": split.id, "salt": split.salt, "entity": list(split.entity)}
+    return {"split": way, "others": [entry | part]}
 
 
 def _entry(session: Session, model: str, version: int, mend: bool) -> dict[str, Any]:
@@ -133,7 +150,7 @@ def _entry(session: Session, model: str, version: int, mend: bool) -> dict[str, 
     digest = session.workspace.ledger.state().versions[model][version].bundle
     path = session.folder("bundles") / f"{digest}.zip"
     if not path.exists() or (mend and hashlib.sha256(path.read_bytes()).hexdigest() != digest):
-        _replace(path, session.workspace.blobs.get(digest))
+        replace_file(path, session.workspace.blobs.get(digest))
     consented = {"pickle": True} if consent.given(session, digest) else {}
     return {"version": version, "bundle": digest, "path": str(path), **consented}
 
@@ -149,16 +166,3 @@ def _deleted(session: Session) -> list[str]:
 def _without_password(uri: str) -> str:
     scheme, separator, rest = uri.partition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

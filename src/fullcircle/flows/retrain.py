@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 from fullcircle.development.adopted import adopted
 from fullcircle.development.loading import LoadedProject
 from fullcircle.errors import GateFailed
-from fullcircle.flows import challenging, data, drafts, going_back, learning, subjects
+from fullcircle.evaluation import beforehand
+from fullcircle.flows import challenging, data, drafts, going_back, learning, subjects, versions
 from fullcircle.flows.learning import Champion
 from fullcircle.flows.package import package_in
 from fullcircle.flows.promote import asked_for, decide, failed_gates, judged_against, passed, promote_in
@@ -21,14 +23,16 @@ from fullcircle.flows.standing import at_work, standing_of
 from fullcircle.flows.train import train_in
 from fullcircle.monitoring.journal import Journal
 from fullcircle.retraining import challenge, quarantine
-from fullcircle.retraining.triggers import cooling
+from fullcircle.retraining.quarantine import Sifted
+from fullcircle.retraining.triggers import AGAIN, ANEW, later
 from fullcircle.retraining.worth import too_little
 from fullcircle.settings import Settings
 from fullcircle.types.contract import Contract
-from fullcircle.types.loop import Standing, Step, Trigger
+from fullcircle.types.loop import Quarantined, Standing, Step, Trigger
 from fullcircle.types.monitoring import Decision
 from fullcircle.types.progress import Progress
 from fullcircle.types.project import Project
+from fullcircle.types.report import Report
 from fullcircle.types.turn import Packaged, Retrained, Trained
 
 FEWEST = 30
@@ -76,9 +80,6 @@ def retrain_in(
     champion = learning.champion_of(session, project, standing.version)
     step = Step(at=standing.at, trigger=trigger, labelled=standing.labelled)
     trying = _Trying(session, source, champion, journal, trigger, step, told or trigger.reason)
-    early = cooling(standing, project.retrain)
-    if early:
-        return trying.too_early(early)
     why_not = _impossible(project, champion.contract)
     if why_not:
         return trying.held(why_not)
@@ -117,15 +118,24 @@ class _Trying:
 
     def held(self, why: str, *, told: str | None = None) -> Retrained:
         """The champion stays, and the fact says why; ``told`` where ``why`` quotes the data."""
-        return self._hold(f"held: {why}", f"held: {told or why}", keep=True)
+        return self._hold(f"held: {why}", f"held: {told or why}")
 
     def waits(self, why: str, unsure: str = "") -> Retrained:
         """It was made, and waits for a person; ``unsure`` says why the loop does not decide, and may quote data."""
-        return self._hold(f"{unsure}; {why}" if unsure else why, why, keep=True)
+        return self._hold(f"{unsure}; {why}" if unsure else why, why)
 
-    def too_early(self, why: str) -> Retrained:
-        """Nothing was tried: the fact has no step."""
-        return self._hold(f"held: {why}", f"held: {why}", keep=False)
+    def awaits(self, labelled: int, why: str, *, told: str | None = None) -> Retrained:
+        """Nothing was tried: it is asked again when there are so many labelled rows, or twice as many as now.
+
+        The latter because the gates may be others by then.
+        """
+        self.step = replace(self.step, awaited=min(labelled, later(self.step.labelled, AGAIN)))
+        return self.held(why, told=told)
+
+    def until(self, kept: int) -> int:
+        """How many labelled rows there are when so many can be learned from, if as many are kept apart as so far."""
+        more = max(1, kept - self.rows)
+        return self.step.labelled + (math.ceil(more * (1 + self.kept_out / self.rows)) if self.rows else more)
 
     def promoted(self, version: int, why: str) -> Retrained:
         """The challenger, or what was made before, becomes champion."""
@@ -136,16 +146,10 @@ class _Trying:
         promote_in(self.session, self.model, version, told, trigger=self.trigger.cause, step=digest)
         return self._retrained(made)
 
-    def _hold(self, why: str, told: str, *, keep: bool) -> Retrained:
+    def _hold(self, why: str, told: str) -> Retrained:
         made = Decision(action="hold", model=self.model, version=self.champion.version, reason=self.reason(why))
         digest = self._kept(made)
-        decide(
-            self.session,
-            made,
-            told=self.as_told(told),
-            trigger=self.trigger.cause,
-            step=digest if keep else None,
-        )
+        decide(self.session, made, told=self.as_told(told), trigger=self.trigger.cause, step=digest)
         return self._retrained(made)
 
     def _kept(self, decision: Decision) -> str:
@@ -182,18 +186,16 @@ def _impossible(project: Project, contract: Contract) -> str:
 
 def _on_new_rows(trying: _Trying) -> Retrained:
     """Sift the new rows, weigh whether they are worth a training, and train."""
-    champion, project = trying.champion, trying.source.project
+    champion = trying.champion
     frozen = champion.frozen()
     new = learning.new_rows(champion, frozen)
     trying.rows, trying.kept_out = len(new.frame), new.rejected
     if len(new.frame) < 2 * FEWEST and _changed(trying):
         return _on_the_same_rows(trying, frozen)
     if len(new.frame) < 2 * FEWEST:
-        return trying.held(_too_few(new))
+        return trying.awaits(trying.until(2 * FEWEST), _too_few(new))
     answered = subjects.score(champion.scorer, new.frame)
-    late = learning.rows_of(champion, new.frame, champion.losses(new.frame, answered), new.source)
-    sifted = quarantine.sift(learning.known_rows(champion), late, retrain=project.retrain, seed=project.seed)
-    trying.step = replace(trying.step, quarantine=sifted.found)
+    sifted = _sifted(trying, new, answered)
     if sifted.held:
         trying.rows, trying.kept_out = 0, new.rejected + len(new.frame)
         return trying.held(sifted.held, told="quarantine found the new rows suspicious; the step says what")
@@ -201,16 +203,40 @@ def _on_new_rows(trying: _Trying) -> Retrained:
     trying.rows, trying.kept_out = int(keep.sum()), trying.kept_out + int((~keep).sum())
     trying.notes.append(f"{trying.rows} new labelled rows, {trying.kept_out} quarantined")
     if trying.rows < 2 * FEWEST:
-        return trying.held(f"too few rows are left: {2 * FEWEST} are needed, {FEWEST} of them to judge it by")
+        why = f"too few rows are left: {2 * FEWEST} are needed, {FEWEST} of them to judge it by"
+        return trying.awaits(trying.until(2 * FEWEST), why)
     kept, answers = new.frame[keep].reset_index(drop=True), _at(answered, keep)
-    trying.step = replace(trying.step, expected=challenging.expected(champion, trying.journal, kept, answers))
+    trying.step = replace(trying.step, expected=challenging.expected(champion, trying.journal, kept, answers, frozen))
     if trying.trigger.cause in ("harm", "drift"):
         expected = trying.step.expected
         little = "nobody can tell what it is worth" if expected is None else too_little(expected)
         if little:
-            return trying.held(little)
+            return trying.awaits(later(trying.step.labelled, ANEW), little)
+    lack = _lack(trying, kept)
+    if lack is not None:
+        return _waits_for_rows(trying, lack)
     sources = None if new.source is None else new.source[keep]
     return _grown(trying, frozen, kept, answers, sources, sifted.wrong)
+
+
+def _sifted(trying: _Trying, new: learning.Fresh, answered: subjects.Scored) -> Sifted:
+    """Quarantine looks at the rows that no person released; what it holds or keeps apart stays to be released."""
+    champion, project = trying.champion, trying.source.project
+    asked = np.flatnonzero(~new.released)
+    late = learning.rows_of(champion, new.frame, champion.losses(new.frame, answered), new.source).at(asked)
+    sifted = quarantine.sift(learning.known_rows(champion), late, retrain=project.retrain, seed=project.seed)
+    if new.released.any():
+        keep = new.released.copy()
+        keep[asked] = sifted.keep
+        held = (Quarantined(rows=len(asked), reason=sifted.held),) if sifted.held else sifted.found
+        wrong = (1.0 if sifted.held else sifted.wrong) * len(asked) / len(keep)
+        sifted = Sifted(keep=keep, found=held, wrong=wrong)
+        trying.notes.append(f"{int(new.released.sum())} rows released from quarantine by a person")
+    apart = new.ids[~sifted.keep].tolist()
+    # Names are drawn at random, and a rehearsal comes to the same bits each time. Nobody releases anything there.
+    digest = trying.session.keep(apart) if apart and not trying.session.rehearsal else ""
+    trying.step = replace(trying.step, quarantine=sifted.found, apart=digest)
+    return sifted
 
 
 def _grown(
@@ -231,13 +257,36 @@ def _grown(
     earlier = _made_before(trying, grown.digest)
     if earlier is not None:
         return _taken_up(trying, *earlier)
-    fresh = max(FEWEST, round(project.test * len(kept)))
+    fresh = _fresh(project, len(kept))
     test = np.zeros(len(base) + len(kept), dtype=bool)
     test[-fresh:] = True
     late = np.arange(len(kept)) >= len(kept) - fresh
     trying.step = replace(trying.step, learned=len(kept))
     rows = kept[late].reset_index(drop=True), _at(answers, late)
     return _trained(trying, grown, test, frozen, rows, None if sources is None else sources[late], quarantined)
+
+
+def _fresh(project: Project, kept: int) -> int:
+    """How many of the new rows, the latest, the two meet on."""
+    return max(FEWEST, round(project.test * kept))
+
+
+def _lack(trying: _Trying, kept: Any) -> beforehand.Lack | None:
+    """The gate that would hold any challenger on so few rows; of alarms also one as good as the champion was.
+
+    A person or a calendar that asks is not told to wait for chance: the challenger may be better than that.
+    """
+    session, champion, project = trying.session, trying.champion, trying.source.project
+    report = None
+    if trying.trigger.cause in ("harm", "drift"):
+        report = session.recall(versions.find(session, trying.model, champion.version).report, Report)
+    return beforehand.lacking(project.gates, kept, _fresh(project, len(kept)), report)
+
+
+def _waits_for_rows(trying: _Trying, lack: beforehand.Lack) -> Retrained:
+    labelled = trying.until(math.ceil(lack.rows / trying.source.project.test))
+    needs = f"{labelled - trying.step.labelled:,} more labelled rows are needed for the gate {lack.gate!r}"
+    return trying.awaits(labelled, f"{needs}: {lack.text}", told=f"{needs}: {lack.told}")
 
 
 def _on_the_same_rows(trying: _Trying, frozen: Any) -> Retrained:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fullcircle.development.loading import LoadedProject
-from fullcircle.flows import data, drafts, probes, reports, testing, traffic, versions, views
+from fullcircle.flows import admission, data, drafts, probes, reports, testing, traffic, versions, views
 from fullcircle.flows.deploy import deploy_in, process_of, remove_in
 from fullcircle.flows.monitor import watch_in
 from fullcircle.flows.package import package_in
@@ -207,7 +207,7 @@ def _live(session: Session, source: LoadedProject, turning: _Turning) -> None:
     scorer = versions.scorer(session, project.name, champion, online=True)
     contract = scorer.contract
     session.progress.step("probe", "rows that do not fit the contract")
-    turning.probes = probes.send(turning.deployed.url, project.name, contract, held_out)
+    turning.probes = probes.send(turning.deployed.url, project.name, contract, held_out, admission.door(session))
     arrivals: Mapping[str, Any] = project.arrivals or {"the test rows": _unchanged}
     for name, arrival in arrivals.items():
         session.progress.step(f"window: {name}", "")

@@ -1,4 +1,4 @@
-"""Serve: all champions of the workspace in the foreground, following them wherever they are promoted."""
+"""Serve: all champions of the workspace in the foreground, following them, and keys, wherever they change."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Never
 from fullcircle.deployment import process
 from fullcircle.deployment.target import log_flags
 from fullcircle.errors import FullcircleError, PortInUse, ServerFailed, VersionNotFound
-from fullcircle.flows import log, versions, views
+from fullcircle.flows import admission, log, splitting, versions, views
 from fullcircle.flows.reconcile import reconcile, write_served
 from fullcircle.flows.session import Session, opened
 from fullcircle.settings import Settings
 from fullcircle.types.progress import Progress
 
-FOLLOW_SECONDS = 2.0
+FOLLOW_SECONDS = 1.0
 PATIENCE = 40.0  # seconds for what is being answered to finish: more than the server's own grace
 
 
@@ -34,6 +34,7 @@ def serve(*, settings: Settings | None = None, progress: Progress | None = None)
     with opened(settings, progress, create=False) as session:
         reconcile(session)
         session.check_loggable()
+        admission.check_reach(session)
         if not session.workspace.ledger.state().champions:
             raise VersionNotFound(
                 "there is no champion to serve yet", next_step="run a project first: fullcircle run PROJECT"
@@ -69,8 +70,15 @@ def _arguments(session: Session, key: Path | None) -> list[str]:
         "--hosts", ",".join(session.settings.hosts),
         "--online", session.features.online_url,
         "--workers", str(session.settings.workers),
+        *_access_flags(session),
         *log_flags(session.settings.log_bytes, session.settings["log_full"], session.settings["log_fsync"], key),
     ]  # fmt: skip
+
+
+def _access_flags(session: Session) -> list[str]:
+    settings = session.settings
+    flags = [] if settings.tls is None else ["--tls-cert", str(settings.tls[0]), "--tls-key", str(settings.tls[1])]
+    return [*flags, *(["--without-tls"] if settings.without_tls else [])]
 
 
 def _followed(session: Session, arguments: list[str]) -> int:
@@ -100,6 +108,7 @@ def _followed(session: Session, arguments: list[str]) -> int:
 def _caught_up(session: Session, told: str) -> str:
     """Write down the champions of now. What cannot be read is told once, and the server goes on as it is."""
     try:
+        splitting.turns_in(session)
         write_served(session)
     except FullcircleError as error:
         if error.what != told:

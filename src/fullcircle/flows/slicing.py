@@ -12,7 +12,7 @@ import numpy as np
 
 from fullcircle.evaluation.check import Skipped, Subject
 from fullcircle.evaluation.checks.slices import Slices as Check
-from fullcircle.flows.lots import _held
+from fullcircle.flows.lots import held as held_of
 from fullcircle.monitoring.quality import fits
 from fullcircle.types.contract import Contract, Value
 from fullcircle.types.prediction import Outcome, Prediction
@@ -84,7 +84,7 @@ class Slices:
 
         contract, rows = self._contract, [row for row, _ in sorted(kept, key=lambda pair: pair[0].id)]
         labels = {row.id: label for row, label in kept}
-        held = {name: [_held(row, name) for row in rows] for name in self._columns}
+        held = {name: [held_of(row, name) for row in rows] for name in self._columns}
         frame = pd.DataFrame({name: pd.Series(values).infer_objects() for name, values in held.items()})
         kind = float if contract.task == "regression" else object
         predicted = np.array([row.value for row in rows], dtype=kind)

@@ -34,22 +34,25 @@ def standing_of(session: Session, model: str, journal: Journal) -> Standing:
     state = session.workspace.ledger.state()
     crowned = state.crowned[model]
     labelled = journal.rows(None, micros(crowned.time) or 0, what="labelled")
-    tried = list(_tries(state.decisions, model, crowned.seq))
-    steps = [session.recall(str(fact.body["step"]), Step) for fact in tried]
+    held = [
+        (fact, session.recall(str(fact.body["step"]), Step)) for fact in _held(state.decisions, model, crowned.seq)
+    ]
+    tries = [(fact, step) for fact, step in held if not step.awaited]
     back = crowned.time if crowned.kind == "version.rolled_back" else ""
     return Standing(
         version=version,
         at=iso(now()),
         promoted=crowned.time,
         labelled=labelled,
-        tried=tried[0].time if tried else back,
-        tried_rows=steps[0].labelled if steps else 0,
+        tried=tries[0][0].time if tries else back,
+        tried_rows=tries[0][1].labelled if tries else 0,
         alarms=tuple(alarm for alarm in journal.alarms(version) if alarm.state != "resolved"),
-        answered=tuple(id for step in steps if step.trigger is not None for id in step.trigger.alarms),
+        answered=tuple(id for _, step in tries if step.trigger is not None for id in step.trigger.alarms),
+        awaited=held[0][1].awaited if held else 0,
     )
 
 
-def _tries(decisions: tuple[Fact, ...], model: str, since: int) -> Iterator[Fact]:
+def _held(decisions: tuple[Fact, ...], model: str, since: int) -> Iterator[Fact]:
     """The decisions after a fact by which a retraining was held, the latest first."""
     for fact in reversed(decisions):
         if fact.seq <= since:

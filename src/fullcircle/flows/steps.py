@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from fullcircle.errors import BlobMissing
 from fullcircle.flows.session import Session
 from fullcircle.types.facts import Fact
-from fullcircle.types.loop import Step
+from fullcircle.types.loop import Quarantined, Step
 from fullcircle.types.monitoring import Decision
 
 
@@ -35,10 +35,13 @@ def sums(step: Step) -> tuple[str, ...]:
     told = [] if step.trigger is None else [f"why: {step.trigger.reason}"]
     told += [each.text for each in (step.expected, step.measured) if each is not None and each.text]
     told += [f"{each.on} rows: {each.text}" for each in step.differences if each.text]
-    told += [
-        f"set apart: {each.rows} rows{_where(each.column, each.value)}: {each.reason}" for each in step.quarantine
-    ]
+    told += [set_apart(each) for each in step.quarantine]
     return tuple(told)
+
+
+def set_apart(found: Quarantined) -> str:
+    """What quarantine saw, in a sentence."""
+    return f"set apart: {found.rows} rows{_where(found.column, found.value)}: {found.reason}"
 
 
 def _where(column: str, value: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from fullcircle.deployment import client
 from fullcircle.development.cases.comparing import limit_of
 from fullcircle.errors import ProofFailed, StateConflict
+from fullcircle.flows import admission
 from fullcircle.flows.session import Session
 from fullcircle.runtimes.contracts import rows_of
 from fullcircle.runtimes.scorer import Scorer
@@ -35,8 +36,10 @@ def play(session: Session, project: Project, contract: Contract, url: str, frame
     """Send the rows to the server, then the labels that are older than the project's label delay."""
     rows = rows_of(frame, contract)
     ids: list[str] = []
+    door = admission.door(session)
     for start in range(0, len(rows), CHUNK):
-        ids += [answer.id for answer in client.predict(url, project.name, rows[start : start + CHUNK])]
+        answers = client.predict(url, project.name, rows[start : start + CHUNK], door=door)
+        ids += [answer.id for answer in answers]
         session.progress.advance(min(start + CHUNK, len(rows)), len(rows))
     known = _known_labels(project, frame)
     outcomes = [
@@ -44,7 +47,7 @@ def play(session: Session, project: Project, contract: Contract, url: str, frame
         for identity, value, due in zip(ids, _labels(frame, project.label), known, strict=True)
         if due
     ]
-    client.outcomes(url, project.name, outcomes)
+    client.outcomes(url, project.name, outcomes, door=door)
     return Traffic(
         _logged(session, project.name, ids), log.read_outcomes(session.workspace.predictions, project.name)
     )

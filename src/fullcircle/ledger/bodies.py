@@ -22,6 +22,10 @@ NEEDED: Mapping[str, Mapping[str, type]] = {
     "version.approved": {"model": str, "version": int, "report": str},
     "version.promoted": {"model": str, "version": int},
     "version.rolled_back": {"model": str, "version": int},
+    "split.started": {"model": str, "split": str, "mode": str, "champion": int, "version": int, "salt": str},
+    "split.moved": {"model": str, "split": str, "place": int},
+    "split.ended": {"model": str, "split": str},
+    "rows.released": {"model": str, "decision": int, "rows": str},
     "deployment.started": {"model": str},
     "deployment.stopped": {"model": str},
     "view.registered": {"view": str, "definition": str, "blob": str},
@@ -30,6 +34,8 @@ NEEDED: Mapping[str, Mapping[str, type]] = {
     "segment.closed": {"workspace": str, "model": str, "segment": str, "digest": str},
     "segment.compacted": {"workspace": str, "model": str, "segment": str, "digest": str},
     "predictions.erased": {"workspace": str, "model": str, "segment": str, "digest": str},
+    "key.created": {"id": str, "name": str, "role": str, "digest": str},
+    "key.revoked": {"id": str},
     "blob.deleted": {"digest": str},
 }
 

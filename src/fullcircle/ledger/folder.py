@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -113,3 +114,17 @@ def unusable(root: Path, why: str) -> WorkspaceUnusable:
         allowed="a folder you may read and write",
         next_step="mend it, or name another folder with --workspace or FULLCIRCLE_WORKSPACE",
     )
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a file as a whole, readable by its owner only: a reader sees the old or the new."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

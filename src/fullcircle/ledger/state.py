@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from fullcircle.ledger.splits import started
 from fullcircle.types.facts import Fact
+from fullcircle.types.splits import Split
 from fullcircle.types.turn import Snapshot
 
 # Which field of which kind of fact says that a blob was stored. Such a fact also revives a deleted blob.
@@ -21,6 +23,7 @@ STORED: Mapping[str, tuple[str, ...]] = {
     "version.registered": ("provenance", "attestations"),
     "window.monitored": ("window",),
     "decision.taken": ("step",),
+    "rows.released": ("rows",),
     "view.registered": ("blob",),
     "training_set.built": ("blob",),
 }
@@ -55,8 +58,8 @@ class State:
     ``history`` is the way back per model: its champions, oldest first, the present one last; a rollback to an earlier
     champion drops those after it. ``promoted`` are all versions that were ever champion, ``promotions`` is the seq of
     the fact that made the present champion and ``crowned`` that fact itself. ``runs`` (by run id, in order of
-    finishing) and ``deployments`` (by model, running ones only) are the bodies of their facts, ``decisions`` and
-    ``windows`` the facts themselves in order.
+    finishing) and ``deployments`` (by model, running ones only) are the bodies of their facts, ``decisions``,
+    ``releases`` (of rows from quarantine) and ``windows`` the facts themselves in order.
     ``approvals`` are the facts by which versions were approved, per model and version: of several the latest.
     ``reports`` are the facts that recorded reports, per run: of several the latest.
     ``views`` are the definitions of each feature view by their digest, in order of registration, with the blob
@@ -65,6 +68,8 @@ class State:
     ``segments`` are the latest facts about closed segments of prediction logs, by workspace, model and segment.
     ``consents`` are the digests of the bundles whose model may run code when it is loaded.
     ``alarms`` says of each alarm (workspace, id) which kinds of facts there are about it.
+    ``splits`` are the splits that are open, by model, and ``split_ends`` the facts by which the last ones ended.
+    ``keys`` are the facts by which keys were created, by id, in order; ``revoked`` the ids of revoked ones.
     """
 
     seq: int = 0
@@ -78,6 +83,7 @@ class State:
     runs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     deployments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     decisions: tuple[Fact, ...] = ()
+    releases: tuple[Fact, ...] = ()
     windows: tuple[Fact, ...] = ()
     approvals: Mapping[str, Mapping[int, Fact]] = field(default_factory=dict)
     reports: Mapping[str, Fact] = field(default_factory=dict)
@@ -88,6 +94,10 @@ class State:
     segments: Mapping[tuple[str, str, str], Fact] = field(default_factory=dict)
     consents: frozenset[str] = frozenset()
     alarms: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    splits: Mapping[str, Split] = field(default_factory=dict)
+    split_ends: Mapping[str, Fact] = field(default_factory=dict)
+    keys: Mapping[str, Fact] = field(default_factory=dict)
+    revoked: frozenset[str] = frozenset()
 
     def approval(self, model: str, version: int) -> Fact | None:
         """The fact by which somebody approved a version on the report that it has, or None."""
@@ -123,6 +133,7 @@ class Folding:
         self._runs: dict[str, Mapping[str, Any]] = {}
         self._deployments: dict[str, Mapping[str, Any]] = {}
         self._decisions: list[Fact] = []
+        self._releases: list[Fact] = []
         self._windows: list[Fact] = []
         self._approvals: dict[str, dict[int, Fact]] = {}
         self._reports: dict[str, Fact] = {}
@@ -133,6 +144,10 @@ class Folding:
         self._segments: dict[tuple[str, str, str], Fact] = {}
         self._consents: set[str] = set()
         self._alarms: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._splits: dict[str, Split] = {}
+        self._split_ends: dict[str, Fact] = {}
+        self._keys: dict[str, Fact] = {}
+        self._revoked: set[str] = set()
 
     def add(self, fact: Fact) -> None:
         """Take the next fact in."""
@@ -156,6 +171,8 @@ class Folding:
                 self._champion(fact)
             case "decision.taken":
                 self._decisions.append(fact)
+            case "rows.released":
+                self._releases.append(fact)
             case "deployment.started" if body.get("url"):  # what has no address does not answer: files, a schedule
                 self._deployments[body["model"]] = body
             case "deployment.stopped":
@@ -177,6 +194,12 @@ class Folding:
                 self._segments[body["workspace"], body["model"], body["segment"]] = fact
             case "pickle.allowed" if body.get("bundle"):
                 self._consents.add(str(body["bundle"]))
+            case "split.started" | "split.moved" | "split.ended":
+                self._split(fact)
+            case "key.created":
+                self._keys.setdefault(str(body["id"]), fact)  # an id that was used is never another key
+            case "key.revoked":
+                self._revoked.add(str(body["id"]))
             case "blob.deleted":
                 self._deleted.add(body["digest"])
 
@@ -201,6 +224,7 @@ class Folding:
             runs=MappingProxyType(dict(self._runs)),
             deployments=MappingProxyType(dict(self._deployments)),
             decisions=tuple(self._decisions),
+            releases=tuple(self._releases),
             windows=tuple(self._windows),
             approvals=MappingProxyType(approvals),
             reports=MappingProxyType(dict(self._reports)),
@@ -211,6 +235,10 @@ class Folding:
             segments=MappingProxyType(dict(self._segments)),
             consents=frozenset(self._consents),
             alarms=MappingProxyType(dict(self._alarms)),
+            splits=MappingProxyType(dict(self._splits)),
+            split_ends=MappingProxyType(dict(self._split_ends)),
+            keys=MappingProxyType(dict(self._keys)),
+            revoked=frozenset(self._revoked),
         )
 
     def _snapshot(self, fact: Fact) -> None:
@@ -224,6 +252,19 @@ class Folding:
             parent=body.get("parent"),
             created=known.created if known else fact.time,
         )
+
+    def _split(self, fact: Fact) -> None:
+        model, id = str(fact.body["model"]), str(fact.body["split"])
+        known = self._splits.get(model)
+        if fact.kind == "split.started":
+            self._splits[model] = started(fact)
+        elif known is None or known.id != id:
+            return  # of two that ended it at once, the second
+        elif fact.kind == "split.moved":
+            self._splits[model] = replace(known, place=int(fact.body["place"]), since=fact.time)
+        else:
+            del self._splits[model]
+            self._split_ends[model] = fact
 
     def _version(self, fact: Fact) -> None:
         body = fact.body

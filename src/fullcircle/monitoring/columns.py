@@ -30,6 +30,7 @@ class Columns:
         known = profile.dependence
         fits = known is not None and abs(known.seconds - duration(monitor.window).total_seconds()) < 1e-6
         effects = known.effects if known is not None and fits else {}
+        self.unseen = known.unseen if known is not None and fits else 0.0
         self.phases = known.phases if known is not None and fits else 1
         strata = known.strata if known is not None and fits else {}
         self.strata: Mapping[int, Sequence[tuple[int, ...]]] = {

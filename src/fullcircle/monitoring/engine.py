@@ -173,6 +173,7 @@ class _Leg:
         log_e = np.concatenate(
             [plan.judge(counted, kept) for plan, kept in zip(plans, self.memory, strict=True)], axis=1
         )
+        log_e = evidence.insured(log_e, self.columns.unseen)
         # Kept in short floats, so that a restart goes on from the very same numbers.
         level = evidence.shiryaev_roberts(self.level, log_e).astype(np.float32).astype(np.float64)
         sums = evidence.cusum(self.sums, log_e).astype(np.float32).astype(np.float64)
@@ -254,7 +255,14 @@ def _notes(profile: Profile, monitor: Monitor) -> tuple[str, ...]:
             f"cannot calibrate for dependence yet: it was learned for batches of {known.seconds:g} seconds and"
             f" batches are of {seconds:g} now, so {taken}",
         )
-    return (
+    learned = (
         f"evidence is divided by design effects learned from {known.batches} batches of the reference:"
-        " with dependent rows the budget holds about, not exactly",
+        " with dependent rows the budget holds about, not exactly"
+    )
+    if not known.unseen:
+        return (learned + "; those batches vary as independent rows do, so a batch of another kind is a change",)
+    most = math.exp(float(evidence.insured(math.inf, known.unseen)))
+    return (
+        f"{learned}; up to {known.unseen:.2%} of all batches may be of kinds that never came among them, so one"
+        f" batch multiplies evidence by at most {most:.3g}, and a change takes several batches to be found",
     )

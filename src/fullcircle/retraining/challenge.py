@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fullcircle.retraining.coding import coded
+from fullcircle.retraining.coding import Coded, coded
 from fullcircle.retraining.sources import names
 from fullcircle.retraining.worth import Level, level
+from fullcircle.stats import slices
 from fullcircle.types.loop import Difference
 
 Array = NDArray[Any]
@@ -32,6 +33,8 @@ _MOST_LOOKED = 6  # of the latest batches
 _BROAD = 2 / 3  # of slices, and of sources
 _WON_BACK = 0.1
 _Z = 2.0
+_SLICES = 8  # that the challenger gains most in on the fresh rows: these are judged on the frozen ones
+_CHANCE = 0.01  # of calling one of them worse in error
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,68 @@ def judge(
         passed=passed,
         text=text,
     )
+
+
+def everywhere(
+    frozen: Difference,
+    features: Any,
+    before: ArrayLike,
+    after: ArrayLike,
+    fresh: Any,
+    gain: ArrayLike,
+    *,
+    tolerance: float,
+) -> Difference:
+    """``frozen``, failed where the challenger is worse by more than is allowed in a slice of one or two columns.
+
+    ``features`` are the frozen rows' frame, ``before`` and ``after`` (n,) what champion and challenger are wrong by
+    on them. Which slices are judged the ``fresh`` rows say, by the champion's less the challenger's loss on them,
+    ``gain`` (m,): labels that are wrong in one place make the challenger better on rows with such labels and worse
+    on rows with true ones. They are chosen on some rows and judged on others, so only the 8 that are judged count
+    (Holm 1979). What is allowed is the ``tolerance`` as a share of the champion's loss in the slice; an honest
+    challenger that keeps to it is called worse in 1 of 100 trainings at most.
+    """
+    known, late, won = (np.asarray(each, dtype=float) for each in (before, after, gain))
+    told, others = np.isfinite(known) & np.isfinite(late), np.isfinite(won)
+    if not frozen.passed or int(others.sum()) < 2 * slices.FEWEST_ROWS:
+        return frozen
+    known, worse = known[told], (late - known)[told]
+    beyond = worse - tolerance * known
+    columns = coded(features[told].reset_index(drop=True), fresh[others].reset_index(drop=True))
+    groups = tuple(_groups(each) for each in columns)
+    on_fresh = slices.Coded(tuple(each.new for each in columns), groups)
+    on_frozen = slices.Coded(tuple(each.known for each in columns), groups)
+    found = slices.search(on_fresh, [slices.Signal(won[others])], np.ones(int(others.sum())), keep=_SLICES)[0]
+    judged = [(each.where, on_frozen.inside(each.where)) for each in found.kept]
+    judged = [(where, inside) for where, inside in judged if inside.sum() >= _FEWEST]
+    chances = slices.holm([slices.above_zero(beyond[inside], np.ones(int(inside.sum()))) for _, inside in judged])
+    if not chances or min(chances) > _CHANCE:
+        return frozen
+    where, inside = judged[int(np.argmin(chances))]
+    place = " and ".join(f"{columns[at].name} {_named(columns[at], group)}" for at, group in where)
+    rows, part = int(inside.sum()), float(worse[inside].sum() / max(known[inside].sum(), 1e-9))
+    text = f"{frozen.text}; but its loss is {part:.0%} higher on {rows:,} of these rows: {place}"
+    return replace(frozen, passed=False, text=text)
+
+
+def _groups(column: Coded) -> Array:
+    """Each value or bin, and of a number that has an order all up to one and all from one on: groups x codes."""
+    alone, codes = np.eye(column.size), np.arange(column.size)
+    if not column.number:
+        return alone
+    cuts = range(1, column.size - 2)  # the last code is "missing"
+    below = [(codes <= cut) for cut in cuts]
+    above = [(codes > cut) & (codes < column.size - 1) for cut in cuts]
+    return np.vstack([alone, *below, *above]).astype(float)
+
+
+def _named(column: Coded, group: int) -> str:
+    if group < column.size:
+        return column.texts[group]
+    cuts = column.size - 3
+    cut = (group - column.size) % cuts + 1
+    least, most = (column.texts[at] for at in (cut + 1, cut))
+    return f"{most} and less" if group - column.size < cuts else f"{least} and more"
 
 
 def moved(

@@ -183,7 +183,7 @@ def _shrinks(said: Array, z: Array) -> bool:
     """Whether what happens is the answers drawn towards a point in their middle: what labels wrong at random do."""
     start, slope = np.polynomial.polynomial.polyfit(said, z, 1)
     error = _error(z - start - slope * said) / max(float(said.std()), 1e-9)
-    if slope + 2.0 * error >= 1.0 or slope + 2.0 * error < 0.0:  # turned round is no shrinking
+    if slope + 2.0 * error >= 1.0:
         return False
     low, high = np.quantile(said, [0.1, 0.9])
     return bool(low <= start / (1.0 - slope) <= high)

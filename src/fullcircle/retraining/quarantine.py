@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,7 @@ def sift(known: Rows, new: Rows, *, retrain: Retrain, seed: int) -> Sifted:
         held = _lost(sieve, old, late, columns, of, seed)
     if not held:
         _disagreement(sieve, old, late, columns, of, seed)
-        held = _too_many(sieve) or _combined(sieve, old, late, columns, of)
+        held = _too_many(sieve)
         held = held or _noise(sieve, old, late, columns, of, seed)
         held = held or _capped(sieve, known, late, retrain)
     keep = np.zeros(len(new), dtype=bool) if held else sieve.keep
@@ -148,7 +149,8 @@ def _copies(sieve: _Sieve, old: Rows, new: Rows, seed: int) -> None:
 def _patterns(sieve: _Sieve, old: Rows, new: Rows, columns: tuple[Coded, ...]) -> None:
     rows = np.flatnonzero(sieve.keep)
     before, now = patterns.labels(old.label, np.asarray(new.label)[rows], new.task)
-    for each in patterns.found(old.features, new.features.iloc[rows], _at(columns, rows), before, now):
+    given = old.features, new.features.iloc[rows], _at(columns, rows), before, now
+    for each in chain(patterns.found(*given), combined.found(*given)):
         inside = np.zeros(len(new), dtype=bool)
         inside[rows[each.inside]] = True
         if _expected(new.loss, inside):
@@ -206,19 +208,6 @@ def _too_many(sieve: _Sieve) -> str:
     return f"{part:.0%} of the new rows are suspicious, so the others are not trusted either: a person must look"
 
 
-def _combined(sieve: _Sieve, old: Rows, new: Rows, columns: tuple[Coded, ...], of: disagreement.Excess | None) -> str:
-    """A quick look first, as for slices. How far such a pattern goes is not known, so its rows alone are no cure."""
-    rows = np.flatnonzero(sieve.keep)
-    now = patterns.labels(old.label, np.asarray(new.label)[rows], new.task)[1]
-    if of is None or not combined.found(_at(columns, rows), of.new[rows], now):
-        return ""
-    closer = disagreement.refined(columns, old.loss, new.loss)
-    found = [] if closer is None else combined.found(_at(columns, rows), closer.new[rows], now)
-    if not found:
-        return ""
-    return f"looks like a planted pattern: {found[0].text}; how far it goes nobody can tell, so a person must look"
-
-
 def _lost(
     sieve: _Sieve, old: Rows, new: Rows, columns: tuple[Coded, ...], of: disagreement.Excess | None, seed: int
 ) -> str:
@@ -258,8 +247,10 @@ def _noise(
     parts = max(0.0, found.learned) / found.grown, max(0.0, found.bent) / found.grown
     what = f"only {parts[0]:.0%} of that can be learned again from the new labels"
     if parts[0] >= 0.5:
-        what = f"but for answers that are drawn to the middle only {parts[1]:.0%} of that can be learned again"
-    return f"losses grew, but {what}: labels look wrong at random, which no model can learn; see where they come from"
+        what = (
+            f"but for answers drawn to the middle, or turned round, only {parts[1]:.0%} of that can be learned again"
+        )
+    return f"losses grew, and {what}: labels look wrong at random, which no model can learn; see where they come from"
 
 
 def _capped(sieve: _Sieve, known: Rows, new: Rows, retrain: Retrain) -> str:

@@ -7,6 +7,7 @@ of the rows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
@@ -32,8 +33,11 @@ def due(standing: Standing, retrain: Retrain) -> Trigger | None:
     harm is an open alarm of kind risk or estimate on this version, drift one of kind drift (what it is worth is
     weighed later). After a try on this champion an alarm that was answered asks again when there are twice as many
     labelled rows as then, one that was not when there are a quarter more; 30 more in both cases. schedule counts from
-    when the champion was promoted or a training was last tried. rows counts the labelled rows since then.
+    when the champion was promoted or a training was last tried. rows counts the labelled rows since then. Where the
+    last one was held without a training for want of rows, nothing asks before these have come.
     """
+    if standing.labelled < standing.awaited:
+        return None
     return (
         _alarmed(standing, retrain, "harm", _HARM)
         or _alarmed(standing, retrain, "drift", _DRIFT)
@@ -52,6 +56,11 @@ def cooling(standing: Standing, retrain: Retrain) -> str:
         f"too early: {what} {span(age)} ago and the project's cooldown is {retrain.cooldown}; "
         f"over at {_iso(_last(standing) + pause)}"
     )
+
+
+def later(labelled: int, times: float) -> int:
+    """So many times as many labelled rows, and 30 more at least: before that little can have changed."""
+    return max(math.ceil(times * labelled), labelled + FEWEST)
 
 
 def span(time: timedelta) -> str:
@@ -88,7 +97,7 @@ def _asks(standing: Standing, alarm: Alarm) -> bool:
     if not standing.tried:
         return True
     times = AGAIN if alarm.id in standing.answered else ANEW
-    return standing.labelled >= max(times * standing.tried_rows, standing.tried_rows + FEWEST)
+    return standing.labelled >= later(standing.tried_rows, times)
 
 
 def _told(alarms: Iterable[Alarm]) -> list[str]:

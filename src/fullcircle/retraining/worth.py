@@ -71,7 +71,7 @@ def expected(lost: Interval, *, spread: float, traffic: Traffic, retrain: Retrai
     is what the model itself expects.
     """
     source = "as labels show" if realised else "as the model itself expects, without labels"
-    return _worth(lost, spread, traffic, retrain, False, f"what a row lost since the reference, {source}")
+    return _worth(lost, spread, traffic, retrain, False, f"what a row lost against the best of the line, {source}")
 
 
 def measured(gained: Interval, *, spread: float, traffic: Traffic, retrain: Retrain) -> Worth:

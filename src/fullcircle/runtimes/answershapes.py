@@ -54,6 +54,7 @@ _PREDICTION = _object(
         "problems": _list(_ref("Problem")),
         "probabilities": {"type": "object", "additionalProperties": {"type": "number", "minimum": 0, "maximum": 1}},
         "answered_by": {"enum": ["previous", "prior"], "description": "who gave the answer of a fallback"},
+        "version": {"type": "integer", "description": "who answered the row, where several versions answered"},
     },
     "id",
     "prediction",

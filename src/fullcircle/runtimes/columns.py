@@ -83,14 +83,14 @@ class Written:
         names = list(_kinds(contract, self.columns))
         chosen = [_taken(self.columns[name], places) for name in names]
         lists = [
-            [written(known[name], cell) if name in known else _guessed(cell) for cell in cells]
+            [written(known[name], cell) if name in known else guessed(cell) for cell in cells]
             for name, cells in zip(names, chosen, strict=True)
         ]
         return _rows(names, lists, self.rows if places is None else len(places))
 
     def contexts(self, contract: Contract) -> list[dict[str, Value] | None]:
         """See Typed."""
-        return _contexts(contract, self.columns, self.rows, _guessed)
+        return _contexts(contract, self.columns, self.rows, guessed)
 
 
 class Documents:
@@ -145,7 +145,7 @@ def _typed(text: str) -> Value:
     return _TRUTH.get(text, text)
 
 
-def _guessed(text: str) -> Value:
+def guessed(text: str) -> Value:
     """A value that only the log sees. Zeros in front belong to a name, not to a number."""
     if text in MISSING:
         return None

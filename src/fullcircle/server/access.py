@@ -13,7 +13,7 @@ _logger = logging.getLogger("fullcircle.access")
 
 
 class Access:
-    """Around an application: logs method, route, status, seconds, and the rows that it wrote into the scope."""
+    """Around an application: logs method, route, status, seconds, and of the scope the rows and the key."""
 
     def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
         self._app = app
@@ -39,4 +39,8 @@ class Access:
             }
             if "rows" in scope:
                 fields["rows"] = scope["rows"]
+            if (caller := scope.get("caller")) is not None:
+                fields["key"] = caller.id
+            if "request" in scope:  # of a refusal
+                fields["request"] = scope["request"]
             _logger.info("request", extra={"fields": fields})

@@ -8,7 +8,7 @@ from typing import Literal
 
 from fullcircle.types.access import Verb
 
-Dialect = Literal["native"]
+Dialect = Literal["native", "v2", "mlflow"]
 OTHER = "other"
 
 
@@ -17,7 +17,8 @@ class Address:
     """One address. ``template`` has names in braces, each of one segment; the last may hold slashes too.
 
     ``verb`` says what for: None is open to anybody. GET is also HEAD. ``counted`` are requests that the engines count
-    when they answer; all others are counted by the application. ``dialect`` is the form of refusals.
+    when they answer; all others are counted by the application. ``dialect`` is the form of refusals. ``wide``: it
+    shows all models, so whoever may see only some is refused.
     """
 
     template: str
@@ -25,10 +26,14 @@ class Address:
     verb: Verb | None
     counted: bool = False
     dialect: Dialect = "native"
+    wide: bool = False
     parts: tuple[str, ...] = field(init=False)
+    model_place: int | None = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", tuple(self.template.split("/")))
+        named = [part for part in self.parts if part[:1] == "{"]
+        object.__setattr__(self, "model_place", named.index("{model}") if "{model}" in named else None)
 
     @property
     def methods(self) -> str:
@@ -53,6 +58,34 @@ class Address:
         return tuple(found)
 
 
+def _v2(
+    template: str, verb: Verb | None, method: Literal["GET", "POST"] = "GET", *, counted: bool = False
+) -> Address:
+    return Address(template=f"/v2{template}", method=method, verb=verb, counted=counted, dialect="v2")
+
+
+_V2 = (
+    _v2("/models/{model}/infer", "predict", "POST", counted=True),
+    _v2("/models/{model}/versions/{version}/infer", "predict", "POST", counted=True),
+    _v2("/models/{model}/versions/{version}/ready", "read"),
+    _v2("/models/{model}/versions/{version}", "read"),
+    _v2("/models/{model}/ready", "read"),
+    _v2("/models/{model}", "read"),
+    _v2("/models", "read"),
+    _v2("/repository/index", "read", "POST"),
+    _v2("/repository/models/{model}/load", "manage", "POST"),
+    _v2("/repository/models/{model}/unload", "manage", "POST"),
+    _v2("/health/live", None),
+    _v2("/health/ready", None),
+    _v2("", "read"),
+)
+_MLFLOW = (
+    Address(template="/invocations", method="POST", verb="predict", counted=True, dialect="mlflow"),
+    Address(template="/invocations/{model}", method="POST", verb="predict", counted=True, dialect="mlflow"),
+    Address(template="/ping", method="GET", verb=None, dialect="mlflow"),
+    Address(template="/health", method="GET", verb=None, dialect="mlflow"),
+    Address(template="/version", method="GET", verb="read", dialect="mlflow"),
+)
 PREDICT = Address(template="/predict/{model}", method="POST", verb="predict", counted=True)
 ADDRESSES: tuple[Address, ...] = (
     PREDICT,
@@ -61,9 +94,11 @@ ADDRESSES: tuple[Address, ...] = (
     Address(template="/models", method="GET", verb="read"),
     Address(template="/health/live", method="GET", verb=None),
     Address(template="/health/ready", method="GET", verb=None),
-    Address(template="/metrics", method="GET", verb="read"),
+    Address(template="/metrics", method="GET", verb="read", wide=True),
     Address(template="/docs", method="GET", verb="read"),
     Address(template="/openapi.json", method="GET", verb="read"),
+    *_V2,
+    *_MLFLOW,
 )
 TEMPLATES = frozenset(each.template for each in ADDRESSES)
 _PLAIN: Mapping[str, Address] = {each.template: each for each in ADDRESSES if "{" not in each.template}
@@ -88,3 +123,11 @@ def template(path: str) -> str:
     """The template of a path, without anything that a caller made up: "other" for what is no address."""
     found = find(path)
     return OTHER if found is None else found[0].template
+
+
+def dialect(path: str) -> Dialect:
+    """The form of refusals at a path; what is no address goes by where it would stand."""
+    found = find(path)
+    if found is not None:
+        return found[0].dialect
+    return "v2" if path.startswith("/v2/") else "native"

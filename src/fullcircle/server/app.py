@@ -7,17 +7,22 @@
     GET  /health/live       the process answers
     GET  /health/ready      all wanted models answer and have what they need, and the server is not draining
     GET  /metrics, /docs, /openapi.json
+    /v2/...                 the Open Inference Protocol V2, see ``v2``
+    POST /invocations       MLflow's scoring protocol, and SageMaker's, see ``invocations``
 
-Every answer from 400 on has the one shape ``{"error": {"code", "message", ...}}``. No input makes it answer 5xx
+Every answer from 400 on has the one shape ``{"error": {"code", "message", ...}}``, but at addresses of other
+protocols, which have shapes of their own. No input makes it answer 5xx
 but 503, and that always with Retry-After. A prediction is in the log before its answer leaves.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -30,10 +35,11 @@ from fullcircle.errors import (
     ViewNotPublished,
 )
 from fullcircle.runtimes.columns import Typed
-from fullcircle.server import addresses, arrow, explain
+from fullcircle.server import addresses, arrow, dialects, explain, invocations
 from fullcircle.server.desk import Desk, not_looked_up
 from fullcircle.server.engine import Ask, Coming, Engine
 from fullcircle.server.follower import Loaded, View
+from fullcircle.server.guard import Guard, bounded, hidden
 from fullcircle.server.http import (
     Answer,
     Disconnected,
@@ -56,7 +62,10 @@ from fullcircle.server.meter import PREDICT, Meter
 from fullcircle.server.needs import Watch, not_met
 from fullcircle.server.publishing import Publishing
 from fullcircle.server.requests import outcomes_of, rows_of
+from fullcircle.server.splitting import Splitter
 from fullcircle.server.strict import decode
+from fullcircle.server.unloaded import Unloaded
+from fullcircle.server.v2 import handlers as v2
 
 _logger = logging.getLogger(__name__)
 _PREDICT = "/predict/"
@@ -79,7 +88,7 @@ class App:
 
     ``hosts`` are the names that requests may be addressed to, beside those of loopback. ``meter`` counts;
     ``publishing`` makes what is read by people and by other programs. ``watch`` tells what the models need and have
-    not: readiness waits for that.
+    not: readiness waits for that. ``unloaded`` is what models are loaded and unloaded with.
     """
 
     def __init__(
@@ -92,6 +101,9 @@ class App:
         meter: Meter | None = None,
         publishing: Publishing | None = None,
         watch: Watch | None = None,
+        unloaded: Unloaded | None = None,
+        guard: Guard | None = None,
+        splitter: Splitter | None = None,
     ) -> None:
         self._view = view
         self._desk = desk
@@ -102,6 +114,8 @@ class App:
         self.meter.bound = self._limits.waiting
         self._publishing = publishing or Publishing(self.meter)
         self._watch = watch
+        self._guard = guard
+        self._splitter = splitter or Splitter(desk, self._limits, self.meter)
         self._side = Lane("side", self._limits.waiting)
         self._slow = Lane("explain", self._limits.explaining)
         self._handlers: Mapping[str, Handler] = {
@@ -113,13 +127,28 @@ class App:
             "/health/ready": self._ready,
             "/metrics": lambda call: self._publishing.metrics(call.scope, self._side),
             "/docs": lambda call: self._publishing.docs(call.view),
-            "/openapi.json": lambda call: self._publishing.openapi(call.view),
+            "/openapi.json": lambda call: self._publishing.openapi(
+                call.view, keyed=self._guard is not None and self._guard.required
+            ),
+            **v2.Handlers(self._parts(), view, unloaded).table(),
+            **invocations.Handlers(self._parts()).table(),
         }
         self._engines: dict[str, tuple[Loaded, Engine]] = {}
         self._followed: View | None = None
         self.coming: Coming | None = None
         """What counts the requests that were handed over and are not begun; None where nobody counts them."""
         self.draining = False
+
+    def _parts(self) -> dialects.Parts:
+        return dialects.Parts(
+            limits=self._limits,
+            reader=self._reader,
+            side=self._side,
+            served=_served,
+            latest=lambda model: _served(self._view(), model),
+            ask=self._asked,
+            ready=self._ready,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -135,15 +164,21 @@ class App:
             return
         finally:
             meter.in_flight -= 1
+        if found.status >= 400:
+            found = dialects.worded(found, addresses.dialect(scope["path"]))
+            number = scope.setdefault("request", os.urandom(8).hex())
+            found = replace(found, headers=(*found.headers, (b"x-request-id", number.encode())))
         await reply(send, found, head=scope["method"] == "HEAD", close=self.draining)
 
     def close(self) -> bool:
         """Take no more work; True when all that was taken is done."""
-        idle = self._side.idle and self._slow.idle and all(engine.idle for _, engine in self._engines.values())
+        engines = [engine for _, engine in self._engines.values()]
+        idle = all(one.idle for one in (self._side, self._slow, self._splitter, *engines))
         self._side.close()
         self._slow.close()
         for _, engine in self._engines.values():
             engine.close()
+        self._splitter.close()
         return idle
 
     def follow(self) -> None:
@@ -152,6 +187,7 @@ class App:
         Called by the event loop, again and again: a version that nobody asked would keep its process otherwise.
         """
         view = self._view()
+        self._splitter.follow(view.routes)
         if view is self._followed:
             return
         self._followed = view
@@ -166,6 +202,8 @@ class App:
         begun = time.perf_counter()
         try:
             check_host(scope["headers"], self._hosts)
+            if self._guard is not None:
+                receive = self._admitted(self._guard, path, scope, receive)
             if path.startswith(_PREDICT) and scope["method"] == "POST":
                 return await self._predict(path[len(_PREDICT) :], scope, receive)
             return await self._dispatched(path, scope, receive, begun)
@@ -183,9 +221,19 @@ class App:
             self.meter.refused("defect", None, PREDICT, time.perf_counter() - begun, *self._meant(path))
             return refusal(ServerBusy(f"the request could not be answered (defect {number})", next_step="try again"))
 
+    def _admitted(self, guard: Guard, path: str, scope: Scope, receive: Receive) -> Receive:
+        """The body of a request whose caller may ask. What the caller may not know of is not there."""
+        caller = guard.check(path, scope)
+        if caller is None:
+            return receive
+        if (model := hidden(caller, path)) is not None:
+            _served(caller.sees(self._view()), model)
+        return bounded(receive, caller.body) if caller.body else receive
+
     async def _dispatched(self, path: str, scope: Scope, receive: Receive, begun: float) -> Answer:
         """The answer of the address's handler: what is in no table is answered by nobody."""
-        view = self._view()
+        caller = scope.get("caller")
+        view = self._view() if caller is None else caller.sees(self._view())
         known = addresses.find(path)
         if known is None:
             raise _no_such_address()
@@ -195,15 +243,17 @@ class App:
             if address.takes(scope["method"])
             else wrong_method(address.methods)
         )
-        self.meter.observed(address.template, found.status, time.perf_counter() - begun)
+        if not address.counted:
+            self.meter.observed(address.template, found.status, time.perf_counter() - begun)
         return found
 
     def _meant(self, path: str) -> tuple[str, int]:
         """The version that a refused request asked; "" and 0 where none that is served."""
-        if not path.startswith(_PREDICT):
+        known = addresses.find(path)
+        if known is None or not known[0].counted or not known[1]:
             return "", 0
         try:
-            loaded = self._view().loaded.get(path.removeprefix(_PREDICT))
+            loaded = self._view().loaded.get(known[1][0])
         except ServerBusy:  # of a server that has nothing to look at yet nothing is known
             loaded = None
         return ("", 0) if loaded is None else (loaded.model, loaded.version)
@@ -227,7 +277,11 @@ class App:
         return await self._asked(loaded, Ask(body, rows, plain), scope)
 
     async def _asked(self, loaded: Loaded, ask: Ask, scope: Scope) -> Answer:
-        found = await self._engine(loaded).answer(ask)
+        engine, route = self._engine(loaded), self._view().routes.get(loaded.model)
+        if route is None or route.champion != loaded.version:
+            found = await engine.answer(ask)
+        else:
+            found = await self._splitter.answer(route, loaded, engine, ask, scope)
         scope["rows"] = ask.count  # for the log of requests
         return found
 
@@ -267,6 +321,7 @@ class App:
 
     async def _outcomes(self, call: Call) -> Answer:
         model, given = outcomes_of(await self._document(call), self._limits.outcomes)
+        _served(call.view, model)
         return await self._side.run(lambda: self._desk.outcomes(_served(self._view(), model), given))
 
     async def _explain(self, call: Call) -> Answer:
@@ -282,14 +337,16 @@ class App:
         return answer(found, found.status)
 
     async def _ready(self, call: Call) -> Answer:
-        view = call.view
+        view, stranger = call.view, call.scope.get("stranger", False)
         problems = {name: trouble.message for name, trouble in sorted(view.troubles.items())}
         if self._watch is not None:
             problems |= {f"need {name}": told for name, told in sorted(self._watch.notes.items())}
         if view.ready and not self.draining:
             if self._watch is not None and (unmet := self._watch.unmet):
-                return refusal(not_met(unmet))
-            return answer({"ready": True, "problems": problems})
+                return refusal(_not_ready() if stranger else not_met(unmet))
+            return answer({"ready": True, "problems": {} if stranger else problems})
+        if stranger:
+            return refusal(_not_ready())
         if self.draining:
             why = "the server is shutting down"
         elif view.missing:
@@ -298,6 +355,11 @@ class App:
             why = view.file or "served.json names no model"
         told = "; ".join(f"{name}: {message}" for name, message in problems.items())
         return refusal(ServerBusy(why, received=told or None, next_step="try again in a second", cause="not_ready"))
+
+
+def _not_ready() -> ServerBusy:
+    """What somebody hears who is not known."""
+    return ServerBusy("the server is not ready", next_step="try again in a second", cause="not_ready")
 
 
 async def _live(call: Call) -> Answer:
@@ -317,6 +379,7 @@ async def _models(call: Call) -> Answer:
                 "form": loaded.scorer.form.name if loaded else None,
                 "engine": None if loaded is None else "process" if loaded.engine else "inline",
                 "problem": trouble,
+                **({"split": view.routes[name].told()} if name in view.routes else {}),
             }
         )
     return answer({"models": found, "file": view.file})

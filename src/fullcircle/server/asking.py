@@ -28,6 +28,7 @@ from fullcircle.server import lines
 from fullcircle.server.follower import Entry
 from fullcircle.server.frames import Question, Ready, Reply, packed, receive
 from fullcircle.server.opening import Opener
+from fullcircle.server.shadowing import ShadowLog, follow
 
 _logger = logging.getLogger(__name__)
 
@@ -43,13 +44,14 @@ class Warm(msgspec.Struct):
 
 
 class Start(msgspec.Struct):
-    """The second message: the folder where bundles lie, and the version to load."""
+    """The second message: the folder where bundles lie, and the version to load. With ``shadow`` it is to be one."""
 
     folder: str
     name: str
     entry: Entry
     code: str
     online: str = ""
+    shadow: ShadowLog | None = None
 
 
 def main(arguments: list[str]) -> int:
@@ -67,12 +69,18 @@ def main(arguments: list[str]) -> int:
         if warm is not None:
             _prepare(connection, msgspec.json.decode(warm, type=Warm))
         while warm is not None and (start := receive(connection)) is not None:
+            told = msgspec.json.decode(start, type=Start)
             try:
-                scorer = _opened(msgspec.json.decode(start, type=Start))
+                scorer = _opened(told)
             except Exception as error:  # noqa: BLE001 - the worker says it, and serves what it served before
                 connection.sendall(packed(Ready(problem=str(error) or type(error).__name__)))
                 return 1
-            if not answer(connection, scorer, Ready(modules=sorted(set(sys.modules) - known))):
+            ready = Ready(modules=sorted(set(sys.modules) - known))
+            if told.shadow is not None:
+                connection.sendall(packed(ready))
+                follow(connection, scorer, told.shadow, told.name)
+                break
+            if not answer(connection, scorer, ready):
                 break
             del scorer
             gc.collect()

@@ -119,6 +119,12 @@ class Child:
 
     async def answer(self, ask: Ask) -> Answer:
         """See Engine."""
+        predictions = await self.predict(ask)
+        written = self._desk.scored(self._loaded, predictions, ask.arrived, ask.mark)
+        return finished(self._loaded, [Written(written.rows, written.others)], ask, self._meter)
+
+    async def predict(self, ask: Ask) -> list[Prediction]:
+        """What the model answers to each row, which is in no log yet. Raises as ``answer`` does."""
         if self._closed:
             raise ServerBusy(CLOSED, next_step="try again", cause="not_ready")
         if self._expected() > PATIENCE or len(self._waiting) >= self._limits.waiting:
@@ -130,9 +136,7 @@ class Child:
         self._meter.worked(self._loaded.model, self._loaded.version, waiting=len(self._waiting))
         if self._task is None:
             self._task = asyncio.create_task(self._work())
-        predictions = await job.future
-        written = self._desk.scored(self._loaded, predictions, ask.arrived)
-        return finished(self._loaded, [Written(written.rows, written.others)], ask, self._meter)
+        return await job.future
 
     def _expected(self) -> float:
         """Seconds until a request that came now would be asked, by what calls took so far."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _INTEGER = Annotated[int, msgspec.Meta(gt=-EXACT, lt=EXACT)]
 _NUMBER = Annotated[float, msgspec.Meta(gt=float(-EXACT), lt=float(EXACT))]
 _TYPES: dict[str, Any] = {"number": _NUMBER, "integer": _INTEGER, "boolean": bool, "category": str}
+_PLAIN: dict[str, type] = {"number": float, "integer": int, "boolean": bool, "category": str}
+_ONLY = {kind: {kind} for kind in _PLAIN.values()}
 _SCALAR = str | int | float | bool | None
 _encode = msgspec.json.encode
 _STRANGE = re.compile(r'["\\\x00-\x1f\ud800-\udfff]')  # what a struct's field cannot be called
@@ -49,8 +52,11 @@ class Decoder:
         self._context = contract.context
         self._kept_back = kept_back(contract)
         self._names = contract.names
+        self._kinds = [(column.name, column.kind, column.nullable) for column in contract.columns]
         self._plain = not any(self._kept_back) and not self._context
         self._row, self._decoder = _structs(contract)
+        self.numbers = not self._context and all(column.kind == "number" for column in contract.columns)
+        """Whether ``table`` can be asked."""
 
     def rows(self, body: bytes) -> list[Any] | None:
         """The rows as structs, at least one; None where the body needs a second look."""
@@ -85,6 +91,38 @@ class Decoder:
         if not self._context or row is msgspec.UNSET:
             return 0
         return sum(value is not msgspec.UNSET for value in _tuple(row)[self._columns :])
+
+    def turned(self, columns: Mapping[str, list[Any]]) -> list[Any] | None:
+        """Rows as structs, of columns of plain values that are all of one length.
+
+        A whole number may stand as a float and the other way round, where nothing is lost. None where a column is
+        missing or strange, or a value needs a second look.
+        """
+        lists: list[list[Any]] = []
+        for name, kind, nullable in self._kinds:
+            values = _fitted(kind, columns[name], nullable=nullable) if name in columns else None
+            if values is None:
+                return None
+            lists.append(values)
+        count, strange = len(lists[0]), len(columns) - len(lists)
+        for name in self._context:
+            strange -= name in columns
+            lists.append(columns[name] if name in columns else [msgspec.UNSET] * count)
+        return None if strange else [self._row(*row) for row in zip(*lists, strict=True)]
+
+    def getter(self, names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]] | None:
+        """What gets the values of these columns from a row that ``rows`` gave; None where it has not all of them."""
+        known = {name: f"c{place}" for place, name in enumerate(self._names)}
+        known |= {name: f"x{place}" for place, name in enumerate(self._context) if name not in known}
+        if not names or not known.keys() >= set(names):
+            return None
+        get = attrgetter(*(known[name] for name in names))
+        return get if len(names) > 1 else lambda row: (get(row),)
+
+    def table(self, values: Sequence[float]) -> list[Any]:
+        """Rows as structs, of numbers row by row. Only where every column is a number, and there is no context."""
+        width, row = self._columns, self._row
+        return [row(*values[start : start + width]) for start in range(0, len(values), width)]
 
     def structs(self, values: Sequence[Mapping[str, Any]], contexts: Sequence[Mapping[str, Any] | None]) -> list[Any]:
         """Rows as structs from judged values and what each brought along."""
@@ -133,6 +171,25 @@ _tuple = msgspec.structs.astuple
 
 def _filled(values: Any, count: int) -> list[Any]:
     return [msgspec.UNSET] * count if values is msgspec.UNSET else list(values)
+
+
+def _fitted(kind: str, values: list[Any], *, nullable: bool) -> list[Any] | None:
+    """Values of the type of a column's kind; None where one is of another, or may not be exact in a float."""
+    wanted = _PLAIN[kind]
+    kinds = set(map(type, values))
+    if nullable:
+        kinds.discard(type(None))
+    if kinds == _ONLY[wanted] and wanted is not int:
+        return values
+    if wanted in (str, bool) or not kinds <= {int, float}:
+        return values if not kinds else None  # nothing but missing values
+    if int in kinds and not all(value is None or -EXACT < value < EXACT for value in values):
+        return None
+    if wanted is int and float in kinds:
+        if not all(value is None or (-EXACT < value < EXACT and value == int(value)) for value in values):
+            return None
+        return [None if value is None else int(value) for value in values]
+    return values if kinds <= _ONLY[wanted] else [None if value is None else float(value) for value in values]
 
 
 def _structs(contract: Contract) -> tuple[type, msgspec.json.Decoder[Any]]:

@@ -16,8 +16,10 @@ from fullcircle.errors import (
     ViewNotPublished,
     WorkspaceUnusable,
 )
+from fullcircle.server.engine import Mark
 from fullcircle.server.follower import Loaded
 from fullcircle.server.http import Answer, answer
+from fullcircle.server.rendering import Lines
 from fullcircle.server.requests import Label, labels, unfit
 from fullcircle.tables import waiting
 from fullcircle.tables.predictions import PredictionLog, append_outcomes, known, signed
@@ -50,11 +52,19 @@ class Desk:
         self._meter = meter
         self._log = PredictionLog(folder, **log)
 
-    def quick(self, loaded: Loaded, rows: Sequence[Any], block: Block, arrived: Sequence[float]) -> list[bytes]:
-        """Log rows that the contract let through as they are, all answered, and write the answer of each.
+    def quick(
+        self,
+        loaded: Loaded,
+        rows: Sequence[Any],
+        block: Block,
+        arrived: Sequence[float],
+        marks: Sequence[Mark | None] = (),
+    ) -> Lines:
+        """Log rows that the contract let through as they are, all answered.
 
-        ``rows`` are what the version's decoder gave, ``arrived`` when each came (``time.perf_counter``). Raises
-        ServerBusy where the log cannot be written: nothing unrecorded.
+        ``rows`` are what the version's decoder gave, ``arrived`` when each came (``time.perf_counter``), ``marks``
+        what the log says of the split of each, where there is one. Raises ServerBusy
+        where the log cannot be written: nothing unrecorded.
         """
         renderer, logged = loaded.renderer, loaded.decoder.logged
         values, chances = renderer.parts(block)
@@ -64,25 +74,31 @@ class Desk:
             renderer.logged(value, share, logged(row, key), b"%.6f" % (now - since))
             for value, share, row, since in zip(values, shares, rows, arrived, strict=True)
         ]
+        if marks:
+            bodies = [
+                body if mark is None else body[:-1] + mark.json() + b"}"
+                for body, mark in zip(bodies, marks, strict=True)
+            ]
         try:
             ids, _ = self._log.write(loaded.model, bodies)
         except WorkspaceUnusable as error:
             raise _unrecorded(error) from error
         if ids and not ids[0]:
             self._lose(loaded, len(ids))
-        write = renderer.row
-        return [write(number, value, share) for number, value, share in zip(ids, values, shares, strict=True)]
+        return Lines(ids, values, shares, block.answers, block.chances)
 
-    def judged(self, loaded: Loaded, rows: Sequence[object], arrived: float) -> Written:
+    def judged(self, loaded: Loaded, rows: Sequence[object], arrived: float, mark: Mark | None = None) -> Written:
         """Judge rows by hand, answer and log them. Raises ServerBusy."""
         try:
             scored = loaded.scorer.score(rows)
         except (OnlineStoreUnavailable, ViewNotPublished) as error:
             _logger.error("features cannot be looked up: %s", error)
             raise not_looked_up() from error
-        return self.scored(loaded, scored, arrived)
+        return self.scored(loaded, scored, arrived, mark)
 
-    def scored(self, loaded: Loaded, predictions: Sequence[Prediction], arrived: float) -> Written:
+    def scored(
+        self, loaded: Loaded, predictions: Sequence[Prediction], arrived: float, mark: Mark | None = None
+    ) -> Written:
         """Log predictions that were made elsewhere, and write their answers. Raises ServerBusy."""
         latency = round(time.perf_counter() - arrived, 6)
         found = signed(
@@ -94,7 +110,8 @@ class Desk:
             key=self._log.key,
         )
         try:
-            done = self._log.append([replace(one, latency=latency) for one in found])
+            more = {} if mark is None else mark._asdict()
+            done = self._log.append([replace(one, latency=latency, **more) for one in found])
         except WorkspaceUnusable as error:
             raise _unrecorded(error) from error
         if done and not done[0].id:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -11,6 +12,11 @@ from fullcircle.errors import ServerBusy
 from fullcircle.server.http import Answer
 from fullcircle.server.requests import rows_of
 from fullcircle.server.strict import decode
+
+if TYPE_CHECKING:
+    from fullcircle.runtimes.encoding import Matrix
+    from fullcircle.server.follower import Loaded
+    from fullcircle.server.rendering import Lines
 
 CLOSED = "the version is being taken out of service"
 
@@ -41,14 +47,29 @@ class Coming:
         self.count = 0
 
 
+class Mark(NamedTuple):
+    """What the log says of rows that were asked under a split; see ``types.prediction``."""
+
+    split: str
+    propensity: float
+    assigned: int = 0
+
+    def json(self) -> bytes:
+        """As a part of a JSON object, with a comma before it."""
+        meant = b',"assigned":%d' % self.assigned if self.assigned else b""
+        return b',"split":"%b","propensity":%b%b' % (self.split.encode(), repr(self.propensity).encode(), meant)
+
+
 class Ask:
     """One prediction request: its JSON (empty where it came in another form), and when it arrived.
 
     ``rows`` are structs of the version's decoder, where nothing needs a second look; ``plain`` rows to be judged by
-    hand that did not come as JSON.
+    hand that did not come as JSON. ``mark`` is what the log says of its split, None where there is none. ``matrix``
+    is that of ``rows`` where it is known already. ``writer`` writes the answer of another protocol where all rows are
+    ok: an engine may call it instead of writing the native form, and need not.
     """
 
-    __slots__ = ("arrived", "body", "count", "future", "plain", "rows")
+    __slots__ = ("arrived", "body", "count", "future", "mark", "matrix", "plain", "rows", "writer")
 
     def __init__(self, body: bytes, rows: list[Any] | None = None, plain: list[dict[str, Any]] | None = None) -> None:
         self.body = body
@@ -58,6 +79,9 @@ class Ask:
         self.count = len(rows or plain or ())
         """How many rows it has, once they were looked at."""
         self.future: Any = None
+        self.mark: Mark | None = None
+        self.matrix: Matrix | None = None
+        self.writer: Callable[[Loaded, Lines], Answer] | None = None
 
     def by_hand(self, limit: int) -> list[dict[str, Any]]:
         """The rows as they are judged by hand. Raises RequestInvalid for a body of another form."""

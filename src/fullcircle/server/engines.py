@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from fullcircle.server.child import DEADLINE, Child
 from fullcircle.server.desk import Desk
 from fullcircle.server.engine import Engine
@@ -13,7 +15,11 @@ from fullcircle.server.follower import Entry, Loaded
 from fullcircle.server.http import Limits
 from fullcircle.server.meter import Meter
 from fullcircle.server.opening import Opener
+from fullcircle.server.routes import Other, Started, previous
+from fullcircle.server.shadowing import Shadow, ShadowLog
 from fullcircle.server.spawning import Spawned, Spawner
+
+_PER_ROW = 0.001  # seconds, until calls have shown it
 
 
 class Engines:
@@ -21,7 +27,7 @@ class Engines:
 
     Its engines share a spare process; see Spawner.
 
-    ``folder`` is that of served.json, where relative paths of bundles begin.
+    ``folder`` is that of served.json, where relative paths of bundles begin; ``shadows`` says where shadows log.
     """
 
     def __init__(
@@ -33,10 +39,11 @@ class Engines:
         limits: Limits | None = None,
         *,
         deadline: float = DEADLINE,
+        shadows: ShadowLog | None = None,
     ) -> None:
         self._opener, self._folder = opener, folder
         self._desk, self._meter, self._limits = desk, meter, limits or Limits()
-        self._deadline = deadline
+        self._deadline, self._shadows = deadline, shadows
         self._spawner = Spawner()
         self._names: set[str] = set()
 
@@ -44,18 +51,46 @@ class Engines:
         """A process that has the model loaded, or None where the model may be asked on the event loop."""
         if self._opener.quick(loaded):
             return None
-        start = partial(
-            self._spawner.spawn, self._folder, loaded.model, entry, code=self._opener.code, online=self._opener.online
-        )
-        self._spawner.enter()
-        try:
-            first = start()
-        except BaseException:
-            self._spawner.leave()
-            raise
+        start = self._starter(loaded.model, entry)
+        first = self._first(start)
         if loaded.model not in self._names:  # else the process of the version before is the spare from now on
             self._spawner.replenish()
             self._names.add(loaded.model)
+        return self._child(loaded, start, first, self._opener.per_row(loaded))
+
+    def beside(self, name: str, entry: Entry, other: Other) -> Started:
+        """A version beside the champion of ``entry``, however quick it is, in a process of its own.
+
+        Raises FullcircleError or OSError where it cannot be loaded.
+        """
+        given = Entry(
+            version=other.version, bundle=other.bundle, path=other.path, previous=previous(entry), pickle=other.pickle
+        )
+        scorer = self._opener.shell(self._folder / other.path, name, given)
+        loaded = Loaded(model=name, version=other.version, bundle=other.bundle, scorer=scorer)
+        if not other.shadow or entry.split is None or self._shadows is None:
+            start = self._starter(name, given)
+            return Started(loaded=loaded, child=self._child(loaded, start, self._first(start), _PER_ROW))
+        log = msgspec.structs.replace(self._shadows, split=entry.split.id)
+        start = self._starter(name, given, log)
+        shadow = Shadow(name, start, self._first(start), Path(log.folder), closed=self._spawner.leave)
+        return Started(loaded=loaded, shadow=shadow)
+
+    def _starter(self, name: str, entry: Entry, shadow: ShadowLog | None = None) -> Callable[[], Spawned]:
+        opener = self._opener
+        return partial(
+            self._spawner.spawn, self._folder, name, entry, code=opener.code, online=opener.online, shadow=shadow
+        )
+
+    def _first(self, start: Callable[[], Spawned]) -> Spawned:
+        self._spawner.enter()
+        try:
+            return start()
+        except BaseException:
+            self._spawner.leave()
+            raise
+
+    def _child(self, loaded: Loaded, start: Callable[[], Spawned], first: Spawned, per_row: float) -> Child:
         return Child(
             loaded,
             self._desk,
@@ -63,7 +98,7 @@ class Engines:
             self._meter,
             partial(self._again, start),
             first,
-            per_row=self._opener.per_row(loaded),
+            per_row=per_row,
             deadline=self._deadline,
             closed=self._spawner.leave,
         )

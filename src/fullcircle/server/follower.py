@@ -24,6 +24,8 @@ from fullcircle.runtimes.scorer import Scorer
 from fullcircle.server.decoding import Decoder, decodable
 from fullcircle.server.lane import aside
 from fullcircle.server.rendering import Renderer
+from fullcircle.server.routes import Other, Route, Routes, Started, Way
+from fullcircle.server.unloaded import Unloaded
 
 if TYPE_CHECKING:
     from fullcircle.server.engine import Engine
@@ -47,6 +49,7 @@ class Entry(msgspec.Struct, frozen=True):
     """One model as ``served.json`` names it.
 
     ``pickle`` says that the ledger holds somebody's consent to a model file that runs code when it is loaded.
+    ``others`` stand beside it, under the ``split``.
     """
 
     version: int
@@ -54,6 +57,8 @@ class Entry(msgspec.Struct, frozen=True):
     path: str
     previous: Previous | None = None
     pickle: bool = False
+    split: Way | None = None
+    others: tuple[Other, ...] = ()
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -103,12 +108,16 @@ class View:
     """What is served at one moment. Never changed, only replaced as a whole.
 
     ``wanted`` are the models the file names, ``file`` says why the file itself could not be used ("" when it could).
+    ``unloaded`` are those the file names and that were told to answer no more.
+    ``routes`` has the models that versions stand beside of.
     """
 
     loaded: Mapping[str, Loaded] = field(default_factory=dict)
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
     wanted: frozenset[str] = frozenset()
+    unloaded: frozenset[str] = frozenset()
     file: str = "served.json was not read yet"
+    routes: Mapping[str, Route] = field(default_factory=dict)
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -124,13 +133,15 @@ class View:
 Load = Callable[[Path, str, Entry], Scorer]
 Before = Callable[[Path, str, Entry], Scorer | None]
 Start = Callable[[Loaded, Entry], "Engine | None"]
+Beside = Callable[[str, Entry, Other], Started]
 
 
 class Follower:
     """Keeps ``view`` in step with the file. ``look`` may be called by one thread at a time.
 
     ``load`` turns (path of the bundle, model name, entry) into a scorer, and raises where that may not answer.
-    ``before`` gives the scorer of the champion before, once the version answers; ``start`` the engine of a version.
+    ``before`` gives the scorer of the champion before, once the version answers; ``start`` the engine of a version,
+    ``beside`` what stands beside a champion.
     ``every``, ``retry`` and ``patience`` are seconds. Each is loaded by a thread of its own, one after another: what
     hangs cannot be ended, but after ``patience`` the follower goes on without it.
     """
@@ -143,6 +154,8 @@ class Follower:
         only: frozenset[str] = frozenset(),
         before: Before | None = None,
         start: Start | None = None,
+        beside: Beside | None = None,
+        unloaded: Unloaded | None = None,
         every: float = EVERY,
         retry: float = RETRY,
         patience: float = PATIENCE,
@@ -153,6 +166,9 @@ class Follower:
         self._only = only
         self._before = before
         self._start_engine = start
+        self._routes = None if beside is None else Routes(beside)
+        self._entries: Mapping[str, Entry] = {}
+        self._unloaded = unloaded
         self._every = every
         self._wait, self._patience = retry, patience
         self._retry: dict[str, float] = {}
@@ -189,12 +205,17 @@ class Follower:
         self.view = replace(self.view, file=why)
 
     def _follow_entries(self, models: Mapping[str, Entry]) -> None:
-        entries = {name: entry for name, entry in models.items() if not self._only or name in self._only}
+        gone = self._unloaded.names() if self._unloaded else frozenset()
+        named = {name: entry for name, entry in models.items() if not self._only or name in self._only}
+        entries = {name: entry for name, entry in named.items() if name not in gone}
         wanted = frozenset(entries)
+        self._entries = entries
         self.view = View(
+            routes=self.view.routes,
             loaded={name: one for name, one in self.view.loaded.items() if name in wanted},
             troubles={name: one for name, one in self.view.troubles.items() if name in wanted},
             wanted=wanted,
+            unloaded=gone & named.keys(),
             file="",
         )
         for name in self._loading.keys() - wanted:
@@ -203,6 +224,21 @@ class Follower:
             if self._stop.is_set():
                 return
             self._follow_entry(name, entry)
+        self._follow_routes()
+
+    def _follow_routes(self) -> None:
+        """What stands beside champions that answer by the version of the file."""
+        if self._routes is None:
+            return
+        loaded = self.view.loaded
+        there = {
+            name: entry
+            for name, entry in self._entries.items()
+            if name in loaded and loaded[name].version == entry.version
+        }
+        found = self._routes.look(there)
+        if found != self.view.routes:
+            self.view = replace(self.view, routes=found)
 
     def _follow_entry(self, name: str, entry: Entry) -> None:
         loaded, trouble = self.view.loaded.get(name), self.view.troubles.get(name)
@@ -287,13 +323,16 @@ class Follower:
             self.look()
         elif self.view.troubles or self.view.file:
             self.look()
+        else:
+            self._follow_routes()
 
     def _mark(self) -> object:
         try:
             found = self._served.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        gone = self._unloaded.mark() if self._unloaded else None
+        return found.st_mtime_ns, found.st_size, found.st_ino, gone
 
 
 def _let_go(loading: Future[Loaded]) -> None:

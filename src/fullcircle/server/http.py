@@ -12,7 +12,16 @@ from typing import Any
 
 import msgspec
 
-from fullcircle.errors import FullcircleError, HostRefused, ModelNotServed, RequestInvalid, ServerBusy
+from fullcircle.errors import (
+    Forbidden,
+    FullcircleError,
+    HostRefused,
+    ModelNotServed,
+    RateLimited,
+    RequestInvalid,
+    ServerBusy,
+    Unauthorized,
+)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -68,6 +77,8 @@ def reason_of(error: FullcircleError, status: int, *, draining: bool) -> str:
     """Why a request was refused, in one word of ``meter.REASONS``."""
     if isinstance(error, ServerBusy):
         return "draining" if draining else error.cause
+    if isinstance(error, Unauthorized | Forbidden | RateLimited):
+        return {401: "unauthorized", 403: "forbidden", 429: "rate"}[status]
     found = {413: "too_large", 415: "media_type", 408: "slow", 404: "not_found", 405: "method", 421: "host"}
     return "not_served" if isinstance(error, ModelNotServed) else found.get(status, "invalid")
 
@@ -79,6 +90,12 @@ def refusal(error: FullcircleError) -> Answer:
         return Answer(503, body, ((b"retry-after", b"1"),))
     if isinstance(error, ModelNotServed):
         return Answer(404, body)
+    if isinstance(error, Unauthorized):
+        return Answer(401, body, ((b"www-authenticate", b'Bearer realm="fullcircle"'),))
+    if isinstance(error, RateLimited):
+        return Answer(429, body, ((b"retry-after", b"%d" % error.seconds),))
+    if isinstance(error, Forbidden):
+        return Answer(403, body)
     if isinstance(error, HostRefused):
         return Answer(421, body)
     return Answer(error.status if isinstance(error, RequestInvalid) else 400, body)

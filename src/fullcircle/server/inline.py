@@ -134,7 +134,8 @@ class Inline:
         """Answer the requests whose rows are all clean; give the others back to be answered alone."""
         loaded = self._loaded
         rows = batch[0].rows if len(batch) == 1 else [row for ask in batch for row in ask.rows or ()]
-        matrix = loaded.decoder.matrix(rows or ())
+        alone = batch[0].matrix if len(batch) == 1 else None
+        matrix = loaded.decoder.matrix(rows or ()) if alone is None else alone
         if not loaded.scorer.encoder.all_clean(matrix):
             batch, rows, matrix = self._sorted_out(batch, matrix, loaded.scorer.encoder.clean(matrix))
             if not batch:
@@ -148,17 +149,19 @@ class Inline:
                 ask.future.set_result(None)
             return
         arrived = [ask.arrived for ask in batch for _ in ask.rows or ()]
-        written = self._desk.quick(loaded, rows or (), block, arrived)
-        document = loaded.renderer.document
+        marks = [ask.mark for ask in batch for _ in ask.rows or ()] if any(ask.mark for ask in batch) else ()
+        written = self._desk.quick(loaded, rows or (), block, arrived, marks)
+        write = loaded.renderer.answered
         start = 0
         for ask in batch:
             end = start + len(ask.rows or ())
-            ask.future.set_result(Answer(200, document(written[start:end], rejected=False)))
+            part = written if len(batch) == 1 else written.part(start, end)
+            ask.future.set_result(Answer(200, write(part)) if ask.writer is None else ask.writer(loaded, part))
             start = end
         now = time.perf_counter()
         seconds = [now - ask.arrived for ask in batch]
         self._meter.answered(
-            loaded.model, loaded.version, {"ok": len(written)}, len(written), seconds, (), took, self._taken
+            loaded.model, loaded.version, {"ok": start}, start, seconds, (), took, self._taken
         )
 
     def _sorted_out(self, batch: list[Ask], matrix: Matrix, clean: Any) -> tuple[list[Ask], list[Any], Matrix]:
@@ -189,7 +192,7 @@ class Inline:
             if start:
                 await asyncio.sleep(0)
             begun = time.perf_counter()
-            pieces.append(self._desk.judged(self._loaded, rows[start : start + BY_HAND], ask.arrived))
+            pieces.append(self._desk.judged(self._loaded, rows[start : start + BY_HAND], ask.arrived, ask.mark))
             self._worked(begun)
         return finished(self._loaded, pieces, ask, self._meter)
 
@@ -211,7 +214,8 @@ class Inline:
         for place, block in enumerate(blocks):
             await asyncio.sleep(0)
             part = rows[place * BATCH : (place + 1) * BATCH]
-            written += self._desk.quick(loaded, part, block, [ask.arrived] * len(part))
+            marks = [ask.mark] * len(part) if ask.mark else ()
+            written += loaded.renderer.rows(self._desk.quick(loaded, part, block, [ask.arrived] * len(part), marks))
         return finished(loaded, [Written(written, {})], ask, self._meter)
 
     def _worked(self, begun: float) -> None:

@@ -11,6 +11,7 @@ import sys
 from contextlib import suppress
 
 from fullcircle.errors import PortInUse, ServerFailed, SettingInvalid
+from fullcircle.settings import is_loopback
 
 BACKLOG = 2048
 _ATTACH_FILTER = 26  # SO_ATTACH_FILTER of Linux; the module socket does not name it
@@ -67,26 +68,36 @@ def _share(bound: socket.socket) -> None:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
-def check_trusted(host: str, *, trusted: bool) -> None:
-    """Refuse an address beyond loopback, where nobody said that the network in front of it is trusted.
+def check_reach(host: str, *, controlled: bool, encrypted: bool) -> None:
+    """Refuse an address beyond loopback without access control, or without TLS, where nobody said so.
 
     Raises SettingInvalid.
     """
-    if trusted or host in ("127.0.0.1", "localhost", "::1"):
+    if is_loopback(host):
         return
-    raise SettingInvalid(
-        "the server listens on loopback only, because it has no access control yet",
-        received=ascii(host),
-        allowed="127.0.0.1, localhost, ::1; any address with --trust-network",
-        next_step="say --trust-network where only callers who may call reach the port, as in a container whose port "
-        "is published on loopback",
-    )
+    if not controlled:
+        raise SettingInvalid(
+            "beyond loopback the server asks for keys, and there are none",
+            received=ascii(host),
+            allowed="127.0.0.1, localhost, ::1; any address with keys, or with --without-access-control",
+            next_step="make a key: fullcircle key create NAME --role scorer; or say --without-access-control where "
+            "whoever reaches the port may ask everything",
+        )
+    if not encrypted:
+        raise SettingInvalid(
+            "beyond loopback the server speaks TLS, and has no certificate",
+            received=ascii(host),
+            allowed="127.0.0.1, localhost, ::1; any address with --tls-cert and --tls-key, or with --without-tls",
+            next_step="give it a certificate and its key; or say --without-tls where a proxy in front ends TLS",
+        )
 
 
-def url(bound: socket.socket) -> str:
-    """The address of a bound socket, for people and clients."""
+def url(bound: socket.socket, *, encrypted: bool = False) -> str:
+    """The address of a bound socket, for people and clients; where it listens on all, that of loopback."""
     host, port = bound.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - no address to listen on
+    scheme = "https" if encrypted else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def shut(bound: socket.socket) -> None:

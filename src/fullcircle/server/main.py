@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fullcircle.errors import FullcircleError, WorkspaceUnusable
 from fullcircle.server import lines
-from fullcircle.server.listening import check_trusted, listen, url
+from fullcircle.server.listening import check_reach, listen, url
 from fullcircle.server.workers import Place, Supervisor, cores, one_thread
 from fullcircle.types import clock
 from fullcircle.types.takeover import TAKES_OVER
@@ -44,7 +44,13 @@ def stop_quietly() -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    check_trusted(options.host, trusted=options.trust_network)
+    options.access = options.access or options.served.with_name("access.json")
+    encrypted = options.tls_cert is not None
+    check_reach(
+        options.host,
+        controlled=options.access.exists() or options.without_access_control,
+        encrypted=encrypted or options.without_tls,
+    )
     port = os.environ.get(TAKES_OVER, "")
     options.late = port.isascii() and port.isdecimal()
     with listen(options.host, int(port) if options.late else options.port, beside=options.late) as bound:
@@ -56,7 +62,7 @@ def _serve(options: argparse.Namespace) -> int:
                 received=options.predictions,
                 next_step="give a folder that can be written",
             ) from error
-        place = url(bound)
+        place = url(bound, encrypted=encrypted)
         return Supervisor(
             bound=bound,
             workers=options.workers or cores(),
@@ -98,9 +104,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--hosts", default="", help="names beside loopback's, for a proxy, separated by commas")
     add("--port", type=_number(0, 65535, "a port"), default=8710, help="the port; 0 is any free one")
     add("--models", default="", help="serve only these names, separated by commas")
+    add("--access", type=Path, default=None, help="the access.json to follow; default: the one beside served.json")
+    add("--tls-cert", type=Path, default=None, help="the file of the certificate, with what leads to its root (PEM)")
+    add("--tls-key", type=Path, default=None, help="the file of its private key (PEM, not encrypted)")
+    add("--without-tls", action="store_true", help="listen beyond loopback unencrypted, behind a proxy that ends TLS")
     add(
-        "--trust-network", action="store_true",
-        help="listen beyond loopback: whoever reaches the port may call, for the server has no access control yet",
+        "--without-access-control", action="store_true",
+        help="listen beyond loopback where there are no keys: whoever reaches the port may ask everything",
     )  # fmt: skip
     add(
         "--online", default=os.environ.get("FULLCIRCLE_ONLINE", ""),

@@ -45,14 +45,7 @@ class Opener:
 
         ``entry.bundle`` is the bundle's digest, the SHA-256 of its archive.
         """
-        bundle = open_bundle(_content(path))
-        if entry.bundle != bundle.digest or bundle.manifest.model != name:
-            raise BundleInvalid(
-                "the file holds another bundle than served.json names",
-                received=f"{bundle.manifest.model} {bundle.digest}",
-                allowed=f"{name} {entry.bundle}",
-                next_step="deploy the version again",
-            )
+        bundle = _named(path, name, entry)
         machine.check_python(bundle.manifest.python)
         found = scorer(
             bundle,
@@ -67,6 +60,13 @@ class Opener:
         self._needs[entry.bundle] = (bundle.needs, bundle.view)
         self._seconds[entry.bundle] = _measured(found, [golden.row for golden in bundle.golden])
         return found
+
+    def shell(self, path: Path, name: str, entry: Entry) -> Scorer:
+        """The contract of a version that a process of its own answers for: nothing of its model is loaded here.
+
+        Raises as opening does; that the version answers as it should is for that process to find out.
+        """
+        return Scorer(_named(path, name, entry).contract, None, name=name, version=entry.version, bundle=entry.bundle)
 
     def before(self, folder: Path, name: str, entry: Entry) -> Scorer | None:
         """The scorer of the champion before, where the entry names one that still can be opened; else None."""
@@ -108,6 +108,19 @@ class Opener:
         plan = Plan(bundle.view, self._online)
         plan.check()
         return Enricher(plan, bundle.contract)
+
+
+def _named(path: Path, name: str, entry: Entry) -> Bundle:
+    """The bundle that an entry names. Raises BundleInvalid, BundleTooNew or OSError."""
+    bundle = open_bundle(_content(path))
+    if entry.bundle != bundle.digest or bundle.manifest.model != name:
+        raise BundleInvalid(
+            "the file holds another bundle than served.json names",
+            received=f"{bundle.manifest.model} {bundle.digest}",
+            allowed=f"{name} {entry.bundle}",
+            next_step="deploy the version again",
+        )
+    return bundle
 
 
 def _measured(scorer: Scorer, rows: Sequence[Any]) -> tuple[float, int]:

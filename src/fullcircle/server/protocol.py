@@ -202,7 +202,7 @@ class Connection(HttpToolsProtocol):
         if self._in_headers or self._in_body:
             self._refuse(refusals.cut_short())
         self._deaf = True
-        return self._waited_for() or bool(self._closing)
+        return (self._waited_for() or bool(self._closing)) and self.scheme != "https"  # TLS ends both ways at once
 
     def _waited_for(self) -> bool:
         return (self.cycle is not None and not self.cycle.response_complete) or bool(self.pipeline)

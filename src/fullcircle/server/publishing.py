@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from fullcircle.runtimes import schema
-from fullcircle.server import page
+from fullcircle.server import addresses, page
 from fullcircle.server.follower import Loaded, View
 from fullcircle.server.http import Answer, Scope, answer
 from fullcircle.server.lane import Lane
@@ -30,13 +31,29 @@ class Publishing:
         body, kind = prometheus.page(self._snapshot(), accept)
         return Answer(200, body, kind=kind)
 
-    async def openapi(self, view: View) -> Answer:
-        """The OpenAPI document of what is served now."""
-        return answer(schema.openapi([_described(one) for _, one in sorted(view.loaded.items())]))
+    async def openapi(self, view: View, *, keyed: bool = False) -> Answer:
+        """The OpenAPI document of what is served now; ``keyed``: whoever asks has to send a key."""
+        found = schema.openapi([_described(one) for _, one in sorted(view.loaded.items())])
+        return answer(_secured(found) if keyed else found)
 
     async def docs(self, view: View) -> Answer:
         """The page for people."""
         return page.answer(view)
+
+
+def _secured(document: dict[str, Any]) -> dict[str, Any]:
+    """The same document, which says how a key is sent, and where none is needed."""
+    document["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    }
+    document["security"] = [{"bearer": []}, {"key": []}]
+    for path, operations in document["paths"].items():
+        known = addresses.find(path)
+        if known is not None and known[0].verb is None:
+            for operation in operations.values():
+                operation["security"] = []
+    return document
 
 
 def _described(one: Loaded) -> schema.Served:

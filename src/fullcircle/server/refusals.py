@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from http import HTTPStatus
 
 from fullcircle.errors import FullcircleError, RequestInvalid, ServerBusy
@@ -18,6 +19,7 @@ def words(error: FullcircleError) -> bytes:
         f"content-length: {len(body)}",
         "x-content-type-options: nosniff",
         "connection: close",
+        f"x-request-id: {os.urandom(8).hex()}",
         *(["retry-after: 1"] if number == HTTPStatus.SERVICE_UNAVAILABLE else []),
     ]
     return "\r\n".join([*head, "", ""]).encode() + body

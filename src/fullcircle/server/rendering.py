@@ -8,7 +8,7 @@ logged ``Prediction`` (a test compares them).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -18,9 +18,30 @@ from fullcircle.types.contract import Contract
 from fullcircle.types.prediction import Prediction
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from fullcircle.runtimes.scorer import Block
 
 _encode = msgspec.json.encode
+
+
+class Lines(NamedTuple):
+    """Rows that are ok and in the log: the id of each, its value and probabilities as JSON, and the model's answers.
+
+    ``answers`` and ``chances`` are those of ``Block``; ``shares`` are empty where there are no probabilities.
+    """
+
+    ids: Sequence[str]
+    values: Sequence[bytes]
+    shares: Sequence[bytes]
+    answers: np.ndarray[Any, Any]
+    chances: np.ndarray[Any, Any] | None
+
+    def part(self, start: int, end: int) -> Lines:
+        """Some of them."""
+        chances = None if self.chances is None else self.chances[start:end]
+        place = slice(start, end)
+        return Lines(self.ids[place], self.values[place], self.shares[place], self.answers[place], chances)
 
 
 class Renderer:
@@ -64,6 +85,14 @@ class Renderer:
         """The answer for a row that is ok."""
         shares = b',"probabilities":' + chances if chances else b""
         return b'{"id":"%b","prediction":%b,"verdict":"ok","problems":[]%b}' % (number.encode(), value, shares)
+
+    def rows(self, lines: Lines) -> list[bytes]:
+        """The answers for rows that are ok."""
+        return list(map(self.row, lines.ids, lines.values, lines.shares))
+
+    def answered(self, lines: Lines) -> bytes:
+        """The body for a request whose rows are all ok."""
+        return self.document(self.rows(lines), rejected=False)
 
     def other(self, one: Prediction) -> bytes:
         """The answer for any row."""

@@ -18,6 +18,7 @@ from fullcircle.errors import ServerBusy
 from fullcircle.server.asking import Start, Warm
 from fullcircle.server.follower import Entry
 from fullcircle.server.frames import Question, Ready, packed, receive
+from fullcircle.server.shadowing import ShadowLog
 
 PATIENCE = 60.0  # seconds until the model has to be loaded
 QUIET = 10.0  # seconds until a spare loads libraries: when a server starts, others need the cores more
@@ -72,9 +73,11 @@ class Spawner:
         self._modules: list[str] = []
         self._users = 0
 
-    def spawn(self, folder: Path, name: str, entry: Entry, *, code: Path, online: str) -> Spawned:
-        """A process that has loaded the version. Raises ServerBusy where there is none; the caller may wait."""
-        start = Start(str(folder), name, entry, str(code), online)
+    def spawn(
+        self, folder: Path, name: str, entry: Entry, *, code: Path, online: str, shadow: ShadowLog | None = None
+    ) -> Spawned:
+        """A process that has loaded the version, or is its ``shadow``. Raises ServerBusy; the caller may wait."""
+        start = Start(str(folder), name, entry, str(code), online, shadow)
         with self._lock:
             found, self._spare = self._spare, None
         if found is not None:

@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -21,21 +22,26 @@ from typing import Any
 import uvicorn
 
 from fullcircle.errors import FullcircleError
-from fullcircle.server import lines, listening, telemetry
+from fullcircle.server import breaker, lines, listening, telemetry, tls
 from fullcircle.server.access import Access
 from fullcircle.server.app import App
 from fullcircle.server.desk import Desk
 from fullcircle.server.engines import Engines
 from fullcircle.server.follower import Follower, View
-from fullcircle.server.http import Receive, Scope, Send
+from fullcircle.server.guard import Guard
+from fullcircle.server.http import Limits, Receive, Scope, Send
 from fullcircle.server.meter import Meter
 from fullcircle.server.minutes import Minutes
 from fullcircle.server.needs import Watch
 from fullcircle.server.opening import Opener
 from fullcircle.server.protocol import Bounds, Connection, Pulse
 from fullcircle.server.publishing import Publishing
+from fullcircle.server.shadowing import SHADOWS, ShadowLog
+from fullcircle.server.splitting import Splitter
 from fullcircle.server.tally import Tally, home
+from fullcircle.server.unloaded import Unloaded
 from fullcircle.server.workers import GRACE_SECONDS, Place
+from fullcircle.settings import is_loopback
 from fullcircle.tables.private import read_key
 from fullcircle.tables.requests import RequestLog
 
@@ -44,6 +50,7 @@ SETTLING = 4  # ticks of a tenth of a second
 _EMPTYING = 2.0  # seconds at most to accept who waits at the door
 _SPARE_FILES = 512  # open files beside connections: logs, bundles, libraries
 _LATE = 5.0
+_HANDSHAKE = 5.0  # seconds that a caller may take to agree on TLS
 _REASONS = {400: "invalid", 408: "slow", 413: "too_large", 414: "too_large", 431: "too_large", 503: "overload"}
 _logger = logging.getLogger(__name__)
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -53,8 +60,11 @@ def run(options: argparse.Namespace, place: Place) -> int:
     """Serve until the supervisor tells to stop, or is gone. Returns the exit code of the process."""
     lines.log(options.log_level, threaded=True)
     meter = Meter()
+    guard = Guard(options.access, workers=place.board.workers, needed=_needs_keys(options))
     try:
+        encryption = tls.context(options.tls_cert, options.tls_key)
         desk = Desk(options.predictions, meter, **_log(options))
+        guard.start()
     except FullcircleError as error:
         _logger.error("%s", error)
         lines.tell({"error": error.as_dict()})
@@ -63,18 +73,35 @@ def run(options: argparse.Namespace, place: Place) -> int:
     opener = Opener(options.code_cache, options.online)
     minutes = Minutes(meter, RequestLog(options.predictions, options.log_bytes))
     tally = Tally(meter, home(options.code_cache / "metrics", os.getppid()), each=minutes.look)
+    unloaded = Unloaded(options.served.parent)
+    engines = Engines(
+        opener, options.served.parent, desk, meter, deadline=options.deadline, shadows=_shadow_log(options)
+    )
     follower = Follower(
         options.served,
         opener,
+        unloaded=unloaded,
         only=names,
         before=opener.before,
-        start=Engines(opener, options.served.parent, desk, meter, deadline=options.deadline),
+        start=engines,
+        beside=engines.beside,
     )
     hosts = [name.strip() for name in options.hosts.split(",") if name.strip()]
+    hosts += [f"[{options.host}]" if ":" in options.host else options.host]  # no web page has it for a name
     publishing = Publishing(meter, tally.snapshot)
     watch = Watch(lambda: follower.view, opener.needs, online=options.online, meter=meter)
     gate = Gate(place, lambda: follower.view, lambda: not watch.unmet)
-    app = App(gate.view, desk, hosts=hosts, meter=meter, publishing=publishing, watch=watch)
+    app = App(
+        gate.view,
+        desk,
+        hosts=hosts,
+        meter=meter,
+        publishing=publishing,
+        watch=watch,
+        unloaded=unloaded,
+        guard=guard,
+        splitter=Splitter(desk, Limits(), meter, options.served.parent / breaker.FOLDER),
+    )
     connections = _room_for(options.connections)
     server = Server(
         Access(app) if options.access_log else app,
@@ -84,6 +111,7 @@ def run(options: argparse.Namespace, place: Place) -> int:
         bounds=Bounds(connections=connections),
         delay=options.drain_seconds,
         late=options.late,
+        encryption=encryption,
         refused=lambda status: meter.refused(_REASONS[status], status, "other"),
     )
     follower.start()
@@ -93,6 +121,7 @@ def run(options: argparse.Namespace, place: Place) -> int:
     gc.freeze()  # what was imported stays: no collection need look at it again
     server.run(sockets=[])
     follower.stop()
+    guard.stop()
     watch.stop()
     stop_sending()
     tally.stop()
@@ -158,6 +187,7 @@ class Server(uvicorn.Server):
         delay: float,
         grace: float = GRACE_SECONDS,
         late: bool = False,
+        encryption: ssl.SSLContext | None = None,
         refused: Callable[[int], None] | None = None,
     ) -> None:
         super().__init__(_config(asked))
@@ -172,6 +202,7 @@ class Server(uvicorn.Server):
         self._told: float | None = None
         self._orphan = False
         self._late = late
+        self._encryption = encryption
 
     def tell(self) -> None:
         """Begin to drain: readiness is off from now on. Again: nothing more."""
@@ -257,7 +288,11 @@ class Server(uvicorn.Server):
         elif self._door is None:
             make = partial(Connection, self.config, self.server_state, {}, bounds=self._bounds, pulse=self._pulse)
             self._door = await asyncio.get_running_loop().create_server(
-                make, sock=self._place.bound.dup(), backlog=listening.BACKLOG
+                make,
+                sock=self._place.bound.dup(),
+                backlog=listening.BACKLOG,
+                ssl=self._encryption,
+                ssl_handshake_timeout=None if self._encryption is None else _HANDSHAKE,
             )
             self._late = False
 
@@ -277,6 +312,12 @@ class Server(uvicorn.Server):
         os._exit(1)
 
 
+def _shadow_log(options: argparse.Namespace) -> ShadowLog:
+    """Where shadows log: beside the prediction log, under a bound of the same size."""
+    folder = options.predictions.absolute().parent / SHADOWS
+    return ShadowLog(str(folder), "", options.log_bytes, options.log_fsync)
+
+
 def _log(options: argparse.Namespace) -> dict[str, Any]:
     """What the prediction log is told. Raises WorkspaceUnusable where its key cannot be read."""
     return {
@@ -285,6 +326,11 @@ def _log(options: argparse.Namespace) -> dict[str, Any]:
         "when_full": options.log_full,
         "key": b"" if options.log_key is None else read_key(options.log_key),
     }
+
+
+def _needs_keys(options: argparse.Namespace) -> bool:
+    """Whether keys are asked for even where the file of keys is not there."""
+    return not (is_loopback(options.host) or options.without_access_control)
 
 
 def _config(asked: Application) -> uvicorn.Config:

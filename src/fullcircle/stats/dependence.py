@@ -60,6 +60,7 @@ def learn(columns: Iterable[Counted], numbers: ArrayLike, seconds: float) -> Dep
     phases = _phases(seconds)
     first = int(at[0] // phases * phases)
     effects, strata = dict[str, float](), dict[str, tuple[tuple[int, ...], ...]]()
+    chance = 1.0
     for column in columns:
         counts = np.asarray(column.counts, dtype=np.int64)[recent]
         full = np.zeros((-(-int(at[-1] + 1 - first) // phases) * phases, counts.shape[1]), dtype=np.int64)
@@ -69,8 +70,26 @@ def learn(columns: Iterable[Counted], numbers: ArrayLike, seconds: float) -> Dep
             rows = np.zeros((int(groups.max()) + 1, counts.shape[1]), dtype=np.int64)
             np.add.at(rows, groups, full)
             strata[column.name] = tuple(tuple(rows[group].tolist()) for group in groups[:phases])
-        effects[column.name] = _effect(full, groups, column.ordered, seconds)
-    return Dependence(seconds=seconds, batches=len(at), phases=phases, effects=effects, strata=strata)
+        effects[column.name], own = _effect(full, groups, column.ordered, seconds)
+        chance = min(chance, own)
+    alone = chance * max(1, len(effects)) > _SURPRISE
+    return Dependence(
+        seconds=seconds,
+        batches=len(at),
+        phases=phases,
+        effects=effects,
+        strata=strata,
+        unseen=0.0 if alone else unseen(len(at)),
+    )
+
+
+def unseen(batches: int) -> float:
+    """The largest share of batches (95 %) of kinds of which none was among so many: 1 - 0.05^(1/B), about 3/B.
+
+    The upper limit of Clopper and Pearson (1934) for none of B. Batches are the sample here, however many rows each
+    has: where rows hang together, a batch of another kind brings all of its rows at once.
+    """
+    return -math.expm1(math.log(_UPPER) / batches)
 
 
 def _phases(seconds: float) -> int:
@@ -107,7 +126,7 @@ def _groups(counts: Integers, ordered: bool, phases: int) -> Integers:
     scores = _scores(counts.sum(axis=0).astype(np.float64), ordered)
     # Of numbers the place, the spread and what is missing are enough, and fewer numbers have less noise.
     scores = scores[:, [0, 1, -1]] if ordered else scores
-    sums, variances, _ = _deviations(counts, alone, scores)
+    sums, variances, *_ = _deviations(counts, alone, scores)
     with np.errstate(divide="ignore", invalid="ignore"):
         units = np.where(variances > 0, sums / np.sqrt(variances), 0.0)
     hours = phases // 7 if phases % 7 == 0 else 1
@@ -147,12 +166,13 @@ def _apart(units: Floats, filled: NDArray[np.bool_], hours: int, phases: int) ->
 
 class _Deviations(NamedTuple):
     """Batches' sums of scores minus what their stratum makes expect (B, J), the variances of these where rows are
-    independent (B, J), and the excess kurtosis of one row (J,).
+    independent (B, J), the excess kurtosis of one row (J,), and how far off a row can be (J,).
     """
 
     sums: Floats
     variances: Floats
     tails: Floats
+    most: Floats
 
 
 def _deviations(counts: Integers, groups: Integers, scores: Floats) -> _Deviations:
@@ -172,18 +192,20 @@ def _deviations(counts: Integers, groups: Integers, scores: Floats) -> _Deviatio
     # The mean of a stratum is from its own batches, which makes their deviations smaller.
     batches = np.bincount(groups, weights=(n[:, 0] > 0), minlength=size)
     lost = np.where(batches > 1, batches / np.maximum(batches - 1, 1), 1.0)[groups][:, None]
-    return _Deviations(sums * np.sqrt(lost), n * inner[groups], tails)
+    return _Deviations(sums * np.sqrt(lost), n * inner[groups], tails, np.abs(scores - centre).max(axis=0))
 
 
-def _effect(counts: Integers, groups: Integers, ordered: bool, seconds: float) -> float:
+def _effect(counts: Integers, groups: Integers, ordered: bool, seconds: float) -> tuple[float, float]:
     """The variance of stretches of batches over what independent rows would give: the largest upper limit.
+
+    And the chance, at most, that independent rows vary as much anywhere: all stretches together, or one of them.
 
     Place, spread and the cells on average are looked at up to the length of a day, and 4 batches. Where batches
     follow each other the variance still grows from there, by about as much as since half that length: that is added.
     Single cells only count where chance does not explain how far they are above all that. What changes from week to
     week or with the seasons is not taken for dependence: it is drift.
     """
-    from scipy.special import chdtri
+    from scipy.special import chdtrc, chdtri
 
     found = _deviations(counts, groups, _scores(counts.sum(axis=0).astype(np.float64), ordered))
     leading = 2 if ordered else 0
@@ -193,19 +215,20 @@ def _effect(counts: Integers, groups: Integers, ordered: bool, seconds: float) -
     every = [(length, *_ratios(found, counts, length)) for length in lengths]
     half = _ratios(found, counts, max(1, usual // 2))[0]
     most = 1.0
-    for length, seen, freedom, hits in every:
+    for length, seen, freedom, hits, _ in every:
         ratios = seen + np.maximum(seen - half, 0.0) if length == usual else seen
         most = max(most, float(_upper(ratios, freedom)[:leading].max(initial=1.0)))
         frequent = np.flatnonzero(hits[leading:] >= 5) + leading
         if frequent.size > 1:
             free = freedom[frequent].mean() * min(8, frequent.size - 1)
             most = max(most, float(_upper(ratios[frequent].mean(), free)))
-    known = most
-    for _, ratios, freedom, _ in every:
+    known, least = most, 1.0
+    for _, ratios, freedom, _, single in every:
+        least = min(least, float(chdtrc(freedom, ratios * freedom).min()), float(single.min()))
         chance = chdtri(freedom, _SURPRISE / (len(ratios) * len(every))) / freedom
         strange = ratios > known * chance
         most = max(most, float(_upper(ratios, freedom)[strange].max(initial=1.0)))
-    return most
+    return most, least * len(every[0][1]) * len(every)
 
 
 def _upper(ratios: ArrayLike, freedom: ArrayLike) -> Floats:
@@ -214,9 +237,10 @@ def _upper(ratios: ArrayLike, freedom: ArrayLike) -> Floats:
     return np.asarray(np.asarray(ratios) * freedom / chdtri(freedom, 1 - _UPPER))
 
 
-def _ratios(found: _Deviations, counts: Integers, length: int) -> tuple[Floats, Floats, Floats]:
+def _ratios(found: _Deviations, counts: Integers, length: int) -> tuple[Floats, Floats, Floats, Floats]:
     """Of all stretches of ``length`` batches: the variance over that of independent rows (J,), the degrees of freedom
-    of a chi-square law that varies as much (J,), and the mean variance of one, for a rare cell about its hits (J,).
+    of a chi-square law that varies as much (J,), and the mean variance of one, for a rare cell about its hits (J,);
+    and how likely any of the stretches is as far off as the farthest, at most (J,) (Bernstein's inequality).
     """
 
     def stretches(each: Floats) -> Floats:
@@ -233,4 +257,6 @@ def _ratios(found: _Deviations, counts: Integers, length: int) -> tuple[Floats, 
     rows = max(float((n * n).sum() / max(n.sum(), 1.0)), 1.0)
     # Stretches that overlap tell half as much again as those that do not; rare cells vary more than normal ones.
     freedom = blocks * (1.0 if length == 1 else 1.5) / (1 + found.tails / (2 * rows))
-    return ratios, np.maximum(freedom, 4.0), expected / max(int((n > 0).sum()), 1)
+    far = np.abs(sums)
+    single = len(sums) * 2 * np.exp(-(far**2 / np.maximum(variances + found.most * far / 3, 1e-12)).max(axis=0) / 2)
+    return ratios, np.maximum(freedom, 4.0), expected / max(int((n > 0).sum()), 1), single

@@ -8,6 +8,8 @@ All here is on the scale of natural logarithms.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -52,3 +54,17 @@ def passing(levels: ArrayLike, threshold: float) -> NDArray[np.bool_]:
     if fits.size:
         named[order[: int(fits[-1]) + 1]] = True
     return named
+
+
+def insured(log_e: ArrayLike, unseen: float) -> Floats:
+    """Log e-values of batches of which a share of at most ``unseen`` (q) is of kinds that no bet was made for.
+
+    min(e, v) / (1 + q (v - 1)): whatever e is in a share q of batches, its mean is at most 1 where e has one of at
+    most 1 in the others. That is the censored ratio of Huber (1965, A robust version of the probability ratio test).
+    v = 1 / sqrt(q): half of what B batches can ever tell, log(1 / q), at a price of less than sqrt(q) a batch; both
+    get better as B grows. With q = 0 e-values are what they were.
+    """
+    logs = np.asarray(log_e, dtype=np.float64)
+    if unseen <= 0:
+        return logs
+    return np.minimum(logs, -math.log(unseen) / 2) - math.log1p(math.sqrt(unseen) - unseen)

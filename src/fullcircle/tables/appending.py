@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 
 from fullcircle.errors import WorkspaceUnusable
+from fullcircle.tables.compacted import SPLIT
 from fullcircle.tables.lines import Clock, model_folder, plain, unwritable
 from fullcircle.tables.room import Losses, Room
 from fullcircle.tables.segments import FULL, Segment
@@ -266,8 +267,13 @@ def _rows(segment: Segment, time: str, bodies: Sequence[bytes]) -> tuple[bytes, 
     return b"".join(lines), ids
 
 
-_FIELDS = tuple(name for name in Prediction.__dataclass_fields__ if name not in ("id", "time"))
+_SPLIT = {name: Prediction.__dataclass_fields__[name].default for name in SPLIT}  # left out where there is none
+_FIELDS = tuple(name for name in Prediction.__dataclass_fields__ if name not in ("id", "time", *_SPLIT))
 
 
 def _body(prediction: Prediction) -> bytes:
-    return msgspec.json.encode({name: getattr(prediction, name) for name in _FIELDS}, enc_hook=plain)
+    found = {name: getattr(prediction, name) for name in _FIELDS}
+    for name, default in _SPLIT.items():
+        if (value := getattr(prediction, name)) != default:
+            found[name] = value
+    return msgspec.json.encode(found, enc_hook=plain)

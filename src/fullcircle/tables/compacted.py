@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 ABOUT = b"fullcircle"
 JSON = b"json"  # marks a column whose values are of several kinds: each is written as JSON
 GROUPS = ("input", "probability")  # mappings, with a column ``<group>.<name>`` for each of their names
+SPLIT = ("split", "propensity", "assigned", "of")
+"""What files of before there were splits lack."""
 _ROWS = 2048
 _PROBLEMS = msgspec.json.Decoder(tuple[Problem, ...])
 
@@ -83,6 +85,7 @@ def predictions(batch: pa.RecordBatch) -> Iterator[Prediction]:
     columns = {field.name: _values(batch.column(place), field) for place, field in enumerate(batch.schema)}
     groups = {group: _mappings(columns, group) for group in GROUPS}
     names = ("id", "time", "value", "model", "version", "bundle", "latency", "answered_by", "erased")
+    names += tuple(name for name in SPLIT if name in columns)
     for place in range(batch.num_rows):
         problems = columns["problems"][place]
         found: tuple[Problem, ...] = () if problems is None else _PROBLEMS.decode(problems)

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from fullcircle.tables.compacted import ABOUT, GROUPS, JSON, About, places, reader
+from fullcircle.tables.compacted import ABOUT, GROUPS, JSON, SPLIT, About, places, reader
 from fullcircle.tables.segments import COMPACTED, INDEX, LINES, NEW, index_of, offsets_of, sync_folder
 from fullcircle.types.prediction import Prediction
 
@@ -29,8 +29,12 @@ ROW_GROUP = 8192
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 _EXACT = 2**53
 _KINDS = {bool: "bool", int: "int", float: "float", str: "str"}
-_PLAIN = ("id", "value", "model", "version", "bundle", "latency", "answered_by", "erased")
-_WITHOUT = {"value": "float", "latency": "float", "version": "int", "time": "time"}  # where there are no values
+_PLAIN = ("id", "value", "model", "version", "bundle", "latency", "answered_by", "erased", *SPLIT)
+_WITHOUT = {  # where there are no values
+    **dict.fromkeys(("value", "latency", "propensity"), "float"),
+    **dict.fromkeys(("version", "assigned"), "int"),
+    "time": "time",
+}
 _FIXED = (*_PLAIN, "time", "verdict", "problems", "context", "lookup", *(f"{group}s" for group in GROUPS))
 
 

@@ -10,7 +10,7 @@ class Approval:
     """Somebody (``actor``) approved a version on its report: when (``time``, UTC) and why. ``seq`` is its fact's.
 
     ``actor`` is what the settings say. ``login`` is the operating system's user and host (``anna@desk``), which no
-    setting changes; "" where it was not recorded.
+    setting changes; "" where it was not recorded. ``key`` is the id of the approver's key, "" where none was asked.
     """
 
     model: str
@@ -21,3 +21,4 @@ class Approval:
     time: str
     seq: int
     login: str = ""
+    key: str = ""

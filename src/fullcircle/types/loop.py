@@ -29,7 +29,9 @@ class Standing:
 
     ``promoted`` is when it became champion, ``tried`` when a retraining was last tried since ("" for never) and
     ``tried_rows`` how many labelled rows there were then; ``labelled`` how many new ones there are now. ``alarms``
-    are the open ones on this version, ``answered`` the ids of those that a retraining was tried for already.
+    are the open ones on this version, ``answered`` the ids of those that a retraining was tried for already. A try
+    is a training, or rows that were found suspicious. ``awaited`` is how many labelled rows there must be before it
+    can come to a training at all, by what was held last without one; 0 where nothing is waited for.
     """
 
     version: int
@@ -40,6 +42,7 @@ class Standing:
     tried_rows: int = 0
     alarms: tuple[Alarm, ...] = ()
     answered: tuple[str, ...] = ()
+    awaited: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +112,9 @@ class Step:
     """One turn of the loop: what it decided, and on what. ``decision`` is None where nothing asked for anything.
 
     ``labelled`` is how many new labelled rows there were, ``learned`` how many of them the challenger learned from or
-    was judged by. ``changed`` says that the concept has moved: that excuses worse answers on frozen rows.
+    was judged by. ``changed`` says that the concept has moved: that excuses worse answers on frozen rows. ``awaited``
+    is above 0 where it was held without a training for want of rows: so many there must be before it is asked again.
+    ``apart`` is the digest of the ids (a JSON list) of the predictions whose rows quarantine kept apart, "" for none.
     """
 
     at: str
@@ -122,6 +127,39 @@ class Step:
     labelled: int = 0
     learned: int = 0
     changed: bool = False
+    awaited: int = 0
+    apart: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Apart:
+    """Rows that quarantine kept apart when the ``decision`` (the number of its fact) was taken at ``at``, and why.
+
+    ``ids`` are the predictions whose rows these are, ``found`` what was seen in them, and ``reason`` is that of the
+    decision. ``released`` is the number of the fact by which a person released them, 0 where nobody did.
+    """
+
+    model: str
+    decision: int
+    at: str
+    ids: tuple[str, ...]
+    found: tuple[Quarantined, ...] = ()
+    reason: str = ""
+    released: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """Rows that a person lets a retraining learn from, though quarantine kept them apart; ``seq`` is its fact."""
+
+    model: str
+    decision: int
+    rows: int
+    reason: str
+    actor: str
+    login: str
+    time: str
+    seq: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,9 @@ class Dependence:
     ``seconds`` is the length of a batch, ``batches`` how many there were, ``phases`` how many a week has (1 where
     a batch is a week or longer). ``effects`` maps a column to its design effect, 1 or more: how many rows tell as
     much as one independent row. ``strata`` maps each column whose mix changes with the phase of the week to its
-    counts in each phase, phases x (K + 2). Phase 0 begins on Monday, 00:00 UTC.
+    counts in each phase, phases x (K + 2). Phase 0 begins on Monday, 00:00 UTC. At most the share ``unseen`` of all
+    batches is of kinds that the reference had none of (95 %); 0 where its batches vary as independent rows make them,
+    and where an older fullcircle learned this.
     """
 
     seconds: float
@@ -54,6 +56,7 @@ class Dependence:
     phases: int
     effects: Mapping[str, float]
     strata: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    unseen: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,9 @@ class Prediction:
     definition, at which nanosecond, the values as they were served, the states of those that were not present, and
     what the caller passed or functions took of the request. ``latency`` are the seconds from the request's arrival to
     the log. ``answered_by`` tells who gave the answer of a fallback: "previous" (the champion before) or "prior".
+    ``split`` names the split (see ``types.splits``) that the row was asked under, ``propensity`` the chance with which
+    it was assigned as it was; ``assigned`` is the version that it was assigned to where the champion had to answer,
+    else 0. ``of`` is, for a shadow's answer, the id of the prediction that the champion gave to the same row.
     ``erased`` is "" but for a row whose values were erased from the log: then the mark of the fact that says so.
     """
 
@@ -37,6 +40,10 @@ class Prediction:
     latency: float | None = None
     answered_by: str = ""
     erased: str = ""
+    split: str = ""
+    propensity: float | None = None
+    assigned: int = 0
+    of: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,8 +133,10 @@ def _steps(service: Service, place: Path, size: sizes.Estimate) -> tuple[str, ..
         f"you type: docker build -f {context.CONTAINERFILE} -t {name} {place}",
         f"you type: docker compose -f {place / context.COMPOSE} up --build",
         "the build fails where a golden answer has other bits than the one that was evaluated",
-        "the server in it has no access control and trusts the network in front of it (--trust-network): "
-        f"it is published on this machine's loopback only, 127.0.0.1:{service.port or context.PORT}",
+        f"the server in it asks for keys: mount a folder with the workspace's access.json at {context.ACCESS}, or "
+        "say --without-access-control where a proxy checks who calls",
+        f"it speaks HTTP without TLS, and is published on this machine's loopback only, "
+        f"127.0.0.1:{service.port or context.PORT}",
     ]
     if version.compiled:
         steps.append("the compiled form answers, without the libraries that trained it: /explain is off")

@@ -19,7 +19,7 @@ import msgspec
 
 from fullcircle.deployment import client, keeper, process, schedule
 from fullcircle.deployment.keeper import Note, Told, recall
-from fullcircle.deployment.target import SILENT, Plan, Ran, Running, Service, log_flags
+from fullcircle.deployment.target import SILENT, Plan, Ran, Running, Service, access_flags, log_flags
 from fullcircle.errors import FullcircleError, PortInUse, ServerFailed
 from fullcircle.types.progress import Progress
 from fullcircle.types.takeover import TAKES_OVER
@@ -131,9 +131,9 @@ class LocalTarget:
 
 def _asked(service: Service, seen: Running) -> Running:
     """The same, with what the server says of itself. Where another version answers than should, it is not ready."""
-    missing = client.why_not_ready(seen.url)
+    missing = client.why_not_ready(seen.url, door=service.door)
     try:
-        found = client.models(seen.url)
+        found = client.models(seen.url, door=service.door)
     except FullcircleError:
         found = ()
     try:
@@ -183,6 +183,7 @@ def arguments(service: Service) -> tuple[str, ...]:
         options["--workers"] = service.workers
     flags = [str(part) for pair in options.items() for part in pair]
     flags += log_flags(service.log_bytes, service.log_full, service.log_fsync, service.log_key)
+    flags += access_flags(service)
     # The link of a virtual environment is its identity: it must not be resolved.
     return (str(service.python.absolute()), "-I", "-m", "fullcircle.server", *flags)
 
@@ -418,7 +419,7 @@ def _wait(service: Service, note: Note) -> None:
 def _problem(service: Service, url: str, *, settled: bool) -> str:
     """What is still missing; raises ServerFailed where the server has tried a bundle and refused it."""
     try:
-        others = list(_others(service, client.models(url)))
+        others = list(_others(service, client.models(url, door=service.door)))
     except FullcircleError as error:
         return error.what
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
@@ -427,7 +428,7 @@ def _problem(service: Service, url: str, *, settled: bool) -> str:
         if settled and one.problem is not None and one.problem.get("bundle") == entry.bundle:
             raise _failed(service, f"version {entry.version} of {name} cannot answer: {one.problem.get('message')}")
         return f"version {entry.version} of {name} does not answer yet"
-    return client.why_not_ready(url)
+    return client.why_not_ready(url, door=service.door)
 
 
 def _end(service: Service, note: Note) -> None:

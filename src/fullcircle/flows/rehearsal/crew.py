@@ -135,6 +135,8 @@ class _Crew:
                 stdout=subprocess.PIPE,
                 env=environment,
                 cwd=Path.cwd(),
+                # Ctrl-C reaches every process of a terminal's session: what it means is this process's to decide.
+                start_new_session=True,
             )
             self._at_work.add(process)
             return process

@@ -14,13 +14,16 @@ from fullcircle.development.loading import LoadedProject
 from fullcircle.flows.counting import GRACE
 from fullcircle.flows.rehearsal import answering, history, policies, scoring, story
 from fullcircle.flows.rehearsal.history import spans
-from fullcircle.flows.rehearsal.place import place_of
+from fullcircle.flows.rehearsal.place import Place, place_of
 from fullcircle.flows.rehearsal.player import EVERY, Player, Told, played
 from fullcircle.flows.session import Session
+from fullcircle.ledger.folder import locked
 from fullcircle.monitoring.grid import iso, length, micros
 from fullcircle.settings import Settings
 from fullcircle.tables import predictions as log
 from fullcircle.types.loop import Played, Policy
+
+PATIENCE = 60.0  # seconds: longer than a turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +61,19 @@ class Result:
 
 
 def run(job: Job, source: LoadedProject, told: Told = lambda done, total: None) -> Result:
-    """Play a policy, or take up the result that is there already. ``source`` is the project without the changes."""
+    """Play a policy, or take up the result that is there already. ``source`` is the project without the changes.
+
+    Raises WorkspaceBusy where another process plays it: one whose parent was killed ends with its turn.
+    """
     place = place_of(Path(job.home), source.project.name, job.name, job.changes)
-    if place.result.exists():
-        return msgspec.json.decode(place.result.read_bytes(), type=Result)
+    place.folder.mkdir(parents=True, exist_ok=True)
+    with locked(place.folder / "lock", PATIENCE):
+        if place.result.exists():
+            return msgspec.json.decode(place.result.read_bytes(), type=Result)
+        return _run(job, source, place, told)
+
+
+def _run(job: Job, source: LoadedProject, place: Place, told: Told) -> Result:
     player = Player(
         place=place,
         source=played(policies.changed(source, job.changes)),

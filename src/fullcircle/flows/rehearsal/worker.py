@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import traceback
 from typing import Any
@@ -16,8 +15,6 @@ from fullcircle.flows.rehearsal.running import Job, reloaded, run
 
 def main() -> None:
     """Play the job and say what came out."""
-    # Ctrl-C reaches all processes of a terminal: the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a model prints must not stand among the answers

@@ -1,0 +1,202 @@
+"""Keys to the servers of a workspace: create one, list them, revoke one. Each is a fact; a secret is in no file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from fullcircle.errors import KeyNotFound, ProjectInvalid, SettingInvalid, StateConflict
+from fullcircle.flows import admission
+from fullcircle.flows.session import Session, opened
+from fullcircle.ledger.bodies import LONGEST, is_text
+from fullcircle.ledger.state import State
+from fullcircle.settings import Settings
+from fullcircle.types.access import ROLES, VERBS, Key
+from fullcircle.types.durations import byte_count, duration
+from fullcircle.types.facts import Fact
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_MODEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_RATE = re.compile(r"([0-9]{1,8}(?:\.[0-9]{1,4})?)\s*/\s*([smh])")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyState:
+    """A key as it is listed. ``created`` and ``by`` are its fact's; ``problem`` is "revoked", "expired" or ""."""
+
+    id: str
+    name: str
+    role: str
+    models: tuple[str, ...]
+    verbs: tuple[str, ...]
+    expires: str
+    rate: float
+    body: int
+    created: str
+    by: str
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewKey:
+    """A key that was just created. ``token`` is what is sent with each request; nobody can show it again."""
+
+    key: KeyState
+    token: str
+    first: bool = False
+
+
+def create(
+    name: str,
+    *,
+    role: str,
+    models: Sequence[str] = (),
+    verbs: Sequence[str] = (),
+    expires: str = "",
+    rate: str = "",
+    body: str = "",
+    settings: Settings | None = None,
+) -> NewKey:
+    """Create a key. From the first one on, the servers of this workspace ask for keys, and for good.
+
+    ``expires`` is a span ("30d") or a date (UTC), ``rate`` such as "100/s", ``body`` a size such as "1MB". Raises
+    SettingInvalid for what cannot be, StateConflict for a name in use.
+    """
+    _check_names(name, role, models, verbs)
+    limits = {
+        "models": ",".join(dict.fromkeys(models)),
+        "verbs": ",".join(dict.fromkeys(verbs)),
+        "expires": _expiry(expires) if expires else "",
+        "rate": _rate(rate) if rate else 0.0,
+        "body": _size(body) if body else 0,
+    }
+    with opened(settings) as session:
+        first = not session.workspace.ledger.state().keys
+        fact, token = admission.record(session, name, role, **limits)
+        admission.write(session)
+        return NewKey(key=_shown(fact, session.workspace.ledger.state()), token=token, first=first)
+
+
+def list_keys(*, settings: Settings | None = None) -> tuple[KeyState, ...]:
+    """All keys that there ever were, in order of creation."""
+    with opened(settings, create=False) as session:
+        state = session.workspace.ledger.state()
+        return tuple(_shown(fact, state) for fact in state.keys.values())
+
+
+def revoke(key: str, *, reason: str = "revoked by hand", settings: Settings | None = None) -> KeyState:
+    """Revoke a key, by its id or the name of one that is not revoked. Raises KeyNotFound, SettingInvalid."""
+    if len(reason) > LONGEST or not is_text(reason):
+        raise SettingInvalid(
+            "the reason is too long, or no valid text",
+            allowed=f"at most {LONGEST} characters",
+            next_step="shorten it",
+        )
+    with opened(settings, create=False) as session:
+        found = _found(session, key)
+
+        def guard(state: State) -> None:
+            if found.id in state.revoked:
+                raise StateConflict("the key was revoked already", received=found.id)
+
+        body = {"id": found.id, "name": found.name, "reason": reason}
+        session.workspace.ledger.append("key.revoked", body, guard=guard)
+        admission.write(session)
+        state = session.workspace.ledger.state()
+        return _shown(state.keys[found.id], state)
+
+
+def _found(session: Session, key: str) -> Key:
+    known = admission.keys(session.workspace.ledger.state())
+    for one in known:
+        if key in (one.id, one.name):
+            return one
+    raise KeyNotFound(
+        "there is no such key, or it was revoked",
+        received=ascii(key[:100]),
+        allowed=", ".join(one.id for one in known) or "none",
+        next_step="see: fullcircle key list",
+    )
+
+
+def _shown(fact: Fact, state: State) -> KeyState:
+    key = admission.key_of(fact)
+    return KeyState(
+        id=key.id,
+        name=key.name,
+        role=key.role,
+        models=key.models,
+        verbs=key.verbs,
+        expires=key.expires,
+        rate=key.rate,
+        body=key.body,
+        created=fact.time,
+        by=fact.actor,
+        problem="revoked" if key.id in state.revoked else "expired" if admission.expired(key) else "",
+    )
+
+
+def _check_names(name: str, role: str, models: Sequence[str], verbs: Sequence[str]) -> None:
+    if not _NAME.fullmatch(name):
+        raise _wrong(
+            "the name of a key", name, "1 to 63 letters (ASCII), digits, ., _ and -, a letter or digit first"
+        )
+    if role not in ROLES:
+        raise _wrong("the role", role, ", ".join(ROLES))
+    for model in models:
+        if not _MODEL.fullmatch(model):
+            raise _wrong("the name of a model", model, "1 to 63 of a-z, 0-9, - and _")
+    if len(",".join(models)) > LONGEST:
+        raise _wrong("the list of models", f"{len(models)} models", f"{LONGEST} characters in all")
+    may = ROLES[role]  # type: ignore[index] # looked up above
+    for verb in verbs:
+        if verb not in may:
+            raise _wrong("the verb", verb, f"what the role {role} may do: " + ", ".join(v for v in VERBS if v in may))
+
+
+def _expiry(text: str) -> str:
+    """A moment in UTC, from a span or a date; a date alone is its beginning."""
+    now = datetime.now(UTC)
+    try:
+        moment = now + duration(text)
+    except ProjectInvalid:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError as error:
+            raise _wrong("the expiry", text, "a span such as 12h or 30d, or a date such as 2027-01-31") from error
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError as error:
+        raise _wrong("the expiry", text, "a span that ends before the year 10000") from error
+    if moment <= now:
+        raise _wrong("the expiry", text, "a moment that is to come")
+    return moment.isoformat(timespec="seconds")
+
+
+def _rate(text: str) -> float:
+    found = _RATE.fullmatch(text.strip())
+    rate = float(found[1]) / _SECONDS[found[2]] if found else 0.0
+    if rate <= 0:
+        raise _wrong("the rate", text, "requests and s, m or h, such as 100/s or 600/m")
+    return rate
+
+
+def _size(text: str) -> int:
+    try:
+        size = byte_count(text)
+    except ProjectInvalid as error:
+        raise _wrong("the size", text, "a number and B, kB or MB, such as 100kB") from error
+    if size < 1:
+        raise _wrong("the size", text, "a byte or more")
+    return size
+
+
+def _wrong(what: str, received: str, allowed: str) -> SettingInvalid:
+    return SettingInvalid(
+        f"{what} cannot be used",
+        received=ascii(received[:100]),
+        allowed=allowed,
+        next_step="see: fullcircle key create --help",
+    )

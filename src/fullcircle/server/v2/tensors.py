@@ -1,0 +1,287 @@
+"""The request of the Open Inference Protocol V2, and its tensors as columns of plain values.
+
+Read as strictly as the native protocol: no key twice, no value that its datatype cannot hold, no shape that does not
+fit the data. Rows come as one tensor for each column, shape [n] or [n, 1], or, where every column is a number, as one
+tensor of shape [n, columns] in the contract's order. A JSON null is a missing value, and so is NaN in binary data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import msgspec
+
+from fullcircle.errors import RequestInvalid
+from fullcircle.runtimes.values import EXACT
+from fullcircle.server.requests import check_count
+from fullcircle.server.strict import colons, decode
+from fullcircle.server.v2 import binary
+
+if TYPE_CHECKING:
+    from fullcircle.runtimes.encoding import Matrix
+
+Inputs = Sequence[tuple[str, str]]
+Parameter = str | int | float | bool | None
+CONTENT_TYPES = ("np", "pd", "str", "datetime")
+FORM = (
+    '{"id"?: TEXT, "parameters"?: {...}, "inputs": [{"name": COLUMN, "shape": [ROWS], "datatype": "FP64", '
+    '"data": [...]}, ...], "outputs"?: [{"name": OUTPUT}, ...]}'
+)
+_NEXT = "ask GET /v2/models/NAME for the inputs and outputs of the model"
+_STATEFUL = ("sequence_id", "sequence_start", "sequence_end")
+_WHOLE = {
+    **{f"INT{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
+    **{f"UINT{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)},
+}
+_FLOAT = {"FP16", "FP32", "FP64"}
+_NUMBERS = {"integer", "number", "boolean"}
+# What these do not take is looked at value by value: from 2**53 on a float may stand for another whole number.
+_EXACT = Annotated[float, msgspec.Meta(gt=float(-EXACT), lt=float(EXACT))]
+_TABLE = msgspec.json.Decoder(list[_EXACT])
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
+    **dict.fromkeys(_FLOAT, msgspec.json.Decoder(list[_EXACT | None])),
+    **{
+        name: msgspec.json.Decoder(list[Annotated[int, msgspec.Meta(ge=low, le=min(high, 2**63 - 1))] | None])
+        for name, (low, high) in _WHOLE.items()
+    },
+    "BOOL": msgspec.json.Decoder(list[bool | None]),
+    "BYTES": msgspec.json.Decoder(list[str | None]),
+}
+
+
+class Tensor(msgspec.Struct, forbid_unknown_fields=True):
+    """One input: its data as JSON, or ``binary_data_size`` bytes behind the document."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: dict[str, Parameter] | msgspec.UnsetType | None = msgspec.UNSET
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class Wanted(msgspec.Struct, forbid_unknown_fields=True):
+    """One output that is asked for."""
+
+    name: str
+    parameters: dict[str, Parameter] | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class Request(msgspec.Struct, forbid_unknown_fields=True):
+    """The document. ``model_name`` and ``model_version`` are what some clients repeat of the address."""
+
+    inputs: list[Tensor]
+    id: str | msgspec.UnsetType | None = msgspec.UNSET
+    model_name: str | msgspec.UnsetType | None = msgspec.UNSET
+    model_version: str | msgspec.UnsetType | None = msgspec.UNSET
+    parameters: dict[str, Parameter] | msgspec.UnsetType | None = msgspec.UNSET
+    outputs: list[Wanted] | msgspec.UnsetType | None = msgspec.UNSET
+
+
+_decoder = msgspec.json.Decoder(Request)
+
+
+def request_of(document: bytes) -> Request:
+    """The document of a request. Raises RequestInvalid, which quotes no value."""
+    try:
+        found = _decoder.decode(document)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        decode(document)  # says so where it is no JSON that is accepted at all
+        said = str(error)
+        said = "an object has a member that is not known" if "unknown field" in said else said[:1].lower() + said[1:]
+        raise _unfit(f"the body is not an inference request: {said}", FORM) from error
+    expected = _written(found)
+    if expected != document.count(b":") and expected != colons(document):
+        raise RequestInvalid(
+            "a key occurs twice in one object of the body, or there is an object in data",
+            allowed=FORM,
+            next_step="send each key once, and data as plain values",
+        )
+    if not found.inputs:
+        raise _unfit("there is no input", FORM)
+    return found
+
+
+def columns_of(request: Request, rest: bytes, inputs: Inputs, limit: int) -> dict[str, list[Any]]:
+    """The values of each column, all lists of one length, at least one. ``rest`` is what is behind the document.
+
+    ``inputs`` are the columns that a row has to bring, with their kinds. ``limit`` is the most rows that a request
+    may have. Raises RequestInvalid.
+    """
+    names = [name for name, _ in inputs]
+    plain = all(kind in _NUMBERS for _, kind in inputs)
+    parts = _checked(request, rest)
+    found: dict[str, list[Any]] = {}
+    count = 0
+    for tensor, part in zip(request.inputs, parts, strict=True):
+        rows, width = _shape(tensor, limit)
+        count = count or rows
+        if rows != count:
+            raise _unfit("the inputs have different numbers of rows", "as many rows in each input")
+        values = _from_json(tensor, rows * width) if part is None else binary.values(tensor, part, rows * width)
+        if width > 1 or (plain and len(names) == 1 == len(request.inputs)):  # a table, whatever it is called
+            if not plain or width != len(names) or len(request.inputs) != 1:
+                raise _not_rows(len(names), plain=plain)
+            return {name: values[place::width] for place, name in enumerate(names)}
+        if tensor.name in found:
+            raise _unfit("two inputs have one name", "each column once")
+        found[tensor.name] = values
+    return found
+
+
+def table_of(request: Request, rest: bytes, width: int, limit: int) -> tuple[list[float], Matrix | None] | None:
+    """The numbers of a single tensor of this width row by row, and their matrix where it is there already.
+
+    NaN is a missing value. None where the request is of another form, or a value needs a look: see ``columns_of``.
+    """
+    tensor = request.inputs[0]
+    if len(request.inputs) > 1 or tensor.datatype not in _FLOAT or len(tensor.shape) != 2 or tensor.shape[1] != width:
+        return None
+    (part,) = _checked(request, rest)
+    rows, _ = _shape(tensor, limit)
+    if part is not None:
+        matrix = binary.cells(tensor, part, rows * width).reshape(rows, width)
+        return matrix.ravel().tolist(), matrix
+    try:
+        values = _TABLE.decode(cast("Any", tensor.data))
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return (values, None) if len(values) == rows * width else None
+
+
+def _checked(request: Request, rest: bytes) -> list[bytes | None]:
+    """The bytes of each input, None where its data are JSON. Raises RequestInvalid for what cannot be kept to."""
+    if request.parameters:
+        if any(request.parameters.get(name) for name in _STATEFUL):
+            raise _unfit("the model keeps no state from request to request", f"no {', '.join(_STATEFUL)}")
+        _check_content_type(request.parameters)
+    return binary.parts([_binary_size(tensor) for tensor in request.inputs], rest)
+
+
+def _check_content_type(parameters: dict[str, Parameter]) -> None:
+    if parameters.get("content_type") not in (None, *CONTENT_TYPES):
+        raise _unfit("the content_type of a parameter is not known", ", ".join(CONTENT_TYPES))
+
+
+def _not_rows(width: int, *, plain: bool) -> RequestInvalid:
+    more = f", or a single tensor of shape [rows, {width}] in the order of the metadata" if plain else ""
+    return _unfit(
+        "a tensor has a shape that stands for no rows of this model",
+        f"one tensor of shape [rows] or [rows, 1] for each column{more}",
+    )
+
+
+def _shape(tensor: Tensor, limit: int) -> tuple[int, int]:
+    """How many rows and columns a tensor has."""
+    shape = tensor.shape
+    if tensor.datatype not in _DECODERS:
+        raise _unfit("the datatype of an input is not known", ", ".join(sorted(_DECODERS)))
+    if len(shape) not in (1, 2) or any(side < 1 for side in shape):
+        raise _unfit("the shape of an input is not that of rows", "[rows] or [rows, columns], at least one of each")
+    check_count(shape[0], "rows", limit)
+    return shape[0], shape[1] if len(shape) == 2 else 1
+
+
+def _binary_size(tensor: Tensor) -> int | None:
+    """How many bytes of the tensor are behind the document; None where its data are in it."""
+    size: Any = None
+    if tensor.parameters:
+        _check_content_type(tensor.parameters)
+        if any(name.startswith("shared_memory") for name in tensor.parameters):
+            raise _unfit("this server reads no shared memory", "data in the request")
+        size = tensor.parameters.get("binary_data_size")
+    if (size is None) == (tensor.data is msgspec.UNSET):
+        raise _unfit("an input has no data, or has them twice", "data, or the parameter binary_data_size")
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
+        raise _unfit("binary_data_size is not a number of bytes", "a whole number")
+    return size
+
+
+def _from_json(tensor: Tensor, count: int) -> list[Any]:
+    """The values of a tensor, row by row."""
+    data: Any = tensor.data
+    try:
+        values: list[Any] = _DECODERS[tensor.datatype].decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        values = _by_hand(tensor, data)
+    if len(values) != count:
+        raise _unfit(
+            "an input has more or fewer values than its shape says", "as many values as the shape has places"
+        )
+    return values
+
+
+def _by_hand(tensor: Tensor, data: Any) -> list[Any]:
+    """Values that are nested, or written in another way than most."""
+    try:
+        found = msgspec.json.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _unfit(
+            "the data of an input is not JSON that is accepted", "a list of values, flat or nested"
+        ) from error
+    for size in tensor.shape[1:] if _nested(found) else ():
+        if not all(isinstance(part, list) and len(part) == size for part in found):
+            raise _unfit("the data of an input is not nested as its shape says", "flat, or a list for each row")
+        found = [value for part in found for value in part]
+    if not isinstance(found, list):
+        raise _unfit("the data of an input is not a list", "a list of values, flat or nested")
+    return [_value(tensor, value) for value in found]
+
+
+def _nested(found: Any) -> bool:
+    return isinstance(found, list) and any(isinstance(part, list) for part in found)
+
+
+def _value(tensor: Tensor, value: Any) -> Any:
+    """One value as its datatype has it. Raises RequestInvalid where that would change it."""
+    kind = tensor.datatype
+    if value is None:
+        return None
+    if kind == "BYTES" and isinstance(value, str):
+        return value
+    if kind == "BOOL" and isinstance(value, bool):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or kind in ("BYTES", "BOOL"):
+        raise _misfit(tensor)
+    if kind in _WHOLE:
+        if isinstance(value, float) and not (math.isfinite(value) and value.is_integer() and abs(value) < EXACT):
+            raise _misfit(tensor)
+        low, high = _WHOLE[kind]
+        if not low <= value <= high:
+            raise _misfit(tensor)
+        return int(value)
+    if isinstance(value, int) and not (value.bit_length() <= 1023 and int(float(value)) == value):
+        raise _misfit(tensor)
+    return float(value)
+
+
+def _written(request: Request) -> int:
+    """How many members all objects of the document were written with, but those within data."""
+    unset = msgspec.UNSET
+    count = 1 + 4 * len(request.inputs) + _members(request.parameters)
+    for one in (request.id, request.model_name, request.model_version, request.outputs):
+        count += one is not unset
+    for tensor in request.inputs:
+        if tensor.parameters is not unset:
+            count += _members(tensor.parameters)
+        if tensor.data is unset:
+            count -= 1
+    for wanted in request.outputs or ():
+        count += 1 + _members(wanted.parameters)
+    return count
+
+
+def _members(parameters: Any) -> int:
+    """The member ``parameters`` itself, where it is there, and those within."""
+    return 0 if parameters is msgspec.UNSET else 1 + len(parameters or ())
+
+
+def _misfit(tensor: Tensor) -> RequestInvalid:
+    return _unfit(
+        "a value does not fit the datatype of its input", f"what {tensor.datatype} holds, or null for a missing value"
+    )
+
+
+def _unfit(what: str, allowed: str) -> RequestInvalid:
+    return RequestInvalid(what, allowed=allowed, next_step=_NEXT)

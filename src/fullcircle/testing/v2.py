@@ -1,0 +1,303 @@
+"""A conformance kit for the Open Inference Protocol V2: point it at any server that says it speaks it.
+
+    python -m fullcircle.testing.v2 http://127.0.0.1:8710 --model NAME
+
+Each case is one promise of the protocol, of one of its extensions, or of what its clients rely on; it passes, fails,
+or is not supported, and says why. A request for one row is made from the model's metadata, or given. Nothing is
+installed for it, and nothing of this package's own server is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import struct
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote, urlsplit
+
+Outcome = Literal["passed", "failed", "not supported"]
+Document = dict[str, Any]
+
+DATATYPES = {
+    "BOOL": "?", "UINT8": "B", "UINT16": "H", "UINT32": "I", "UINT64": "Q", "INT8": "b", "INT16": "h", "INT32": "i",
+    "INT64": "q", "FP16": "e", "FP32": "f", "FP64": "d", "BYTES": "",
+}  # fmt: skip
+"""Every datatype of the protocol, with its format in ``struct``."""
+LENGTH = "Inference-Header-Content-Length"
+
+
+class Broken(Exception):
+    """A promise that was not kept; the text says how."""
+
+
+class Absent(Exception):
+    """Something that the server does not offer and need not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What came of one case."""
+
+    name: str
+    promise: str
+    outcome: Outcome
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What a server answered. ``headers`` have names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def document(self) -> Any:
+        """The body as JSON, or the document in front of binary data."""
+        length = int(self.headers.get(LENGTH.lower(), len(self.body)))
+        try:
+            return json.loads(self.body[:length], parse_constant=_no_number)
+        except ValueError as error:
+            raise Broken(f"the body of status {self.status} is not JSON") from error
+
+
+@dataclass(kw_only=True)
+class Peer:
+    """A server and a model. ``request`` is an inference request of one row; without one it is made from metadata.
+
+    ``headers`` go with every request, such as a key. ``manage`` lets cases unload and load the model.
+    """
+
+    url: str
+    model: str
+    request: Document | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    manage: bool = False
+    timeout: float = 30.0
+
+    def send(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """One request, on a connection of its own."""
+        place = urlsplit(self.url)
+        kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
+        connection = kind(place.hostname or "", place.port, timeout=self.timeout)
+        try:
+            connection.request(method, place.path.rstrip("/") + path, body, {**self.headers, **(headers or {})})
+            found = connection.getresponse()
+            named = {name.lower(): value for name, value in found.getheaders()}
+            return Reply(status=found.status, headers=named, body=found.read())
+        except (OSError, http.client.HTTPException) as error:
+            raise Broken(f"{method} {path} is not answered: {type(error).__name__}") from error
+        finally:
+            connection.close()
+
+    @property
+    def place(self) -> str:
+        """The model's address."""
+        return f"/v2/models/{quote(self.model, safe='')}"
+
+    def metadata(self) -> Document:
+        """The model's metadata."""
+        found = self.send("GET", self.place)
+        expect(found.status == 200, f"the metadata are answered with {found.status}")
+        document: Document = found.document
+        return document
+
+    def one(self) -> Document:
+        """An inference request of one row, every input with its data as a flat list."""
+        if self.request is None:
+            self.request = _made(self.metadata())
+        found: Document = json.loads(json.dumps(self.request))
+        return found
+
+    def infer(self, document: object, *, path: str = "", headers: Mapping[str, str] | None = None) -> Reply:
+        """What is answered to a request; bytes are sent as they are."""
+        body = document if isinstance(document, bytes) else json.dumps(document).encode()
+        named = {"Content-Type": "application/json"} if headers is None else headers
+        return self.send("POST", f"{self.place}{path}/infer", body, named)
+
+    def outputs(self, document: object, **more: Any) -> dict[str, Document]:
+        """The outputs of a request that has to be answered, by name, each with its data as a flat list."""
+        found = self.infer(document, **more)
+        expect(found.status == 200, f"a request that is right is answered with {found.status}: {said(found)}")
+        return read(found)
+
+    def steady(self) -> dict[str, Document]:
+        """The outputs that are the same when the same is asked twice."""
+        first, second = self.outputs(self.one()), self.outputs(self.one())
+        same = {name: one for name, one in first.items() if second.get(name) == one}
+        if not same:
+            raise Absent("no output is the same when the same is asked twice, so that nothing can be compared")
+        return same
+
+    def binary(self, document: Document) -> tuple[bytes, dict[str, str]]:
+        """A request with all of its data as bytes, and its headers."""
+        blobs = [in_bytes(one["datatype"], one.pop("data")) for one in document["inputs"]]
+        for one, blob in zip(document["inputs"], blobs, strict=True):
+            one["parameters"] = {**one.get("parameters", {}), "binary_data_size": len(blob)}
+        head = json.dumps(document).encode()
+        kind = {"Content-Type": "application/octet-stream", LENGTH: str(len(head))}
+        return b"".join([head, *blobs]), kind
+
+
+Case = Callable[[Peer], None]
+
+
+def cases() -> Sequence[str]:
+    """The names of all cases, in the order in which they are run."""
+    from fullcircle.testing import v2_cases
+
+    return tuple(v2_cases.CASES)
+
+
+def conform(peer: Peer) -> list[Result]:
+    """What comes of each case, one after another."""
+    from fullcircle.testing import v2_cases
+
+    return [_result(peer, name, case) for name, case in v2_cases.CASES.items()]
+
+
+def _result(peer: Peer, name: str, case: Case) -> Result:
+    promise = " ".join((case.__doc__ or "").split())
+    try:
+        case(peer)
+    except Absent as absent:
+        return Result(name=name, promise=promise, outcome="not supported", why=str(absent))
+    except Broken as broken:
+        return Result(name=name, promise=promise, outcome="failed", why=str(broken))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, struct.error) as error:
+        # A document without a member that it must have, or with one of another type.
+        return Result(
+            name=name, promise=promise, outcome="failed", why=f"not of the form that is promised: {error!r}"
+        )
+    return Result(name=name, promise=promise, outcome="passed")
+
+
+def expect(kept: object, otherwise: str) -> None:
+    """Raise Broken with these words where a promise is not kept."""
+    if not kept:
+        raise Broken(otherwise)
+
+
+def said(found: Reply) -> str:
+    """The text of a refusal, shortened; "" where there is none."""
+    try:
+        return str(found.document["error"])[:200]
+    except (Broken, KeyError, TypeError):
+        return ""
+
+
+def refused(found: Reply, what: str) -> None:
+    """Raise Broken unless this is an error of the protocol: a status from 400 to 499, and ``{"error": TEXT}``."""
+    expect(400 <= found.status < 500, f"{what} is answered with {found.status}, and not with 4xx")
+    document = found.document
+    text = document.get("error") if isinstance(document, dict) else None
+    expect(isinstance(text, str) and text, f'{what} is refused without {{"error": TEXT}}')
+
+
+def read(found: Reply) -> dict[str, Document]:
+    """The outputs of an answer by name, with ``data`` as a flat list wherever they stood."""
+    document = found.document
+    start = int(found.headers.get(LENGTH.lower(), len(found.body)))
+    outputs: dict[str, Document] = {}
+    for one in document["outputs"]:
+        size = (one.get("parameters") or {}).get("binary_data_size")
+        if size is None:
+            data = _flat(one["data"])
+        else:
+            data = out_of_bytes(one["datatype"], found.body[start : start + size])
+            start += size
+        count = 1
+        for side in one["shape"]:
+            count *= side
+        expect(len(data) == count, f"output {one['name']!r} has {len(data)} values and the shape {one['shape']}")
+        outputs[one["name"]] = {"datatype": one["datatype"], "shape": one["shape"], "data": data}
+    expect(start >= len(found.body), "there are more bytes behind the document than its outputs have")
+    return outputs
+
+
+def in_bytes(datatype: str, data: Sequence[Any]) -> bytes:
+    """Data as the binary extension has them."""
+    if datatype == "BYTES":
+        texts = [str(value).encode() for value in data]
+        return b"".join(struct.pack("<I", len(text)) + text for text in texts)
+    values = [float("nan") if value is None else value for value in data]
+    return struct.pack(f"<{len(values)}{DATATYPES[datatype]}", *values)
+
+
+def out_of_bytes(datatype: str, part: bytes) -> list[Any]:
+    """The values that bytes stand for; None for NaN."""
+    if datatype != "BYTES":
+        found = [value for (value,) in struct.iter_unpack(f"<{DATATYPES[datatype]}", part)]
+        return [None if value != value else value for value in found]
+    texts: list[Any] = []
+    while part:
+        (length,) = struct.unpack_from("<I", part)
+        expect(len(part) >= 4 + length, "a text of an output is cut off")
+        texts.append(part[4 : 4 + length].decode())
+        part = part[4 + length :]
+    return texts
+
+
+def _flat(data: Any) -> list[Any]:
+    return [value for part in data for value in _flat(part)] if isinstance(data, list) else [data]
+
+
+def _made(metadata: Document) -> Document:
+    """A request of one row: the example of the metadata where they have one, else a neutral value for each input."""
+    example = (metadata.get("properties") or {}).get("example")
+    if example is not None:
+        document: Document = json.loads(example)
+        return document
+    inputs = []
+    for one in metadata["inputs"]:
+        shape = [1 if side < 1 else side for side in one["shape"]]
+        count = 1
+        for side in shape:
+            count *= side
+        value: Any = "a" if one["datatype"] == "BYTES" else True if one["datatype"] == "BOOL" else 1
+        inputs.append({"name": one["name"], "shape": shape, "datatype": one["datatype"], "data": [value] * count})
+    return {"inputs": inputs}
+
+
+def _no_number(token: str) -> float:
+    raise ValueError(f"{token} is no JSON")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print what comes of each case; 1 where one fails."""
+    parser = argparse.ArgumentParser(
+        prog="python -m fullcircle.testing.v2", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("url", help="where the server answers, such as http://127.0.0.1:8710")
+    parser.add_argument("--model", required=True, help="the name of a model that it serves")
+    parser.add_argument("--request", type=Path, help="a file with an inference request of one row")
+    parser.add_argument(
+        "--header", action="append", default=[], metavar="NAME: VALUE", help="goes with every request"
+    )
+    parser.add_argument("--manage", action="store_true", help="also unload and load the model")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(arguments)
+    headers = dict(line.split(": ", 1) for line in options.header)
+    request = json.loads(options.request.read_text(encoding="utf-8")) if options.request else None
+    peer = Peer(url=options.url, model=options.model, request=request, headers=headers, manage=options.manage)
+    found = conform(peer)
+    if options.json:
+        lines = [json.dumps([vars(one) for one in found], indent=1)]
+    else:
+        lines = [f"{one.outcome:>13}  {one.name}: {one.why or one.promise}" for one in found]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return int(any(one.outcome == "failed" for one in found))
+
+
+if __name__ == "__main__":
+    from fullcircle.testing import v2  # the same module, and not a second one of the name __main__
+
+    sys.exit(v2.main())

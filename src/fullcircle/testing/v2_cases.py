@@ -1,0 +1,326 @@
+"""The cases of the conformance kit, in the order in which they are run: each takes a peer and raises, or does not."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fullcircle.testing.v2 import DATATYPES, LENGTH, Absent, Broken, Document, Peer, expect, read, refused
+
+_MARK = "Xq7Secret"
+_NUMBERS = {name for name in DATATYPES if name not in ("BYTES", "BOOL")}
+
+
+def server_live(peer: Peer) -> None:
+    """GET /v2/health/live is answered with 200."""
+    expect(peer.send("GET", "/v2/health/live").status == 200, "it is not")
+
+
+def server_ready(peer: Peer) -> None:
+    """GET /v2/health/ready is answered with 200."""
+    expect(peer.send("GET", "/v2/health/ready").status == 200, "it is not")
+
+
+def server_metadata(peer: Peer) -> None:
+    """GET /v2 gives the server's name, version and extensions."""
+    found = peer.send("GET", "/v2")
+    expect(found.status == 200, f"it is answered with {found.status}")
+    document = found.document
+    expect(isinstance(document["name"], str) and isinstance(document["version"], str), "name or version is no text")
+    expect(all(isinstance(one, str) for one in document["extensions"]), "the extensions are no texts")
+
+
+def model_metadata(peer: Peer) -> None:
+    """The model's metadata have its name, a platform, and inputs and outputs with known datatypes and shapes."""
+    document = peer.metadata()
+    expect(document["name"] == peer.model, "it has another name")
+    expect(isinstance(document["platform"], str), "the platform is no text")
+    expect(document["inputs"] and document["outputs"], "there are no inputs, or no outputs")
+    for one in (*document["inputs"], *document["outputs"]):
+        expect(one["datatype"] in DATATYPES, f"{one['name']!r} is of no datatype of the protocol")
+        expect(all(isinstance(side, int) and side >= -1 for side in one["shape"]), f"{one['name']!r} has no shape")
+
+
+def model_ready(peer: Peer) -> None:
+    """The model's address with /ready is answered with 200."""
+    expect(peer.send("GET", f"{peer.place}/ready").status == 200, "it is not")
+
+
+def unknown_model_ready(peer: Peer) -> None:
+    """A model that there is not is not ready."""
+    found = peer.send("GET", "/v2/models/no-such-model-here/ready")
+    expect(found.status != 200 or found.document.get("ready") is False, "it is ready")
+
+
+def unknown_model(peer: Peer) -> None:
+    """Metadata and inference of a model that there is not are errors of the protocol."""
+    refused(peer.send("GET", "/v2/models/no-such-model-here"), "metadata of no model")
+    body, named = json.dumps(peer.one()).encode(), {"Content-Type": "application/json"}
+    refused(peer.send("POST", "/v2/models/no-such-model-here/infer", body, named), "a request to no model")
+
+
+def infer(peer: Peer) -> None:
+    """A request of one row is answered: the model's name, and outputs with name, shape, datatype and data."""
+    found = peer.infer(peer.one())
+    expect(found.status == 200, f"it is answered with {found.status}")
+    expect(found.document["model_name"] == peer.model, "the answer names another model")
+    expect(read(found), "there is no output")
+
+
+def id_echoed(peer: Peer) -> None:
+    """The id of a request comes back."""
+    expect(peer.infer({**peer.one(), "id": "an-id-7"}).document.get("id") == "an-id-7", "it does not")
+
+
+def id_given(peer: Peer) -> None:
+    """A request without an id is answered with one: a client of KServe fails without."""
+    if not isinstance(peer.infer(peer.one()).document.get("id"), str):
+        raise Absent("the answer has no id")
+
+
+def outputs_as_promised(peer: Peer) -> None:
+    """The outputs are those of the metadata, of the same datatypes and shapes."""
+    promised = {one["name"]: one for one in peer.metadata()["outputs"]}
+    for name, one in peer.outputs(peer.one()).items():
+        expect(name in promised, f"the metadata know no output {name!r}")
+        expect(one["datatype"] == promised[name]["datatype"], f"{name!r} is of another datatype")
+        sides = promised[name]["shape"]
+        expect(len(sides) == len(one["shape"]), f"{name!r} has as shape {one['shape']}, promised is {sides}")
+        fits = all(side in (-1, found) for side, found in zip(sides, one["shape"], strict=True))
+        expect(fits, f"{name!r} has as shape {one['shape']}, promised is {sides}")
+
+
+def data_nested(peer: Peer) -> None:
+    """Data may be nested as the shape says, with the same answer as flat."""
+    request = peer.one()
+    for one in request["inputs"]:
+        one["data"] = _nested(one["data"], one["shape"])
+    if all(len(one["shape"]) == 1 for one in request["inputs"]):
+        for one in request["inputs"]:
+            one["shape"], one["data"] = [*one["shape"], 1], [[value] for value in one["data"]]
+    _same(peer, peer.outputs(request))
+
+
+def rows_together(peer: Peer) -> None:
+    """Two rows in a request are answered as each alone, in order."""
+    request = peer.one()
+    for one in request["inputs"]:
+        if one["shape"][0] != 1:
+            raise Absent("the first side of an input's shape is not the number of rows")
+        one["shape"], one["data"] = [2, *one["shape"][1:]], one["data"] * 2
+    both = peer.outputs(request)
+    for name, one in peer.steady().items():
+        twice = {**one, "shape": [2, *one["shape"][1:]], "data": one["data"] * 2}
+        expect(both[name] == twice, f"output {name!r} differs")
+
+
+def outputs_requested(peer: Peer) -> None:
+    """Where outputs are asked for, these and no others are given."""
+    name = next(iter(peer.outputs(peer.one())))
+    found = peer.outputs({**peer.one(), "outputs": [{"name": name}]})
+    expect(list(found) == [name], f"{len(found)} outputs are given")
+
+
+def output_unknown(peer: Peer) -> None:
+    """An output that the model does not have is refused."""
+    refused(peer.infer({**peer.one(), "outputs": [{"name": "no-such-output"}]}), "a request for it")
+
+
+def version_in_address(peer: Peer) -> None:
+    """A version of the metadata answers at its own address: metadata, ready and infer."""
+    versions = peer.metadata().get("versions")
+    if not versions:
+        raise Absent("the metadata have no versions")
+    at = f"/versions/{versions[-1]}"
+    expect(peer.send("GET", f"{peer.place}{at}").status == 200, "there are no metadata")
+    expect(peer.send("GET", f"{peer.place}{at}/ready").status == 200, "it is not ready")
+    found = peer.infer(peer.one(), path=at)
+    expect(found.status == 200, f"a request is answered with {found.status}")
+    expect(found.document.get("model_version") == versions[-1], "the answer names another version")
+
+
+def version_unknown(peer: Peer) -> None:
+    """A version that there is not is an error of the protocol."""
+    refused(peer.infer(peer.one(), path="/versions/987654321"), "a request to it")
+
+
+def no_content_type(peer: Peer) -> None:
+    """A body of JSON without a Content-Type is taken: tritonclient declares none."""
+    expect(peer.infer(peer.one(), headers={}).status == 200, "it is not")
+
+
+def _case(change: Callable[[Document], Any], what: str) -> Callable[[Peer], None]:
+    """A case of a request that has to be refused once it was changed so."""
+
+    def case(peer: Peer) -> None:
+        request = peer.one()
+        sent = change(request)
+        refused(peer.infer(request if sent is None else sent), what)
+
+    case.__doc__ = f"{what[0].upper()}{what[1:]} is an error of the protocol."
+    return case
+
+
+def _shape(request: Document) -> None:
+    request["inputs"][0]["shape"] = [7, *request["inputs"][0]["shape"][1:]]
+
+
+def _datatype(request: Document) -> None:
+    request["inputs"][0]["datatype"] = "FP12"
+
+
+def _texts(request: Document) -> bytes:
+    one = next((one for one in request["inputs"] if one["datatype"] in _NUMBERS), None)
+    if one is None:
+        raise Absent("the model has no input of numbers")
+    one["data"] = ["text"] * len(one["data"])
+    return json.dumps(request).encode()
+
+
+def _cut(request: Document) -> bytes:
+    return json.dumps(request).encode()[:-3]
+
+
+def _nan(request: Document) -> bytes:
+    one = next((one for one in request["inputs"] if one["datatype"].startswith("FP")), None)
+    if one is None:
+        raise Absent("the model has no input of floating point numbers")
+    one["data"] = [float("nan"), *one["data"][1:]]
+    return json.dumps(request).encode()
+
+
+def _without_data(request: Document) -> None:
+    del request["inputs"][0]["data"]
+
+
+def _deep(request: Document) -> bytes:
+    return b'{"inputs": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+
+def error_quotes_nothing(peer: Peer) -> None:
+    """A refusal quotes no value of the request, and shows no stack."""
+    request = peer.one()
+    request["inputs"][0]["datatype"] = "FP64"
+    request["inputs"][0]["data"] = [_MARK] * len(request["inputs"][0]["data"])
+    found = peer.infer(request)
+    expect(_MARK.encode() not in found.body, "it quotes a value")
+    expect(b"Traceback" not in found.body and b'File \\"' not in found.body, "it shows a stack")
+
+
+def binary_input(peer: Peer) -> None:
+    """Inputs as bytes behind the document are answered as the same in JSON (extension: binary tensor data)."""
+    _offered(peer)
+    body, named = peer.binary(peer.one())
+    _same(peer, peer.outputs(body, headers=named))
+
+
+def binary_output(peer: Peer) -> None:
+    """With binary_data_output all outputs come as bytes, with the same values (extension: binary tensor data)."""
+    _offered(peer)
+    found = peer.infer({**peer.one(), "parameters": {"binary_data_output": True}})
+    expect(LENGTH.lower() in found.headers, f"the answer has no {LENGTH}")
+    sized = [one for one in found.document["outputs"] if "binary_data_size" in (one.get("parameters") or {})]
+    expect(len(sized) == len(found.document["outputs"]), "an output did not come as bytes")
+    _same(peer, read(found))
+
+
+def binary_output_of_one(peer: Peer) -> None:
+    """With binary_data one output comes as bytes, the others as JSON (extension: binary tensor data)."""
+    _offered(peer)
+    names = list(peer.outputs(peer.one()))
+    wanted: list[Document] = [{"name": name, "parameters": {"binary_data": name == names[0]}} for name in names]
+    found = peer.infer({**peer.one(), "outputs": wanted})
+    for one in found.document["outputs"]:
+        is_sized = "binary_data_size" in (one.get("parameters") or {})
+        expect(is_sized == (one["name"] == names[0]), f"output {one['name']!r} came in the other form")
+    _same(peer, read(found))
+
+
+def binary_cut_short(peer: Peer) -> None:
+    """Fewer bytes than the inputs say are an error of the protocol (extension: binary tensor data)."""
+    _offered(peer)
+    body, named = peer.binary(peer.one())
+    refused(peer.infer(body[:-1], headers=named), "a body that is cut short")
+    refused(peer.infer(body, headers={**named, LENGTH: str(len(body) + 1)}), f"a {LENGTH} beyond the body")
+
+
+def repository_index(peer: Peer) -> None:
+    """POST /v2/repository/index names the model, its version and state (extension: model repository)."""
+    found = peer.send("POST", "/v2/repository/index", b"{}", {"Content-Type": "application/json"})
+    if found.status in (404, 405, 501):
+        raise Absent(f"it is answered with {found.status}")
+    expect(found.status == 200, f"it is answered with {found.status}")
+    (one,) = [one for one in found.document if one["name"] == peer.model]
+    expect(one.get("state") in ("READY", "UNAVAILABLE", "LOADING", "UNLOADING"), "its state is not known")
+
+
+def repository_unload_and_load(peer: Peer) -> None:
+    """A model that is unloaded is not ready, and answers again when it was loaded (extension: model repository)."""
+    if not peer.manage:
+        raise Absent("not asked for: --manage")
+    at, named = f"/v2/repository/models/{peer.model}", {"Content-Type": "application/json"}
+    request = peer.one()
+    expect(peer.send("POST", f"{at}/unload", b"{}", named).status == 200, "it is not unloaded")
+    try:
+        _soon(lambda: peer.send("GET", f"{peer.place}/ready").status != 200, "it is ready though it is unloaded")
+        _soon(lambda: peer.infer(request).status >= 400, "it answers though it is unloaded")
+    finally:
+        loaded = peer.send("POST", f"{at}/load", b"{}", named).status
+    expect(loaded == 200, f"it is loaded with {loaded}")
+    _soon(lambda: peer.infer(request).status == 200, "it does not answer once it is loaded")
+
+
+def _soon(true: Callable[[], bool], otherwise: str) -> None:
+    """A server of several processes may need a moment: five seconds."""
+    until = time.monotonic() + 5.0
+    while not true():
+        expect(time.monotonic() < until, otherwise)
+        time.sleep(0.05)
+
+
+def _offered(peer: Peer) -> None:
+    found = peer.send("GET", "/v2").document.get("extensions") or []
+    if "binary_tensor_data" not in found:
+        raise Absent("binary_tensor_data is none of the server's extensions")
+
+
+def _same(peer: Peer, found: Mapping[str, Document]) -> None:
+    for name, one in peer.steady().items():
+        if name not in found:
+            raise Broken(f"output {name!r} is missing")
+        expect(found[name] == one, f"output {name!r} differs")
+
+
+def _nested(data: Any, shape: list[int]) -> Any:
+    if len(shape) < 2:
+        return data
+    step = len(data) // shape[0]
+    return [_nested(data[start : start + step], shape[1:]) for start in range(0, len(data), step)]
+
+
+_REFUSED: Mapping[str, tuple[Callable[[Document], Any], str]] = {
+    "shape-does-not-fit": (_shape, "a shape with more places than there are data"),
+    "datatype-unknown": (_datatype, "a datatype that there is not"),
+    "text-for-numbers": (_texts, "text in an input of numbers"),
+    "input-without-data": (_without_data, "an input without data"),
+    "inputs-missing": (lambda _: b"{}", "a request without inputs"),
+    "inputs-empty": (lambda _: b'{"inputs": []}', "a request with no input"),
+    "body-empty": (lambda _: b"", "an empty body"),
+    "body-cut-short": (_cut, "JSON that is cut short"),
+    "body-not-utf8": (lambda _: b'{"inputs": "\xff"}', "a body that is not UTF-8"),
+    "body-a-list": (lambda _: b"[]", "a list instead of an object"),
+    "body-too-deep": (_deep, "JSON that is nested 100,000 deep"),
+    "nan-in-json": (_nan, "NaN, which is no JSON,"),
+}
+_FIRST = (
+    server_live, server_ready, server_metadata, model_metadata, model_ready, unknown_model_ready, unknown_model,
+    infer, id_echoed, id_given, outputs_as_promised, data_nested, rows_together, outputs_requested, output_unknown,
+    version_in_address, version_unknown, no_content_type, error_quotes_nothing, binary_input, binary_output,
+    binary_output_of_one, binary_cut_short, repository_index, repository_unload_and_load,
+)  # fmt: skip
+CASES: Mapping[str, Callable[[Peer], None]] = {
+    **{case.__name__.replace("_", "-"): case for case in _FIRST},
+    **{name: _case(change, what) for name, (change, what) in _REFUSED.items()},
+}

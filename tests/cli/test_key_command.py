@@ -1,0 +1,89 @@
+"""The commands around keys: what they print and where, and how they end."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from fullcircle.cli import app
+from fullcircle.types.access import parted
+
+
+@pytest.fixture(autouse=True)
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FULLCIRCLE_WORKSPACE", str(tmp_path / "workspace"))
+    monkeypatch.setenv("FULLCIRCLE_CONFIG", str(tmp_path / "config"))
+    return tmp_path / "workspace"
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def read(*arguments: str) -> Any:
+    return json.loads(run(*arguments, "--json").stdout)
+
+
+def test_a_secret_is_shown_once_on_standard_output_alone(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    made = run(
+        "key", "create", "shop", "--role", "scorer", "--model", "houses", "--rate", "100/s", "--expires", "30d"
+    )
+    assert made.exit_code == 0
+    token = made.stdout.strip()
+    assert parted(token.encode()) is not None
+    assert made.stdout == f"{token}\n", "nothing else, so that a script can take it"
+    assert token[16:] not in made.stderr + caplog.text
+    assert "every server of this workspace asks for a key" in made.stderr
+    for later in (run("key", "list"), run("key", "list", "--json"), run("key", "revoke", "shop"), run("audit")):
+        assert later.exit_code == 0
+        assert token[16:] not in later.stdout + later.stderr
+    again = read("key", "create", "shop", "--role", "viewer")
+    assert set(again) == {"key", "token", "first"}
+    assert parted(again["token"].encode()) is not None
+    assert not again["first"]
+
+
+def test_the_list_says_what_each_key_may() -> None:
+    run("key", "create", "shop", "--role", "scorer", "--model", "houses", "--verb", "predict", "--body", "100kB")
+    read("key", "create", "eyes", "--role", "viewer")
+    assert run("key", "revoke", "eyes", "--reason", "lost").stdout.strip().endswith("of eyes, viewer: revoked")
+    first, second = read("key", "list")
+    assert (first["models"], first["verbs"], first["body"], first["problem"]) == (
+        ["houses"],
+        ["predict"],
+        100_000,
+        "",
+    )
+    assert second["problem"] == "revoked"
+    shown = CliRunner(env={"COLUMNS": "250"}).invoke(app, ["key", "list"]).stdout
+    assert all(
+        word in shown for word in ("shop", "scorer", "houses", "predict", "100,000", "never", "eyes", "revoked")
+    )
+
+
+def test_wrong_use_ends_with_2_and_says_what_is_right() -> None:
+    for arguments in (
+        ("key", "create", "shop", "--role", "root"),
+        ("key", "create", "sh op", "--role", "viewer"),
+        ("key", "create", "shop", "--role", "viewer", "--verb", "predict"),
+        ("key", "create", "shop", "--role", "viewer", "--rate", "many"),
+        ("key", "revoke", "nobody"),
+    ):
+        found = run(*arguments)
+        assert (found.exit_code, found.stdout) == (2, ""), arguments
+        assert "allowed:" in found.stderr or "no workspace" in found.stderr
+
+
+def test_an_export_takes_its_flags_together(workspace: Path, tmp_path: Path) -> None:
+    run("key", "list")
+    for arguments in (("--model", "houses"), ("--export", str(tmp_path / "a.jsonl")), ("--reason", "x"),
+                      ("--export", str(tmp_path / "a.jsonl"), "--model", "houses", "--settle")):  # fmt: skip
+        found = run("log", *arguments)
+        assert found.exit_code == 2
+        assert "these flags mean nothing together" in found.stderr

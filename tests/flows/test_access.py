@@ -1,0 +1,336 @@
+"""Keys as facts: created, listed, revoked, followed by a real server; and approval by a key of somebody else."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import circles
+from fullcircle.deployment import client, keeper
+from fullcircle.deployment.client import Door
+from fullcircle.errors import (
+    ApprovalMissing,
+    ApprovalRefused,
+    KeyNotFound,
+    RateLimited,
+    ServerFailed,
+    SettingInvalid,
+    StateConflict,
+    Unauthorized,
+)
+from fullcircle.flows import access, admission, deploy, serve
+from fullcircle.flows.promote import approve, promote
+from fullcircle.flows.reconcile import write_served
+from fullcircle.flows.run import run
+from fullcircle.flows.session import opened
+from fullcircle.flows.status import status
+from fullcircle.settings import Settings
+from fullcircle.types.access import ROLES, parted
+from fullcircle.types.facts import Fact
+
+GOOD = {"rooms": 3, "heat": 20.0, "area": "north"}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return circles.settings(tmp_path, actor="ada")
+
+
+def other(settings: Settings, **changes: str) -> Settings:
+    return replace(settings, values={**settings.values, **changes})
+
+
+def facts(settings: Settings, kind: str) -> list[Fact]:
+    with opened(settings) as session:
+        return list(session.workspace.ledger.facts(kind))
+
+
+def file(settings: Settings) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads((settings.workspace / "access.json").read_text())
+    return found
+
+
+def test_a_key_is_a_fact_and_its_secret_is_in_no_file(settings: Settings) -> None:
+    made = access.create(
+        "web.shop", role="scorer", models=("houses", "loans", "houses"), verbs=("predict", "label"), expires="30d",
+        rate="600/m", body="100kB", settings=settings,
+    )  # fmt: skip
+    parts = parted(made.token.encode())
+    assert parts is not None
+    assert (parts[0].decode(), len(parts[1])) == (made.key.id, 43)
+    assert made.first
+    (fact,) = facts(settings, "key.created")
+    assert fact.actor == made.key.by == "ada"
+    assert {name: fact.body[name] for name in ("id", "name", "role", "models", "verbs", "rate", "body")} == {
+        "id": made.key.id, "name": "web.shop", "role": "scorer", "models": "houses,loans", "verbs": "predict,label",
+        "rate": 10.0, "body": 100_000,
+    }  # fmt: skip
+    ends = datetime.fromisoformat(made.key.expires) - datetime.now(UTC)
+    assert timedelta(days=29, hours=23) < ends <= timedelta(days=30)
+    assert access.list_keys(settings=settings) == (made.key,)
+    for path in settings.workspace.rglob("*"):
+        if path.is_file():
+            assert parts[1] not in path.read_bytes(), path
+    assert (settings.workspace / "access.json").stat().st_mode & 0o077 == 0
+    assert parts[1].decode() not in repr(made.key)
+
+
+def test_no_two_keys_are_alike(settings: Settings) -> None:
+    made = [access.create(f"key{number}", role="viewer", settings=settings) for number in range(5)]
+    assert len({one.token for one in made}) == len({one.token[16:] for one in made}) == 5
+    assert [one.first for one in made] == [True, False, False, False, False]
+
+
+def test_servers_are_told_of_what_is_not_revoked_and_ask_for_good(settings: Settings) -> None:
+    with opened(settings) as session:
+        write_served(session)
+        assert not admission.file(session).exists(), "nobody is asked, and no file says so"
+    first, second = (access.create(name, role="viewer", settings=settings) for name in ("a", "b"))
+    assert [key["id"] for key in file(settings)["keys"]] == [first.key.id, second.key.id]
+    assert access.revoke("a", reason="lost", settings=settings).problem == "revoked"
+    assert [key["id"] for key in file(settings)["keys"]] == [second.key.id]
+    access.revoke(second.key.id, settings=settings)
+    assert file(settings) == {"required": True, "keys": [], "issuers": []}
+    assert [fact.body["reason"] for fact in facts(settings, "key.revoked")] == ["lost", "revoked by hand"]
+    assert [one.problem for one in access.list_keys(settings=settings)] == ["revoked", "revoked"]
+    for gone in ("a", first.key.id, "nobody", ""):
+        with pytest.raises(KeyNotFound):
+            access.revoke(gone, settings=settings)
+    assert access.create("a", role="viewer", settings=settings).key.id != first.key.id, "the name is free again"
+
+
+def test_a_revocation_by_another_member_arrives_with_the_next_look(settings: Settings, tmp_path: Path) -> None:
+    ours = other(settings, ledger=f"sqlite:///{tmp_path / 'ledger.db'}")
+    theirs = other(ours, workspace=str(tmp_path / "theirs"))
+    circles.begun(tmp_path / "theirs")
+    made = access.create("shared", role="scorer", settings=ours)
+    with opened(theirs) as session:
+        assert serve._caught_up(session, "") == ""
+        assert [key["id"] for key in file(theirs)["keys"]] == [made.key.id]
+        access.revoke("shared", settings=ours)
+        assert serve._caught_up(session, "") == ""
+        assert file(theirs)["keys"] == []
+    assert serve.FOLLOW_SECONDS + 0.2 < 2.0
+
+
+def test_an_issuer_of_the_settings_is_asked_for_and_its_end_opens_again(settings: Settings) -> None:
+    whole = {"jwt_issuer": "https://i", "jwt_audience": "us", "jwt_keys": "keys.json", "jwt_roles": "a=viewer"}
+    with opened(other(settings, **whole)) as session:
+        write_served(session)
+        assert admission.required(session)
+    issuer = file(settings)["issuers"][0]
+    assert issuer["roles"] == {"a": "viewer"}
+    assert Path(issuer["keys"]).is_absolute()
+    with opened(settings) as session:
+        write_served(session)
+    assert file(settings) == {"required": False, "keys": [], "issuers": []}
+
+
+# --- what cannot be (N6, N18, N24) -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "a b", "ä", "а", "a\n", "-a", ".a", "a" * 64, "a/b", "a;b", "\x1b[31m", "a\0"]
+)
+def test_a_name_is_plain(name: str, settings: Settings) -> None:
+    with pytest.raises(SettingInvalid, match="the name of a key"):
+        access.create(name, role="viewer", settings=settings)
+
+
+def test_n24_names_that_look_alike_are_the_same(settings: Settings) -> None:
+    access.create("Shop", role="viewer", settings=settings)
+    for name in ("Shop", "shop", "SHOP"):
+        with pytest.raises(StateConflict, match="a key of this name"):
+            access.create(name, role="viewer", settings=settings)
+
+
+@pytest.mark.parametrize("role", ["", "admin", "root", "Viewer", "viewer,engineer"])
+def test_there_are_four_roles(role: str, settings: Settings) -> None:
+    with pytest.raises(SettingInvalid, match="the role"):
+        access.create("a", role=role, settings=settings)
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("verb", ["read", "predict", "manage", "all", ""])
+def test_a_key_gets_no_verb_that_its_role_lacks(role: str, verb: str, settings: Settings) -> None:
+    if verb in ROLES[role]:  # type: ignore[index]
+        assert access.create("a", role=role, verbs=(verb,), settings=settings).key.verbs == (verb,)
+        return
+    with pytest.raises(SettingInvalid, match="the verb"):
+        access.create("a", role=role, verbs=(verb,), settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("expires", "soon"), ("expires", "0d"), ("expires", "2020-01-01"), ("expires", "99999999w"), ("expires", "-1d"),
+     ("rate", "100"), ("rate", "0/s"), ("rate", "-1/s"), ("rate", "1/d"), ("rate", "1e9/s"), ("rate", "nan/s"),
+     ("body", "0B"), ("body", "1"), ("body", "lots"), ("models", ("A",)), ("models", ("a,b",)), ("models", ("",)),
+     ("models", tuple(f"model-{number}" for number in range(100)))],
+)  # fmt: skip
+def test_limits_that_mean_nothing_are_refused(field: str, value: Any, settings: Settings) -> None:
+    with pytest.raises(SettingInvalid, match="cannot be used"):
+        access.create("a", role="scorer", settings=settings, **{field: value})
+    assert not (settings.workspace / "access.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("2999-01-31", "2999-01-31T00:00:00+00:00"), ("2999-01-31T12:00+02:00", "2999-01-31T10:00:00+00:00")],
+)
+def test_an_expiry_is_a_moment_in_utc(text: str, expected: str, settings: Settings) -> None:
+    assert access.create("a", role="viewer", expires=text, settings=settings).key.expires == expected
+
+
+@given(st.text(max_size=80))
+def test_what_is_no_token_is_nobodys(text: str) -> None:
+    assert admission.right(text, ()) is None
+
+
+def test_beyond_loopback_keys_and_tls_come_first(settings: Settings) -> None:
+    far = other(settings, host="0.0.0.0")  # noqa: S104
+    with opened(far) as session, pytest.raises(SettingInvalid, match="this workspace has none"):
+        admission.check_reach(session)
+    access.create("a", role="viewer", settings=settings)
+    for changes, refused in (({}, True), ({"without_tls": "yes"}, False), ({"tls_cert": "c", "tls_key": "k"}, False)):
+        with opened(other(far, **changes)) as session:
+            if refused:
+                with pytest.raises(SettingInvalid, match="has no certificate"):
+                    admission.check_reach(session)
+            else:
+                admission.check_reach(session)
+
+
+# --- a project whose versions a person approves, and its server ---------------------------------------------------
+
+PERSON = (
+    circles.PLAIN[: circles.PLAIN.index("    gates=[")]
+    + """    gates=[fc.at_most("mae", 5)],
+    checks=["quality"],
+    approve="person",
+    arrivals={"few": lambda rows: rows.head(5).drop(columns="cost")},
+)
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Settings]]:
+    """Ada trained version 1, and it waits."""
+    folder = tmp_path_factory.mktemp("access")
+    project = circles.write_project(folder / "houses", PERSON)
+    settings = circles.settings(folder, actor="ada")
+    turn = run(project, settings=settings, stop=True)
+    assert turn.decision.action == "hold"
+    yield project, settings
+    deploy.remove("houses", settings=settings)
+
+
+class TestApprover:
+    """In order: each test goes on where the one before ended."""
+
+    def test_n22_where_there_is_an_approver_nobody_else_approves(
+        self, trained: tuple[Path, Settings], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _, settings = trained
+        bob = other(settings, actor="bob")
+        keys = {
+            "right": access.create("bob", role="approver", settings=settings).token,
+            "of this model": access.create("eve", role="approver", models=("houses",), settings=settings).token,
+            "of another model": access.create("eva", role="approver", models=("loans",), settings=settings).token,
+            "engineer": access.create("eng", role="engineer", settings=settings).token,
+            "revoked": access.create("old", role="approver", settings=settings).token,
+        }
+        access.revoke("old", settings=settings)
+        monkeypatch.delenv("FULLCIRCLE_KEY", raising=False)
+        for wrong in ("", "x", keys["right"][:-1] + "!", keys["of another model"], keys["engineer"], keys["revoked"]):
+            with pytest.raises(ApprovalRefused, match="only an approver"):
+                approve("houses", reason="read it", key=wrong, settings=bob)
+        with pytest.raises(ApprovalRefused, match="only an approver"):
+            approve("houses", reason="read it", settings=bob)
+        for known in ("right", "of this model"):
+            with pytest.raises(ApprovalRefused, match="who trained a version") as caught:
+                approve("houses", reason="read it", key=keys[known], settings=settings)
+            assert (caught.value.exit_code, caught.value.received) == (1, "ada")
+        with pytest.raises(ApprovalMissing):
+            promote("houses", settings=bob)
+        assert facts(settings, "version.approved") == []
+        monkeypatch.setenv("FULLCIRCLE_KEY", f" {keys['right']}\n")
+        done = approve("houses", reason="read it", settings=bob)
+        (fact,) = facts(settings, "version.approved")
+        assert done.key == fact.body["key"] == parted(keys["right"].encode())[0].decode()  # type: ignore[index]
+        assert fact.actor == "bob"
+        assert keys["right"][16:] not in json.dumps(dict(fact.body))
+        assert promote("houses", settings=bob).action == "promote"
+
+    def test_our_own_commands_get_in_and_nobody_else_does(self, trained: tuple[Path, Settings]) -> None:
+        _, settings = trained
+        made = deploy.deploy("houses", settings=settings)
+        with pytest.raises(Unauthorized):
+            client.predict(made.url, "houses", [GOOD])
+        (model,) = status(settings=settings).models
+        assert (model.url, status(settings=settings).notes) == (made.url, ())
+        assert deploy.status("houses", settings=settings).ready
+        (own,) = [one for one in access.list_keys(settings=settings) if one.name.startswith("workspace-")]
+        assert own.role == "scorer"
+        token = (settings.workspace / admission.OWN).read_text().strip()
+        assert (settings.workspace / admission.OWN).stat().st_mode & 0o077 == 0
+        assert client.predict(made.url, "houses", [GOOD], door=Door(token=token))[0].version == 1
+        told = (settings.workspace / "deployments" / "houses" / keeper.TOLD).read_text()
+        assert "--access" in told
+        assert token[16:] not in told
+        assert deploy.deploy("houses", settings=settings).url == made.url, "the same server, and no further key"
+        assert len([one for one in access.list_keys(settings=settings) if one.name.startswith("workspace-")]) == 1
+
+    def test_n15_a_revoked_key_is_dead_within_two_seconds(self, trained: tuple[Path, Settings]) -> None:
+        _, settings = trained
+        url = deploy.status("houses", settings=settings).url
+        made = access.create("passing", role="scorer", settings=settings)
+        door = Door(token=made.token)
+        deadline = time.monotonic() + 2
+        while True:
+            try:
+                client.predict(url, "houses", [GOOD], door=door)
+                break
+            except (Unauthorized, RateLimited):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        access.revoke("passing", settings=settings)
+        begun = time.monotonic()
+        answered = True
+        while answered:
+            try:
+                client.predict(url, "houses", [GOOD], door=door)
+            except (Unauthorized, RateLimited):
+                answered = False
+            assert time.monotonic() - begun < 2
+
+    def test_without_its_own_key_a_command_says_so_and_deploy_makes_another(
+        self, trained: tuple[Path, Settings]
+    ) -> None:
+        _, settings = trained
+        url = deploy.status("houses", settings=settings).url
+        (own,) = [one for one in access.list_keys(settings=settings) if one.name.startswith("workspace-")]
+        access.revoke(own.id, settings=settings)
+        time.sleep(0.5)
+        assert (
+            "version 1 of houses is to answer, and none answers" in deploy.status("houses", settings=settings).problem
+        )
+        assert deploy.deploy("houses", settings=settings).url == url
+        assert deploy.status("houses", settings=settings).ready
+
+    def test_beyond_loopback_deploy_refuses_first(self, trained: tuple[Path, Settings]) -> None:
+        _, settings = trained
+        with pytest.raises(SettingInvalid, match="has no certificate"):
+            deploy.deploy("houses", settings=other(settings, host="0.0.0.0"))  # noqa: S104
+        with pytest.raises((SettingInvalid, ServerFailed), match="certificate"):
+            deploy.deploy("houses", settings=other(settings, tls_cert="/no/c.pem", tls_key="/no/k.pem"))
+        assert deploy.status("houses", settings=settings).ready

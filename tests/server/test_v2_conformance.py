@@ -1,0 +1,350 @@
+"""The conformance kit: ours conforms over a real socket, and each way to break a promise is found by its case."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fullcircle.deployment import client
+from fullcircle.testing.v2 import LENGTH, Peer, Reply, conform, in_bytes, main, out_of_bytes
+from fullcircle.testing.v2_cases import CASES
+from sample_models import archive, serve
+
+# --- our own server, as a process ----------------------------------------------------------------------------
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[str]:
+    """A server with two workers; its URL."""
+    files = ["--served", "served.json", "--predictions", "log", "--code-cache", "code"]
+    with (folder / "errors.log").open("ab") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-m", "fullcircle.server", *files, "--port", "0", "--workers", "2"],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+    try:
+        assert process.stdout is not None
+        url = str(json.loads(process.stdout.readline())["listening"])
+        until(lambda: bool(client.ready(url)), folder)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(40)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def until(true: Callable[[], bool], folder: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline, (folder / "errors.log").read_text()
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("conformance")
+    serve(made / "served.json", {"m": (1, archive(1, compiled=True))})
+    return made
+
+
+@pytest.fixture(scope="module")
+def url(folder: Path) -> Iterator[str]:
+    with running(folder) as found:
+        yield found
+
+
+def test_our_server_keeps_every_promise(url: str) -> None:
+    found = conform(Peer(url=url, model="m"))
+    assert [one.name for one in found] == list(CASES)
+    broken = {one.name: (one.outcome, one.why) for one in found if one.outcome != "passed"}
+    assert broken == {"repository-unload-and-load": ("not supported", "not asked for: --manage")}
+    assert all(one.promise.endswith(".") for one in found)
+
+
+def statuses(url: str) -> set[int]:
+    """What a model's readiness is on many connections, which two workers share."""
+    peer = Peer(url=url, model="m")
+    return {peer.send("GET", f"{peer.place}/ready").status for _ in range(30)}
+
+
+def index(url: str) -> Any:
+    return Peer(url=url, model="m").send("POST", "/v2/repository/index").document
+
+
+def test_a_model_is_unloaded_and_loaded_on_every_worker_and_a_new_server_remembers(tmp_path: Path) -> None:
+    serve(tmp_path / "served.json", {"m": (1, archive(1, compiled=True)), "n": (2, archive(2, "n", compiled=True))})
+    with running(tmp_path) as url:
+        found = conform(Peer(url=url, model="m", manage=True))
+        assert [one.why for one in found if one.outcome != "passed"] == []
+        until(lambda: statuses(url) == {200}, tmp_path)
+        assert Peer(url=url, model="m").send("POST", "/v2/repository/models/m/unload").status == 200
+        until(lambda: statuses(url) == {503}, tmp_path)
+        peer = Peer(url=url, model="m")
+        assert peer.infer({"inputs": []}).status == 404
+        assert peer.send("POST", "/predict/m", b"{}", {"Content-Type": "application/json"}).status == 404
+        assert client.ready(url), "what somebody unloaded keeps no server from being ready"
+        assert index(url) == [
+            {"name": "m", "version": "", "state": "UNAVAILABLE", "reason": "unloaded"},
+            {"name": "n", "version": "2", "state": "READY", "reason": ""},
+        ]
+        serve(
+            tmp_path / "served.json", {"m": (3, archive(3, compiled=True)), "n": (2, archive(2, "n", compiled=True))}
+        )
+    with running(tmp_path) as url:
+        assert statuses(url) == {503}
+        assert Peer(url=url, model="m").send("POST", "/v2/repository/models/x/load").status == 404
+        asked = b'{"parameters": {"config": "{}"}}'
+        refused = Peer(url=url, model="m").send("POST", "/v2/repository/models/m/load", asked)
+        assert (refused.status, "without parameters" in refused.document["error"]) == (400, True)
+        assert Peer(url=url, model="m").send("POST", "/v2/repository/models/m/load").status == 200
+        until(lambda: statuses(url) == {200}, tmp_path)
+        assert [one["version"] for one in index(url)] == ["3", "2"], "it answers by the version that is served now"
+
+
+def test_what_cannot_be_loaded_says_why(folder: Path, url: str) -> None:
+    served = (folder / "served.json").read_text()
+    document = json.loads(served)
+    document["models"]["broken"] = {"version": 1, "bundle": "0" * 64, "path": "nothing.zip"}
+    try:
+        (folder / "served.json").write_text(json.dumps(document))
+        peer = Peer(url=url, model="broken")
+        until(lambda: any(one["name"] == "broken" for one in index(url)), folder)
+        assert peer.send("GET", f"{peer.place}/ready").status == 503
+        assert peer.send("POST", "/v2/repository/models/broken/load").status == 400
+    finally:
+        (folder / "served.json").write_text(served)
+        until(lambda: len(index(url)) == 1, folder)
+
+
+def test_the_command_prints_each_case_and_ends_with_one_where_a_promise_is_broken(
+    url: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main([url, "--model", "m"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(CASES)
+    assert lines[0].split() == [
+        "passed",
+        "server-live:",
+        *["GET", "/v2/health/live", "is", "answered", "with", "200."],
+    ]
+    request = tmp_path / "request.json"
+    request.write_text('{"inputs": [{"name": "age", "shape": [1], "datatype": "INT64", "data": [1]}]}')
+    assert main([url, "--model", "m", "--request", str(request), "--header", "X-Any: 1", "--json"]) == 1
+    found = {one["name"]: one["outcome"] for one in json.loads(capsys.readouterr().out)}
+    assert found["server-live"] == "passed"
+    assert found["infer"] == "failed"
+
+
+def test_a_server_that_is_not_there_fails_every_case_that_needs_it() -> None:
+    found = conform(Peer(url="http://127.0.0.1:9", model="m", timeout=1.0))
+    assert {one.outcome for one in found} == {"failed", "not supported"}
+    assert next(one for one in found if one.name == "infer").why.endswith("is not answered: ConnectionRefusedError")
+
+
+# --- somebody else's server, with planted defects ------------------------------------------------------------
+
+
+class Other(BaseHTTPRequestHandler):
+    """A small V2 server that doubles a number. ``defect`` of its server says which promise it breaks."""
+
+    server: Any
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def has(self, defect: str) -> bool:
+        return bool(self.server.defect == defect)
+
+    def say(self, status: int, document: Any, blob: bytes = b"") -> None:
+        body = json.dumps(document).encode() if not isinstance(document, bytes) else document
+        self.send_response(status)
+        if blob:
+            self.send_header(LENGTH, str(len(body)))
+        self.send_header("Content-Length", str(len(body) + len(blob)))
+        self.end_headers()
+        self.wfile.write(body + blob)
+
+    def refuse(self, text: str, status: int = 400) -> None:
+        self.say(status, {"detail": text} if self.has("error shape") else {"error": text})
+
+    def do_GET(self) -> None:
+        answers: dict[str, Any] = {
+            "/v2": {"name": "other", "version": "1", "extensions": ["binary_tensor_data"]},
+            "/v2/health/live": {},
+            "/v2/health/ready": {},
+            "/v2/models/d": self.server.metadata(),
+            "/v2/models/d/ready": {},
+            "/v2/models/d/versions/4": self.server.metadata(),
+            "/v2/models/d/versions/4/ready": {},
+        }
+        if self.path in answers and self.server.defect != self.path:
+            self.say(200, answers[self.path])
+        else:
+            self.refuse("no", 404)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path == "/v2/models/d/infer" or (
+            self.path.endswith("d/versions/4/infer") and not self.has("versions")
+        ):
+            try:
+                self.infer(body)
+            except (KeyError, TypeError, ValueError, AssertionError, RecursionError) as error:
+                self.refuse(repr(error) + (body.decode("latin-1") if self.has("quotes") else ""), self.server.wrong)
+        else:
+            self.refuse("no", 404)
+
+    def infer(self, body: bytes) -> None:
+        assert not (self.has("content type") and not self.headers.get("Content-Type"))
+        length = int(self.headers.get(LENGTH) or len(body))
+        assert length <= len(body)
+        request = json.loads(body[:length], parse_constant=None if self.has("nan") else _refuse)
+        (one,) = request["inputs"]
+        assert one["datatype"] == "FP64" or self.has("datatype")
+        size = one.get("parameters", {}).get("binary_data_size")
+        if size is None:
+            data = one["data"]
+            if one["shape"][1:] and isinstance(data[0], list):
+                assert not self.has("nested")
+                data = [value for part in data for value in part]
+        else:
+            assert size == len(body) - length
+            data = out_of_bytes("FP64", body[length:])
+        assert len(data) == one["shape"][0] or self.has("shape")
+        assert all(isinstance(value, int | float) for value in data)
+        doubled = [2.0 * value for value in data]
+        self.answer(request, doubled[::-1] if self.has("order") and len(data) > 1 else doubled)
+
+    def answer(self, request: Any, values: list[float]) -> None:
+        data: dict[str, list[Any]] = {"double": [*values], "sign": [value > 0 for value in values]}
+        wanted = {one["name"]: one.get("parameters", {}) for one in request.get("outputs", [])}
+        if self.has("all outputs") or not wanted:
+            wanted = {name: {} for name in data}
+        blob, outputs = b"", []
+        everything = request.get("parameters", {}).get("binary_data_output", False)
+        everything = everything and not self.has("no binary output")
+        for name, parameters in wanted.items():
+            kind = {"double": "FP64", "sign": "BOOL"}[name]
+            shape = [1, *[len(values)]] if self.has("output shape") else [len(values)]
+            one: dict[str, Any] = {"name": name, "datatype": kind, "shape": shape}
+            if parameters.get("binary_data", everything):
+                part = in_bytes(kind, data[name])
+                one["parameters"] = {"binary_data_size": len(part)}
+                blob += part
+            else:
+                one["data"] = data[name]
+            outputs.append(one)
+        found = {"model_name": "d", "model_version": "4", "outputs": outputs}
+        if "id" in request and not self.has("id"):
+            found["id"] = request["id"]
+        self.say(200, found, blob)
+
+
+def _refuse(token: str) -> float:
+    raise ValueError(token)
+
+
+class OtherServer(ThreadingHTTPServer):
+    daemon_threads = True
+    defect = ""
+    wrong = 400
+
+    def metadata(self) -> dict[str, Any]:
+        outputs = [("double", "FP64"), ("sign", "BOOL" if self.defect != "promised datatype" else "INT8")]
+        return {
+            "name": "d",
+            "versions": ["4"],
+            "platform": "other_double",
+            "inputs": [{"name": "x", "datatype": "FP64", "shape": [-1, 1]}],
+            "outputs": [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in outputs],
+        }
+
+
+@pytest.fixture(scope="module")
+def other() -> Iterator[OtherServer]:
+    server = OtherServer(("127.0.0.1", 0), Other)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_right_server_of_somebody_else_passes(other: OtherServer) -> None:
+    other.defect, other.wrong = "", 400
+    found = conform(Peer(url=f"http://127.0.0.1:{other.server_port}", model="d"))
+    assert {one.name: one.why for one in found if one.outcome != "passed"} == {
+        "id-given": "the answer has no id",
+        "repository-index": "it is answered with 404",
+        "repository-unload-and-load": "not asked for: --manage",
+    }
+
+
+@pytest.mark.parametrize(
+    ("defect", "cases"),
+    [
+        ("/v2/health/live", {"server-live"}),
+        ("/v2/health/ready", {"server-ready"}),
+        ("/v2/models/d/ready", {"model-ready"}),
+        ("versions", {"version-in-address"}),
+        ("id", {"id-echoed"}),
+        ("promised datatype", {"outputs-as-promised"}),
+        ("output shape", {"outputs-as-promised", "rows-together"}),
+        ("nested", {"data-nested"}),
+        ("all outputs", {"outputs-requested", "output-unknown"}),
+        ("content type", {"no-content-type"}),
+        ("nan", {"nan-in-json"}),
+        ("datatype", {"datatype-unknown"}),
+        ("shape", {"shape-does-not-fit"}),
+        ("quotes", {"error-quotes-nothing"}),
+        ("no binary output", {"binary-output"}),
+    ],
+)
+def test_each_broken_promise_is_found_by_its_case(other: OtherServer, defect: str, cases: set[str]) -> None:
+    other.defect, other.wrong = defect, 400
+    found = conform(Peer(url=f"http://127.0.0.1:{other.server_port}", model="d"))
+    failed = {one.name: one.why for one in found if one.outcome == "failed"}
+    assert cases <= failed.keys(), failed
+    assert all(failed.values())
+
+
+def test_errors_of_another_shape_or_status_are_found_by_every_case_that_expects_one(other: OtherServer) -> None:
+    refusing = {"unknown-model", "version-unknown", "output-unknown", "inputs-missing", "body-cut-short"}
+    for other.defect, other.wrong in (("error shape", 400), ("", 500)):
+        found = conform(Peer(url=f"http://127.0.0.1:{other.server_port}", model="d"))
+        failed = {one.name for one in found if one.outcome == "failed"}
+        assert refusing - ({"unknown-model", "version-unknown"} if other.wrong == 500 else set()) <= failed
+        assert "infer" not in failed
+
+
+def test_rows_that_come_in_another_order_are_found(other: OtherServer) -> None:
+    """Two equal rows cannot tell: whoever gives the kit a request of two rows sees it."""
+    other.defect, other.wrong = "order", 400
+    peer = Peer(url=f"http://127.0.0.1:{other.server_port}", model="d")
+    two = {"inputs": [{"name": "x", "shape": [2, 1], "datatype": "FP64", "data": [1.0, 2.0]}]}
+    assert peer.outputs(two)["double"]["data"] == [4.0, 2.0]
+
+
+def test_bytes_and_values_are_the_inverse_of_each_other() -> None:
+    for kind, values in (("FP64", [1.5, None]), ("INT8", [-1, 5]), ("BYTES", ["", "é"]), ("BOOL", [True, False])):
+        assert out_of_bytes(kind, in_bytes(kind, values)) == values
+
+
+def test_an_answer_that_is_no_json_is_a_broken_promise() -> None:
+    reply = Reply(status=200, headers={}, body=b'{"a": NaN}')
+    with pytest.raises(Exception, match="not JSON"):
+        _ = reply.document
