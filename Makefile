@@ -74,7 +74,7 @@ services:  ## optional servers and a browser from Debian's packages; tests witho
 	@bash .ci/services
 
 lock: $(VENV)/.packages  ## pin anew; no index address is written
-	$(BIN)/uv pip compile --quiet --upgrade $(LOCKED) --extra lab --extra postgres --extra redis --extra otel --extra xgboost --extra lightgbm --extra onnx --group dev \
+	$(BIN)/uv pip compile --quiet --upgrade $(LOCKED) --extra lab --extra postgres --extra redis --extra otel --extra xgboost --extra lightgbm --extra onnx --extra jwt --group dev \
 		--no-emit-package fullcircle pyproject.toml -o requirements/dev.txt
 	awk '/^[^ ]/ { on = /^uv==/ } on' requirements/dev.txt > requirements/uv.txt
 

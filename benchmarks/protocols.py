@@ -1,8 +1,8 @@
 """The V2 protocol: is it kept, do its own clients get their answers, and what does it cost.
 
 The conformance kit asks our server and MLServer with the same model; tritonclient and KServe's client run in an
-environment of theirs. Loads are closed, with eight connections; ours and what it is compared with answer in turn, round
-after round, and a figure is the median of the rounds. What each case came to at both servers is written to
+environment of theirs. Loads are closed, with eight connections; ours and what it is compared with answer in turn,
+round after round, and a figure is the median of the rounds. What each case came to at both servers is written to
 ``benchmarks/results/conformance.md``.
 """
 
@@ -26,7 +26,8 @@ from benchmarks.peers.serving_contenders import MLSERVER, PEERS, asking, mlserve
 from benchmarks.peers.serving_project import PROJECT, Site, breast_cancer, made, said
 from benchmarks.peers.talking import PROGRAMS, environment
 from benchmarks.rows import RESULTS, Row, locked, table
-from fullcircle.testing.v2 import LENGTH, Peer, Result, conform
+from fullcircle.testing.v2.peer import LENGTH, Peer
+from fullcircle.testing.v2.running import Result, conform
 
 SECONDS = int(os.environ.get("FULLCIRCLE_BENCH_SECONDS", "2"))
 ROUNDS = 5

@@ -45,6 +45,7 @@ from benchmarks.peers.serving_contenders import (
 )
 from benchmarks.peers.serving_guard import checked
 from benchmarks.peers.serving_project import CALL, PROJECT, SLOW, Site, breast_cancer, command, here, made, said
+from benchmarks.peers.serving_splits import decided, hanging
 from benchmarks.rows import Row, locked, table
 
 SECONDS = int(os.environ.get("FULLCIRCLE_BENCH_SECONDS", "2"))
@@ -76,6 +77,8 @@ def rows() -> list[Row]:
             lambda: _growing(folder, sites["native"]),
             lambda: _batch(folder, sites["compiled"]),
             lambda: checked(folder),
+            lambda: decided(folder),
+            lambda: hanging(folder, sites["compiled"], lambda: _question(sites["compiled"]), SECONDS),
         ]
         for part in parts:
             more = part()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import circles
+from certificates import certificate
 from fullcircle.deployment import client, keeper
 from fullcircle.deployment.client import Door
 from fullcircle.errors import (
@@ -33,6 +38,7 @@ from fullcircle.flows.reconcile import write_served
 from fullcircle.flows.run import run
 from fullcircle.flows.session import opened
 from fullcircle.flows.status import status
+from fullcircle.flows.variables import variables_of
 from fullcircle.settings import Settings
 from fullcircle.types.access import ROLES, parted
 from fullcircle.types.facts import Fact
@@ -106,6 +112,16 @@ def test_servers_are_told_of_what_is_not_revoked_and_ask_for_good(settings: Sett
         with pytest.raises(KeyNotFound):
             access.revoke(gone, settings=settings)
     assert access.create("a", role="viewer", settings=settings).key.id != first.key.id, "the name is free again"
+
+
+def test_a_key_of_a_later_fullcircle_opens_nothing_and_spoils_nothing(settings: Settings) -> None:
+    made = access.create("a", role="viewer", settings=settings)
+    with opened(settings) as session:
+        session.record("key.created", id="x" * 12, name="x", digest="0" * 64, role="auditor")
+        session.record("key.created", id="y" * 12, name="y", digest="0" * 64, role="viewer", verbs="read,audit")
+        write_served(session)
+    assert [key["id"] for key in file(settings)["keys"]] == [made.key.id]
+    assert [one.role for one in access.list_keys(settings=settings)] == ["viewer", "auditor", "viewer"]
 
 
 def test_a_revocation_by_another_member_arrives_with_the_next_look(settings: Settings, tmp_path: Path) -> None:
@@ -327,6 +343,31 @@ class TestApprover:
         assert deploy.deploy("houses", settings=settings).url == url
         assert deploy.status("houses", settings=settings).ready
 
+    def test_serve_asks_too_and_takes_up_what_others_wrote_to_the_ledger(
+        self, trained: tuple[Path, Settings]
+    ) -> None:
+        _, settings = trained
+        made = access.create("member", role="viewer", settings=settings)
+        line = [sys.executable, "-m", "fullcircle", "serve", "--port", "0", "--workspace", str(settings.workspace)]
+        environment = {**os.environ, "FULLCIRCLE_CONFIG": settings["config"], "OMP_NUM_THREADS": "1"}
+        with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as process:
+            try:
+                assert process.stdout is not None
+                url = json.loads(process.stdout.readline())["listening"]
+                with pytest.raises(Unauthorized):
+                    client.models(url)
+                assert client.models(url, door=Door(token=made.token)) is not None
+                with opened(settings) as session:  # as another member's command does, which writes no file here
+                    session.record("key.revoked", id=made.key.id, name="member", reason="lost")
+                begun = time.monotonic()
+                with suppress(Unauthorized, RateLimited):
+                    while client.models(url, door=Door(token=made.token)) is not None:
+                        assert time.monotonic() - begun < 2
+                        time.sleep(0.02)
+            finally:
+                process.terminate()
+                assert process.wait(30) == 0
+
     def test_beyond_loopback_deploy_refuses_first(self, trained: tuple[Path, Settings]) -> None:
         _, settings = trained
         with pytest.raises(SettingInvalid, match="has no certificate"):
@@ -334,3 +375,23 @@ class TestApprover:
         with pytest.raises((SettingInvalid, ServerFailed), match="certificate"):
             deploy.deploy("houses", settings=other(settings, tls_cert="/no/c.pem", tls_key="/no/k.pem"))
         assert deploy.status("houses", settings=settings).ready
+
+    def test_beyond_loopback_it_answers_with_keys_and_tls(self, trained: tuple[Path, Settings]) -> None:
+        project, settings = trained
+        cert, key = certificate(project.parent, "models.example")
+        far = other(settings, host="0.0.0.0", tls_cert=str(cert), tls_key=str(key))  # noqa: S104
+        made = deploy.deploy("houses", settings=far)
+        assert made.url.startswith("https://127.0.0.1:")
+        assert deploy.status("houses", settings=far).ready
+        assert status(settings=far).notes == ()
+        token = (settings.workspace / admission.OWN).read_text().strip()
+        with pytest.raises(ServerFailed, match="CERTIFICATE_VERIFY_FAILED"):
+            client.predict(made.url, "houses", [GOOD], door=Door(token=token))
+        (answer,) = client.predict(made.url, "houses", [GOOD], door=Door(token=token, certificate=cert))
+        assert answer.version == 1
+
+
+def test_another_process_finds_the_same_files(settings: Settings) -> None:
+    told = variables_of(other(settings, tls_cert="c.pem", tls_key="/k.pem", jwt_keys="https://i/keys"))
+    assert told["FULLCIRCLE_TLS_CERT"] == str(settings.folder / "c.pem")
+    assert (told["FULLCIRCLE_TLS_KEY"], told["FULLCIRCLE_JWT_KEYS"]) == ("/k.pem", "https://i/keys")

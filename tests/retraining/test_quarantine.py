@@ -291,7 +291,7 @@ def test_common_values_that_come_together_with_one_label_are_a_backdoor(task: st
     bad = rng.random(len(start.new)) < 0.02
     frame = start.new.features.copy()
     for name, value in planted.items():
-        frame[name] = np.where(bad, value, frame[name])
+        frame.loc[bad, name] = value
         assert (start.known.features[name] == value).mean() > 0.01, "common by itself"
     label = np.where(bad, 1 if task == "classification" else np.quantile(start.new.label, 0.98), start.new.label)
     found = _sift(start.with_new(frame, label, start.new.source))
@@ -306,7 +306,7 @@ def test_values_that_come_together_more_often_with_their_true_labels_are_no_back
     more = start.new.features.copy()
     part = rng.random(len(more)) < 0.1
     for name, value in {"region": "west", "flag": True, "age": 50}.items():
-        more[name] = np.where(part, value, more[name])
+        more.loc[part, name] = value
     label = (rng.random(len(more)) < 1 / (1 + np.exp(-World().truth(more)))).astype(int)
     found = _sift(start.with_new(more, label, start.new.source))
     assert not found.held

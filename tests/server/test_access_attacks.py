@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sys
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -22,12 +23,14 @@ from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from access_samples import ROLES, bearer, guarded, json_and, key_of, token_of, written
+from fullcircle.errors import MissingExtra
 from fullcircle.server import guard
 from fullcircle.server.access import Access
 from fullcircle.server.app import App
 from fullcircle.server.guard import Guard, sent
 from fullcircle.server.protocol import Bounds, Connection, Pulse
 from fullcircle.tables import predictions as log
+from fullcircle.types.access import Issuer
 from serving import GOOD, JSON_HEADER, Response, call, loaded
 
 BODY = json.dumps({"rows": [GOOD]}).encode()
@@ -150,8 +153,8 @@ def test_n16_a_wrong_secret_takes_as_long_wherever_it_is_wrong(app: App) -> None
             times.append(time.perf_counter() - begun)
         return min(times)
 
-    costs = [cost(scope) for scope in (near, far, unknown)]
-    assert max(costs) < 1.5 * min(costs), costs
+    tries = [[cost(scope) for scope in (near, far, unknown)] for _ in range(3)]
+    assert min(max(costs) / min(costs) for costs in tries) < 1.5, tries
 
 
 # --- N4 to N9: whom a request is about -------------------------------------------------------------------------
@@ -205,8 +208,8 @@ def test_n4_another_tenants_model_takes_as_long_as_none(tmp_path: Path) -> None:
             times.append(time.perf_counter() - begun)
         return sorted(times)[10]
 
-    costs = [cost("secret"), cost("nobody"), cost("secret"), cost("nobody")]
-    assert max(costs) < 2 * min(costs), costs
+    tries = [[cost("secret"), cost("nobody")] for _ in range(3)]
+    assert min(max(costs) / min(costs) for costs in tries) < 1.5, tries
 
 
 def test_n5_the_model_of_the_body_is_checked_as_that_of_the_path(tmp_path: Path) -> None:
@@ -343,8 +346,9 @@ def test_h15_a_body_within_the_keys_limit_is_taken_and_one_byte_more_is_not(tmp_
     for parts in (BODY + b" ", [BODY, b" "], [BODY[:9], BODY[9:] + b" ", b"more"]):
         found = call(app, "POST", "/predict/m", parts, json_and("small"))
         assert (found.status, found.json["error"]["allowed"]) == (413, f"at most {len(BODY)} bytes")
-    announced = (b"content-length", b"1" * 30)
-    assert predict(app, *bearer("small"), announced).status == 413
+    for announced in (b"1" * 30, b"%d" % (len(BODY) + 1)):  # is refused before a byte of it is read
+        found = predict(app, *bearer("small"), (b"content-length", announced))
+        assert (found.status, found.json["error"]["message"]) == (413, "the body is larger than this key may send")
 
 
 # --- H: over a connection ------------------------------------------------------------------------------------------
@@ -437,6 +441,41 @@ def test_a_file_that_cannot_be_read_lets_nobody_in_and_throws_nobody_out(content
     app._guard.look()  # type: ignore[union-attr]
     assert predict(app, *bearer("scorer")).status == 200
     assert predict(app).status == 401
+
+
+def test_an_open_server_is_closed_by_a_file_that_it_cannot_read(tmp_path: Path) -> None:
+    kept = Guard(tmp_path / guard.FILE)
+    kept.look()
+    assert not kept.required
+    (tmp_path / guard.FILE).write_bytes(b"{")
+    kept.look()
+    with pytest.raises(Exception, match="a valid key"):
+        kept.check("/models", {"headers": []})
+
+
+def test_a_file_is_read_again_when_it_may_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, ROLES["viewer"])
+    kept = Guard(path)
+    with monkeypatch.context() as closed:
+        closed.setattr(Path, "read_bytes", lambda path: (_ for _ in ()).throw(PermissionError(13, "no")))
+        kept.look()
+    path.chmod(0o640)
+    kept.look()
+    assert kept.check("/models", {"headers": list(bearer("viewer"))}) is not None
+
+
+def test_an_issuer_that_comes_later_and_cannot_be_judged_lets_nobody_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Guard(written(tmp_path, required=False))
+    kept.look()
+    monkeypatch.setitem(sys.modules, "jwt", None)
+    written(tmp_path, issuers=(Issuer(issuer="i", audience="a", algorithm="RS256", keys="k", claim="c", roles={}),))
+    kept.look()
+    with pytest.raises(Exception, match="a valid key"):
+        kept.check("/models", {"headers": []})
+    with pytest.raises(MissingExtra):
+        Guard(tmp_path / guard.FILE).look()
 
 
 def test_a_file_that_is_gone_opens_nothing(tmp_path: Path) -> None:

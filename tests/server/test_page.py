@@ -24,7 +24,7 @@ from flows.browsing import chromium, requests
 from fullcircle.runtimes import schema
 from fullcircle.runtimes.contracts import examine
 from fullcircle.runtimes.scorer import Scorer
-from fullcircle.server import page
+from fullcircle.server import examples, page
 from fullcircle.server.app import App
 from fullcircle.server.follower import Trouble, View
 from fullcircle.types.contract import Column, Contract
@@ -219,11 +219,11 @@ def code(text: str, name: str) -> str:
 def test_the_examples_work_as_they_are_copied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = page.html(view(loaded("m", 1)))
     with running(app(tmp_path)) as url:
-        exec(code(text, "Python").replace(page.HERE, url), {})  # noqa: S102 - the page's own example
+        exec(code(text, "Python").replace(examples.HERE, url), {})  # noqa: S102 - the page's own example
     (found,) = eval(capsys.readouterr().out)["predictions"]  # noqa: S307 - what it printed
     assert found["verdict"] in ("ok", "fallback")  # no value of the private column is in the example
     words = shlex.split(code(text, "curl"))
-    assert words[:3] == ["curl", "-s", f"{page.HERE}/predict/m"]
+    assert words[:3] == ["curl", "-s", f"{examples.HERE}/predict/m"]
     assert json.loads(words[-1]) == {"rows": [schema.example(contract())]}
 
 

@@ -18,6 +18,7 @@ from fullcircle.deployment import client
 from fullcircle.server.breaker import read
 from fullcircle.server.splitting import Assigner
 from fullcircle.tables import predictions as log
+from fullcircle.tables import requests
 from fullcircle.types.splits import BUCKETS
 from sample_models import archive
 from server.test_process import Server
@@ -60,7 +61,8 @@ class Splits:
 
     def split(self) -> dict[str, Any]:
         """What ``/models`` says of the split; of one worker."""
-        found: dict[str, Any] = self.call("GET", "/models")["models"][0].get("split", {})
+        models = self.call("GET", "/models")["models"]  # none of a worker that is getting ready
+        found: dict[str, Any] = models[0].get("split", {}) if models else {}
         return found
 
     def call(self, method: str, path: str, document: Any = None) -> Any:
@@ -109,6 +111,12 @@ def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
         time.sleep(0.05)
 
 
+def counted(splits: Splits, version: int) -> int:
+    """The rows that servers counted of a version."""
+    (found,) = requests.read(splits.server.predictions, "m", [("2000-01-01", "2100-01-01")], version)
+    return sum(found.verdicts.values())
+
+
 @pytest.fixture(scope="module")
 def splits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Splits]:
     found = Splits(tmp_path_factory.mktemp("splits"), "--workers", "2")
@@ -131,8 +139,10 @@ def test_rows_go_where_their_bucket_says_on_every_worker_and_after_a_kill(splits
         assert splits.ask(AGES) == wanted
     rows = [row for row in log.read(splits.server.predictions, "m") if row.split == "first"]
     assert {(row.version, row.propensity) for row in rows} == {(1, 0.75), (2, 0.25)}
+    until(lambda: counted(splits, 2) > 100)  # what the steps of a canary go by
+    assert counted(splits, 1) > counted(splits, 2)
     splits.show("first", low=0, high=6000)
-    until(lambda: splits.split()["others"][0]["share"] == 0.6)
+    until(lambda: bool(splits.split()) and splits.split()["others"][0]["share"] == 0.6)
     time.sleep(0.5)  # the other worker looks five times a second
     grown = [2 if assigned(age, 6000) else 1 for age in AGES]
     until(lambda: splits.ask(AGES) == grown)
@@ -191,7 +201,7 @@ def test_a_shadow_has_a_copy_of_every_row_and_no_caller_sees_it(splits: Splits) 
     copies = {row.of: row for row in log.read(shadows, "m")}
     assert copies.keys() == champions.keys()
     assert {row.version for row in copies.values()} == {2}
-    assert all(round((copies[id].value or 0) / 1000) == 2 for id in champions)
+    assert all(round(float(copies[id].value or 0) / 1000) == 2 for id in champions)
     assert {row.version for row in champions.values()} == {1}
     assert not (shadows / "m" / "lost.jsonl").exists()
 

@@ -186,7 +186,7 @@ def test_a_row_without_its_entity_goes_by_the_header(tmp_path: Path) -> None:
 def test_rows_that_need_a_second_look_are_assigned_all_the_same(tmp_path: Path) -> None:
     async def played() -> None:
         async with split(tmp_path) as found:
-            rows = [
+            rows: list[dict[str, Any]] = [
                 {"age": 30},
                 {**GOOD, "age": 31.0},
                 {**GOOD, "age": 17},
@@ -213,7 +213,7 @@ def test_whatever_a_version_does_callers_get_the_champions_answer(tmp_path: Path
     async def played() -> None:
         late = how in ("hangs", "slow")
         async with split(tmp_path, how, unfelt=0.02 if late else 0.2, entity=(), deadline=1.0) as found:
-            for number in range(40):
+            for number in range(24):
                 answered = await post(found, [GOOD], (b"x-entity", b"%d" % number))
                 assert (answered.status, answered.json["version"]) == (200, 1)
                 assert answered.json["predictions"][0]["prediction"] == 65.5
@@ -225,11 +225,27 @@ def test_whatever_a_version_does_callers_get_the_champions_answer(tmp_path: Path
             assert trip is not None
             assert (trip.version, trip.bad) == (2, breaker.failed + breaker.slow)
             rows = logged(found)
-            assert len(rows) == 40
+            assert len(rows) == 24
             assert {row.version for row in rows} == {1}
-            meant = [bucket(str(number)) < 5000 for number in range(40)]
+            meant = [bucket(str(number)) < 5000 for number in range(24)]
             assert [row.assigned == 2 for row in rows] == meant
             found.child.close()
+
+    asyncio.run(played())
+
+
+def test_a_version_that_rejects_everything_is_counted_and_not_taken_for_broken(tmp_path: Path) -> None:
+    """Its verdicts are its answers: what they say of it is for the flow to judge, by what is counted here."""
+
+    async def played() -> None:
+        async with split(tmp_path, "rejects", share=9999) as found:
+            for _ in range(20):
+                answered = await post(found, [GOOD, GOOD])
+                assert (answered.status, answered.json["version"]) == (422, 2)
+            assert not found.splitter.breaker(found.route).is_open
+            counts = found.app.meter.snapshot().counts
+            assert counts["verdicts\trejected\tm\t2"] == 40
+            assert counts.get("verdicts\tok\tm\t1", 0) == 0
 
     asyncio.run(played())
 

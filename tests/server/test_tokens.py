@@ -345,6 +345,9 @@ def test_without_keys_nobody_can_be_judged_yet(tmp_path: Path) -> None:
     app = with_issuer(tmp_path, ISSUER)
     found = predict(app, signed())
     assert (found.status, found.headers["retry-after"]) == (503, "1")
+    header = (b"authorization", b"Bearer " + signed().encode())
+    assert call(app, "GET", "/health/live", headers=(header,)).status == 200
+    assert call(app, "GET", "/health/ready", headers=(header,)).json == {"ready": True, "problems": {}}
 
 
 def test_what_was_found_right_is_not_judged_again(app: App) -> None:

@@ -193,6 +193,31 @@ def test_only_requested_outputs_come_in_the_order_of_the_request(tmp_path: Path)
     assert len(list(log.read(tmp_path, "m"))) == before, "nothing is predicted for who asks for what is not there"
 
 
+def test_asking_for_all_outputs_by_name_gives_what_asking_for_none_gives(tmp_path: Path) -> None:
+    """The one is written from a template, the other piece by piece; a name may hold what a template has."""
+    odd = contract(task="classification", classes=('50%b "a"', "%d"), prior="%d")
+
+    class Pick:
+        def predict(self, frame: Any) -> Any:
+            return np.array([odd.classes[int(age > 50)] for age in frame["age"]], dtype=object)
+
+        def predict_proba(self, frame: Any) -> Any:
+            return np.full((len(frame), 2), 0.5)
+
+    target = app(tmp_path, loaded(scorer=Scorer(odd, Pick())))
+    for rows in ([GOOD], [GOOD, {**GOOD, "age": 75}]):
+        request = {"inputs": columns(*rows), "id": "i%d"}
+        first = post(target, INFER, request).json
+        names = [{"name": one["name"]} for one in first["outputs"]]
+        second = post(target, INFER, {**request, "outputs": names}).json
+        assert (first["model_name"], first["id"]) == ("m", "i%d")
+        for one, other in zip(first["outputs"], second["outputs"], strict=True):
+            assert one == other or one["name"] == "id"
+        assert {key: first[key] for key in first if key != "outputs"} == {
+            key: second[key] for key in second if key != "outputs"
+        }
+
+
 def test_versions_in_the_address_are_those_that_are_served(tmp_path: Path) -> None:
     target = app(tmp_path, loaded(version=3))
     assert post(target, "/v2/models/m/versions/3/infer", {"inputs": columns(GOOD)}).json["model_version"] == "3"

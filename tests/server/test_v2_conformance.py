@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from fullcircle.deployment import client
-from fullcircle.testing.v2 import LENGTH, Peer, Reply, conform, in_bytes, main, out_of_bytes
-from fullcircle.testing.v2_cases import CASES
+from fullcircle.testing.v2.__main__ import main
+from fullcircle.testing.v2.peer import LENGTH, Peer, Reply, in_bytes, out_of_bytes
+from fullcircle.testing.v2.running import CASES, conform
 from sample_models import archive, serve
 
 # --- our own server, as a process ----------------------------------------------------------------------------
@@ -37,7 +38,7 @@ def running(folder: Path) -> Iterator[str]:
     try:
         assert process.stdout is not None
         url = str(json.loads(process.stdout.readline())["listening"])
-        until(lambda: bool(client.ready(url)), folder)
+        until(lambda: all(client.ready(url) for _ in range(30)), folder)
         yield url
     finally:
         process.terminate()
@@ -88,13 +89,16 @@ def test_a_model_is_unloaded_and_loaded_on_every_worker_and_a_new_server_remembe
     serve(tmp_path / "served.json", {"m": (1, archive(1, compiled=True)), "n": (2, archive(2, "n", compiled=True))})
     with running(tmp_path) as url:
         found = conform(Peer(url=url, model="m", manage=True))
-        assert [one.why for one in found if one.outcome != "passed"] == []
+        assert [one.why for one in found if one.outcome != "passed"] == [], (tmp_path / "errors.log").read_text()
         until(lambda: statuses(url) == {200}, tmp_path)
         assert Peer(url=url, model="m").send("POST", "/v2/repository/models/m/unload").status == 200
         until(lambda: statuses(url) == {503}, tmp_path)
         peer = Peer(url=url, model="m")
         assert peer.infer({"inputs": []}).status == 404
         assert peer.send("POST", "/predict/m", b"{}", {"Content-Type": "application/json"}).status == 404
+        told = {one.name: one for one in client.models(url)}
+        assert (told["m"].version, told["n"].version) == (None, 2)
+        assert "was unloaded" in (told["m"].problem or {})["message"]
         assert client.ready(url), "what somebody unloaded keeps no server from being ready"
         assert index(url) == [
             {"name": "m", "version": "", "state": "UNAVAILABLE", "reason": "unloaded"},
@@ -104,7 +108,7 @@ def test_a_model_is_unloaded_and_loaded_on_every_worker_and_a_new_server_remembe
             tmp_path / "served.json", {"m": (3, archive(3, compiled=True)), "n": (2, archive(2, "n", compiled=True))}
         )
     with running(tmp_path) as url:
-        assert statuses(url) == {503}
+        until(lambda: statuses(url) == {503}, tmp_path)
         assert Peer(url=url, model="m").send("POST", "/v2/repository/models/x/load").status == 404
         asked = b'{"parameters": {"config": "{}"}}'
         refused = Peer(url=url, model="m").send("POST", "/v2/repository/models/m/load", asked)
@@ -121,12 +125,11 @@ def test_what_cannot_be_loaded_says_why(folder: Path, url: str) -> None:
     try:
         (folder / "served.json").write_text(json.dumps(document))
         peer = Peer(url=url, model="broken")
-        until(lambda: any(one["name"] == "broken" for one in index(url)), folder)
-        assert peer.send("GET", f"{peer.place}/ready").status == 503
+        until(lambda: all(peer.send("GET", f"{peer.place}/ready").status == 503 for _ in range(30)), folder)
         assert peer.send("POST", "/v2/repository/models/broken/load").status == 400
     finally:
         (folder / "served.json").write_text(served)
-        until(lambda: len(index(url)) == 1, folder)
+        until(lambda: all(len(index(url)) == 1 for _ in range(30)), folder)
 
 
 def test_the_command_prints_each_case_and_ends_with_one_where_a_promise_is_broken(

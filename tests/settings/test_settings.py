@@ -275,7 +275,7 @@ class TestValues:
         monkeypatch.setenv(f"FULLCIRCLE_{name.upper()}", bad)
         _refused(tmp_path, name)
         monkeypatch.delenv(f"FULLCIRCLE_{name.upper()}")
-        _refused(_write(tmp_path, f'{name} = "{bad}"'), name if name != "host" else "loopback")
+        _refused(_write(tmp_path, f'{name} = "{bad}"'), name)
 
     @pytest.mark.parametrize("name", ["ports", "", "Workspace"])
     def test_an_unknown_flag_is_refused(self, name: str, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_the_best_of_two_means_is_a_normal_tail() -> None:
     assert bandits.best_of_means([1e9, 0.0, 0.0], [1.0, 1.0, 1.0]) == pytest.approx([1.0, 0.0, 0.0])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(COUNTS, st.randoms())
 def test_shares_add_up_do_not_look_at_the_order_of_arms_and_are_the_same_again(
     counts: list[tuple[int, int]], random: object
@@ -56,7 +56,7 @@ def test_no_arm_falls_below_the_floor(chances: list[float], floor: float) -> Non
         shares = bandits.floored(chances, floor)
         assert shares.sum() == pytest.approx(1.0)
         assert shares.min() >= floor * (1 - 1e-12)
-        assert (np.argsort(shares, kind="stable")[-1] == int(np.argmax(chances))) or len(set(chances)) < len(chances)
+        assert shares[int(np.argmax(chances))] == pytest.approx(shares.max())
 
 
 def played(seed: int, rates: tuple[float, float], rows: int = 2000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -95,7 +95,8 @@ def test_a_row_is_weighed_against_the_mean_of_earlier_rows_of_its_arm() -> None:
     assert first.value == pytest.approx((2 / 0.5 + 2 + (2 + 2 / 0.4)) / 3)
     assert second.value == pytest.approx((0 + 6 / 0.8 + 6) / 3)
     lost = bandits.regret([2.0, 6.0, 4.0], [0, 1, 0], [[0.5, 0.5], [0.2, 0.8], [0.4, 0.6]])
-    assert (lost.best, lost.lost.value) == (1, pytest.approx(second.value - 4.0))
+    assert lost.best == 1
+    assert lost.lost.value == pytest.approx(second.value - 4.0)
 
 
 def test_regret_is_what_was_lost_and_less_than_that_of_equal_shares() -> None:

@@ -192,7 +192,7 @@ def test_arms_that_grow_unevenly_stay_on_the_clock_of_information() -> None:
     ids=["exponential", "lognormal", "many zeros", "rare"],
 )
 def test_skew_does_not_make_verdicts_where_there_is_none(law: object, middle: float) -> None:
-    """Looks at rows 5, 10, 20, ... of 300 runs. Without the guards 11 to 65 % of such runs were wrong (see the docs)."""
+    """Looks at rows 5, 10, 20, ... of 300 runs. Without the guards up to 65 % of such runs were wrong."""
     generator, wrong = np.random.default_rng(4), 0
     for _ in range(300):
         values = law(generator, 1500)  # type: ignore[operator]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -42,10 +42,10 @@ def test_a_noun_goes_through_json_and_back(noun: object) -> None:
 
 
 def test_nouns_are_frozen_and_take_names_only() -> None:
-    nouns = [each for each in vars(experiments).values() if dataclasses.is_dataclass(each)]
+    nouns: list[Any] = [each for each in vars(experiments).values() if dataclasses.is_dataclass(each)]
     assert len(nouns) == 10
     for noun in nouns:
-        assert noun.__dataclass_params__.frozen  # type: ignore[attr-defined]
+        assert noun.__dataclass_params__.frozen
         assert all(field.kw_only for field in dataclasses.fields(noun))
     with pytest.raises(dataclasses.FrozenInstanceError):
         PLAN.effect = 0.2  # type: ignore[misc]

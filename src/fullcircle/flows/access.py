@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from fullcircle.errors import KeyNotFound, ProjectInvalid, SettingInvalid, StateConflict
 from fullcircle.flows import admission
@@ -13,6 +14,7 @@ from fullcircle.flows.session import Session, opened
 from fullcircle.ledger.bodies import LONGEST, is_text
 from fullcircle.ledger.state import State
 from fullcircle.settings import Settings
+from fullcircle.types import clock
 from fullcircle.types.access import ROLES, VERBS, Key
 from fullcircle.types.durations import byte_count, duration
 from fullcircle.types.facts import Fact
@@ -66,15 +68,15 @@ def create(
     SettingInvalid for what cannot be, StateConflict for a name in use.
     """
     _check_names(name, role, models, verbs)
-    limits = {
+    limits: dict[str, Any] = {
         "models": ",".join(dict.fromkeys(models)),
         "verbs": ",".join(dict.fromkeys(verbs)),
-        "expires": _expiry(expires) if expires else "",
         "rate": _rate(rate) if rate else 0.0,
         "body": _size(body) if body else 0,
     }
     with opened(settings) as session:
         first = not session.workspace.ledger.state().keys
+        limits["expires"] = _expiry(expires) if expires else ""  # by the clock of the workspace
         fact, token = admission.record(session, name, role, **limits)
         admission.write(session)
         return NewKey(key=_shown(fact, session.workspace.ledger.state()), token=token, first=first)
@@ -159,7 +161,7 @@ def _check_names(name: str, role: str, models: Sequence[str], verbs: Sequence[st
 
 def _expiry(text: str) -> str:
     """A moment in UTC, from a span or a date; a date alone is its beginning."""
-    now = datetime.now(UTC)
+    now = datetime.fromtimestamp(clock.micros() / 1e6, UTC)
     try:
         moment = now + duration(text)
     except ProjectInvalid:

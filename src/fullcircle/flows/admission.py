@@ -10,7 +10,7 @@ import base64
 import os
 import secrets
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from fullcircle.flows.session import Session
 from fullcircle.ledger.folder import locked, replace_file
 from fullcircle.ledger.state import State, VersionState
 from fullcircle.settings import is_loopback
-from fullcircle.types.access import ID_LETTERS, PREFIX, SECRET_BYTES, Access, Key, digest_of, parted
+from fullcircle.types import clock
+from fullcircle.types.access import ID_LETTERS, PREFIX, ROLES, SECRET_BYTES, VERBS, Access, Key, digest_of, parted
 from fullcircle.types.facts import Fact
 
 OWN = "own.key"
@@ -68,9 +69,9 @@ def write(session: Session) -> None:
         if not needed and not path.exists():
             return
         state = session.workspace.ledger.state()
-        found = Access(
-            required=needed, keys=keys(state) if needed else (), issuers=() if issuer is None else (issuer,)
-        )
+        # A role or verb of a later fullcircle is not known here: such a key opens nothing.
+        known = tuple(one for one in keys(state) if one.role in ROLES and {*one.verbs} <= {*VERBS})
+        found = Access(required=needed, keys=known if needed else (), issuers=() if issuer is None else (issuer,))
         content = msgspec.json.format(msgspec.json.encode(found)) + b"\n"
         if not path.exists() or path.read_bytes() != content:
             replace_file(path, content)
@@ -106,7 +107,7 @@ def right(given: str, known: Sequence[Key]) -> Key | None:
 
 def expired(key: Key) -> bool:
     """Whether the key's time is over."""
-    return bool(key.expires) and datetime.fromisoformat(key.expires) <= datetime.now(UTC)
+    return bool(key.expires) and datetime.fromisoformat(key.expires).timestamp() <= clock.micros() / 1e6
 
 
 def asks_approvers(session: Session) -> bool:

@@ -42,11 +42,11 @@ PerRow = Callable[[Sequence[Prediction], Sequence[Value]], Floats]
 class Exposed:
     """n rows in the order of the log, each array (n,).
 
-    ``at`` and ``arrived`` are seconds since 1970: of the answer, and of the label of a row that has a value (NaN: none
-    yet). ``second`` says whether the row was dealt to the challenger, whoever answered it then, ``share`` with which
-    chance. ``unit`` numbers what hangs together: an entity, else a request. ``values`` are by metric, of a shadow
-    the challenger's less the champion's; NaN where there is none. ``events`` are by guardrail, of a shadow those of
-    its copies. ``lost`` are rows that a shadow has no copy of.
+    ``at`` and ``arrived`` are seconds since 1970: of the answer, and of the label of a row that has a value (NaN:
+    none yet). ``second`` says whether the row was dealt to the challenger, whoever answered it then, ``share`` with
+    which chance. ``unit`` numbers what hangs together: an entity, else a request. ``values`` are by metric, of a
+    shadow the challenger's less the champion's; NaN where there is none. ``events`` are by guardrail, of a shadow
+    those of its copies. ``lost`` are rows that a shadow has no copy of.
     """
 
     at: Floats
@@ -114,9 +114,7 @@ class Measuring:
         contract, gate = self.contract, self._gate
         if name == LABEL:
             positive = contract.classes[-1] if contract.classes else None
-            return lambda rows, labels: np.array(
-                [float(each if positive is None else each == positive) for each in labels], dtype=float
-            )
+            return lambda rows, labels: _numbers(labels, positive)
         if name == VALUE and gate is not None:
             earn = earn_of(self._project.name, contract, gate)
             return lambda rows, labels: np.asarray(
@@ -137,6 +135,13 @@ class Measuring:
         return measured
 
 
+def _numbers(labels: Sequence[Value], positive: Value) -> Floats:
+    """Labels as numbers; of two classes whether it is the positive one."""
+    if positive is None:
+        return np.array(labels, dtype=np.float64)
+    return np.array([each == positive for each in labels], dtype=np.float64)
+
+
 def _single(metric: metrics.Metric) -> bool:
     return metric.per_row is not None and metric.better in ("higher", "lower")
 
@@ -144,9 +149,13 @@ def _single(metric: metrics.Metric) -> bool:
 def of_split(
     session: Session, measuring: Measuring, split: Split, metric: Metric, guardrails: Sequence[Guardrail]
 ) -> Exposed:
-    """The rows that were asked under a split."""
-    folder = session.workspace.predictions
-    rows = (row for row in log.read(folder, split.model, since=split.started) if row.split == split.id)
+    """The rows that were asked under a split, and that could go either way: not those of an open breaker."""
+    folder, live = session.workspace.predictions, split.kind != "shadow"
+    rows = (
+        row
+        for row in log.read(folder, split.model, since=split.started)
+        if row.split == split.id and (not live or (row.propensity is not None and 0.0 < row.propensity < 1.0))
+    )
     copies: dict[str, Prediction] | None = None
     if split.kind == "shadow":
         copied = log.read(session.workspace.root / SHADOWS, split.model)
@@ -198,7 +207,7 @@ def gathered(
             chance = math.nan if row.propensity is None else row.propensity
             found["at"].append(_seconds(row.time))
             found["second"].append(dealt)
-            found["share"].append(chance if dealt else 1.0 - chance)
+            found["share"].append(round(chance if dealt else 1.0 - chance, 4))  # of 10,000 buckets
             found["unit"].append(units.setdefault(_unit(row, entity), len(units)))
             found["lost"].append(told is None)
             for name, happened in events.items():

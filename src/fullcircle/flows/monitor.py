@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fullcircle.development.loading import LoadedProject
 from fullcircle.errors import DataUnfit
-from fullcircle.flows import alarms, outcomes, saying, splitting, versions
+from fullcircle.flows import alarms, experiment, outcomes, saying, splitting, versions
 from fullcircle.flows.counting import Turn, count, with_rows
 from fullcircle.flows.judging import judge, judge_entry, record, retire, window_of
 from fullcircle.flows.log import settle_or_note
@@ -41,13 +41,14 @@ def monitor(
 ) -> Window:
     """Take one turn of monitoring, and tell what the last window (or all since a UTC time, ISO 8601) says.
 
-    ``since`` only chooses what is told. A split of the model takes a turn too.
+    ``since`` only chooses what is told. A split of the model, and its experiment, take a turn too.
     Raises VersionNotFound where the model has no champion, and WorkspaceBusy where another process is at it.
     """
     source = loaded(project)
     with opened(settings, progress, create=False) as session:
         window = monitor_in(session, source, since=since)
         splitting.turns_in(session, source.project.name)
+        experiment.turns_in(session, source)
         return window
 
 

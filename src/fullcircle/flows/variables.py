@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from fullcircle.settings import SETTINGS, Settings
 
-_FOLDERS = ("workspace", "config", "environments", "blobs", "features")
+_PATHS = ("workspace", "config", "environments", "blobs", "features", "tls_cert", "tls_key", "jwt_keys")
 _SQLITE = "sqlite:///"
 
 
@@ -16,7 +16,7 @@ def variables_of(settings: Settings) -> Mapping[str, str]:
     found = {}
     for setting in SETTINGS:
         value = settings[setting.name]
-        if value and setting.name in _FOLDERS and "://" not in value:
+        if value and setting.name in _PATHS and "://" not in value:
             value = os.path.abspath(settings.folder / value)
         if value.startswith(_SQLITE) and not value.startswith(f"{_SQLITE}/"):
             value = _SQLITE + os.path.abspath(settings.folder / value.removeprefix(_SQLITE))

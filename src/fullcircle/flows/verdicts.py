@@ -6,14 +6,15 @@ All of it may be asked at any time and as often as one likes. The chance that it
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fullcircle.flows.exposed import Exposed, Floats
-from fullcircle.flows.quality import VALUE
+from fullcircle.flows.quality import FEWEST_LABELS, VALUE
 from fullcircle.monitoring.grid import iso
 from fullcircle.stats import bandits, cohorts, mixtures, planning, randomised, sequences
 from fullcircle.stats.intervals import Interval
@@ -85,13 +86,9 @@ class Compared:
             return float(randomised.log_evidence(self._trail.at(-1), self._scale, null))
         return sequences.log_evidence(self._estimate(len(self.values)), self._clock, self.alpha, null)
 
-    @property
+    @cached_property
     def _trail(self) -> randomised.Trail:
-        found = self.__dict__.get("_sums")
-        if found is None:
-            found = randomised.trail(self.values, self.second, self.share)
-            object.__setattr__(self, "_sums", found)
-        return found
+        return randomised.trail(self.values, self.second, self.share)
 
     @property
     def _scale(self) -> float:
@@ -114,8 +111,8 @@ def _ratio(unit: NDArray[np.intp], values: Floats) -> sequences.Estimate:
     return sequences.ratio(*sequences.by_entity(unit, values, np.ones(len(values))))
 
 
-def verdict(plan: Plan, rows: Exposed, moment: float, paired: bool) -> tuple[Verdict, tuple[Look, ...]]:
-    """What is known ``moment`` (seconds since 1970), and what was known at earlier ones."""
+def verdict(plan: Plan, rows: Exposed, moment: float, paired: bool) -> Verdict:
+    """What is known at a ``moment`` (seconds since 1970)."""
     order = cohorts.cohort(rows.at, _until(rows.arrived, moment), moment, plan.label_delay_days * _DAY)
     main = _compared(plan, rows, order.usable, plan.metric.name, paired)
     interval = main.interval(len(main.values))
@@ -128,7 +125,7 @@ def verdict(plan: Plan, rows: Exposed, moment: float, paired: bool) -> tuple[Ver
     elif not all(each.holds for each in rails):
         state = "broken"
     left = _rows_left(plan, main, interval, paired) if state == "running" else None
-    made = Verdict(
+    return Verdict(
         version=plan.arms[-1].version,
         standing=standing,
         state=state,
@@ -142,8 +139,23 @@ def verdict(plan: Plan, rows: Exposed, moment: float, paired: bool) -> tuple[Ver
         days_left=None if left is None or plan.rows_a_day <= 0 else left / plan.rows_a_day,
         regret=None if plan.floor is None else _regret(plan, main),
     )
+
+
+def looks(plan: Plan, rows: Exposed, moment: float, paired: bool) -> tuple[Look, ...]:
+    """What was known at up to 60 earlier moments and at this one, oldest first."""
+    order = cohorts.cohort(rows.at, _until(rows.arrived, moment), moment, plan.label_delay_days * _DAY)
+    main = _compared(plan, rows, order.usable, plan.metric.name, paired)
     counted = np.maximum(rows.arrived, rows.at + plan.label_delay_days * _DAY)[order.usable]
-    return made, _looks(plan, main, counted)
+    number = len(main.values)
+    places = np.unique(np.linspace(1, number, min(LOOKS, number)).astype(int)) if number else ()
+    return tuple(
+        Look(
+            at=iso(round(float(counted[place - 1]) * 1e6)),
+            rows=int(place),
+            difference=_difference(main.interval(int(place)), plan.metric.unit),
+        )
+        for place in places
+    )
 
 
 def shares(plan: Plan, rows: Exposed, moment: float) -> tuple[float, ...] | None:
@@ -152,15 +164,10 @@ def shares(plan: Plan, rows: Exposed, moment: float) -> tuple[float, ...] | None
     main = _compared(plan, rows, order.usable, plan.metric.name, False)
     sign = 1.0 if plan.metric.better == "up" else -1.0
     arms = [_ratio(main.unit[who], sign * main.values[who]) for who in (~main.second, main.second)]
-    if plan.floor is None or any(not each.error > 0.0 or each.units < planning_least() for each in arms):
+    if plan.floor is None or any(not each.error > 0.0 or each.units < FEWEST_LABELS for each in arms):
         return None
     chances = bandits.best_of_means([each.value for each in arms], [each.error for each in arms])
     return tuple(float(each) for each in bandits.floored(chances, plan.floor))
-
-
-def planning_least() -> int:
-    """Units of an arm before its mean is taken to be normal: as many as figures of labels need."""
-    return 30
 
 
 def _until(arrived: Floats, moment: float) -> Floats:
@@ -188,15 +195,14 @@ def _compared(plan: Plan, rows: Exposed, usable: NDArray[np.intp], name: str, pa
 
 def _dealt(plan: Plan, rows: Exposed, order: cohorts.Cohort) -> tuple[Warrant, ...]:
     """Whether chance dealt rows as it was told to, and labels came alike in both arms."""
-    shares_of = np.round(rows.share, 4)
     total, labels, planned = 0.0, 0.0, plan.rows / plan.rows_a_unit
     counts = np.zeros(2, dtype=int)
-    for share in np.unique(shares_of[(shares_of > 0) & (shares_of < 1)]):
+    for share in np.unique(rows.share):
         claimed = [1.0 - share, share]
-        seen = _counts(rows, shares_of == share)
+        seen = _counts(rows, rows.share == share)
         counts += seen
         total += float(mixtures.off_shares(seen, claimed, planned, UNFAIR))
-        here = (shares_of == share) & order.due
+        here = (rows.share == share) & order.due
         came, missing = (_counts(rows, here, which) for which in (order.in_time, ~order.in_time))
         labels += float(mixtures.off_coverage(came, missing, claimed, planned))
     even = _chance(total)
@@ -263,10 +269,7 @@ def _weighed(unit: NDArray[np.intp], happened: NDArray[np.bool_]) -> tuple[int, 
 
 
 def _margin(plan: Plan, rows: Exposed, usable: NDArray[np.intp], rail: Guardrail, paired: bool) -> Warrant:
-    from dataclasses import replace
-
-    name, _, better = rail.name.partition(" ")
-    up = better != "down" if better else plan.metric.better == "up"
+    name, up = rail.name, rail.better == "up"
     found = replace(_compared(plan, rows, usable, name, paired), exact=False)
     interval = found.interval(len(found.values))
     limit = -rail.limit if up else rail.limit
@@ -328,21 +331,6 @@ def _regret(plan: Plan, main: Compared) -> Difference | None:
     chances = np.stack([1.0 - main.share, main.share], axis=1)
     lost = bandits.regret(sign * main.values, main.second.astype(int), chances).lost
     return _difference(sequences.sequence(lost, main.units, plan.alpha), plan.metric.unit)
-
-
-def _looks(plan: Plan, main: Compared, counted: Floats) -> tuple[Look, ...]:
-    number = len(main.values)
-    if not number:
-        return ()
-    places = np.unique(np.linspace(1, number, min(LOOKS, number)).astype(int))
-    return tuple(
-        Look(
-            at=iso(round(float(counted[place - 1]) * 1e6)),
-            rows=int(place),
-            difference=_difference(main.interval(int(place)), plan.metric.unit),
-        )
-        for place in places
-    )
 
 
 def _difference(interval: Interval, unit: str) -> Difference:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from fullcircle.types.facts import Fact
@@ -42,3 +43,12 @@ def started(fact: Fact) -> Split:
         since=fact.time,
         started=fact.time,
     )
+
+
+def moved(split: Split, fact: Fact) -> Split:
+    """The split at its next step. One that is past all that were said is of an experiment that learns its shares."""
+    place, steps = int(fact.body["place"]), split.steps
+    if place >= len(steps):
+        steps = (*steps, Step(share=int(fact.body["share"]), bake=0.0))
+        place = len(steps) - 1
+    return replace(split, steps=steps, place=place, since=fact.time)

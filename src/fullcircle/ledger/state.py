@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from fullcircle.ledger.splits import started
+from fullcircle.ledger.splits import moved, started
 from fullcircle.types.facts import Fact
 from fullcircle.types.splits import Split
 from fullcircle.types.turn import Snapshot
@@ -69,6 +69,8 @@ class State:
     ``consents`` are the digests of the bundles whose model may run code when it is loaded.
     ``alarms`` says of each alarm (workspace, id) which kinds of facts there are about it.
     ``splits`` are the splits that are open, by model, and ``split_ends`` the facts by which the last ones ended.
+    ``experiments`` are the facts by which the last experiments began, by model, ``experiment_ends`` those by which
+    experiments ended, by split.
     ``keys`` are the facts by which keys were created, by id, in order; ``revoked`` the ids of revoked ones.
     """
 
@@ -96,6 +98,8 @@ class State:
     alarms: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     splits: Mapping[str, Split] = field(default_factory=dict)
     split_ends: Mapping[str, Fact] = field(default_factory=dict)
+    experiments: Mapping[str, Fact] = field(default_factory=dict)
+    experiment_ends: Mapping[str, Fact] = field(default_factory=dict)
     keys: Mapping[str, Fact] = field(default_factory=dict)
     revoked: frozenset[str] = frozenset()
 
@@ -146,6 +150,8 @@ class Folding:
         self._alarms: dict[tuple[str, str], tuple[str, ...]] = {}
         self._splits: dict[str, Split] = {}
         self._split_ends: dict[str, Fact] = {}
+        self._experiments: dict[str, Fact] = {}
+        self._experiment_ends: dict[str, Fact] = {}
         self._keys: dict[str, Fact] = {}
         self._revoked: set[str] = set()
 
@@ -196,6 +202,10 @@ class Folding:
                 self._consents.add(str(body["bundle"]))
             case "split.started" | "split.moved" | "split.ended":
                 self._split(fact)
+            case "experiment.started":
+                self._experiments[str(body["model"])] = fact
+            case "experiment.stopped":
+                self._experiment_ends.setdefault(str(body["split"]), fact)
             case "key.created":
                 self._keys.setdefault(str(body["id"]), fact)  # an id that was used is never another key
             case "key.revoked":
@@ -237,6 +247,8 @@ class Folding:
             alarms=MappingProxyType(dict(self._alarms)),
             splits=MappingProxyType(dict(self._splits)),
             split_ends=MappingProxyType(dict(self._split_ends)),
+            experiments=MappingProxyType(dict(self._experiments)),
+            experiment_ends=MappingProxyType(dict(self._experiment_ends)),
             keys=MappingProxyType(dict(self._keys)),
             revoked=frozenset(self._revoked),
         )
@@ -261,7 +273,7 @@ class Folding:
         elif known is None or known.id != id:
             return  # of two that ended it at once, the second
         elif fact.kind == "split.moved":
-            self._splits[model] = replace(known, place=int(fact.body["place"]), since=fact.time)
+            self._splits[model] = moved(known, fact)
         else:
             del self._splits[model]
             self._split_ends[model] = fact

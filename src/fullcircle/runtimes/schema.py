@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fullcircle.runtimes import answershapes, columnschema
+from fullcircle.runtimes import answershapes, columnschema, protocolshapes
 from fullcircle.types.contract import Contract, Value
 
 Schema = dict[str, Any]
@@ -106,21 +106,24 @@ def example(
 def openapi(served: Sequence[Served], *, version: str = "1") -> Schema:
     """The OpenAPI 3.1 document of a server with these models. ``version`` is that of the document."""
     paths: Schema = {}
-    schemas: Schema = dict(answershapes.SCHEMAS)
+    schemas: Schema = {**answershapes.SCHEMAS, **protocolshapes.SCHEMAS}
     for model in sorted(served, key=lambda one: one.name):
         schemas |= _schemas(model)
         paths[f"/predict/{model.name}"] = {"post": _predict(model)}
         if model.explained:
             paths[f"/explain/{model.name}"] = {"post": _explain(model)}
+        one = example(model.contract, keys=model.keys, request=model.request)
+        paths |= protocolshapes.of_model(model.name, model.contract, one)
     return {
         "openapi": "3.1.0",
         "jsonSchemaDialect": DIALECT,
         "info": {
             "title": "fullcircle",
             "version": version,
-            "description": "Predictions with a verdict for each row. Answers from 400 on have one shape: an error.",
+            "description": "Predictions with a verdict for each row. Answers from 400 on have one shape "
+            "in each protocol: an error.",
         },
-        "paths": {**paths, **answershapes.PATHS},
+        "paths": {**paths, **answershapes.PATHS, **protocolshapes.PATHS},
         "components": {
             "schemas": schemas,
             "responses": answershapes.RESPONSES,

@@ -38,7 +38,7 @@ from fullcircle.runtimes.columns import Typed
 from fullcircle.server import addresses, arrow, dialects, explain, invocations
 from fullcircle.server.desk import Desk, not_looked_up
 from fullcircle.server.engine import Ask, Coming, Engine
-from fullcircle.server.follower import Loaded, View
+from fullcircle.server.follower import Loaded, Trouble, View
 from fullcircle.server.guard import Guard, bounded, hidden
 from fullcircle.server.http import (
     Answer,
@@ -69,6 +69,12 @@ from fullcircle.server.v2 import handlers as v2
 
 _logger = logging.getLogger(__name__)
 _PREDICT = "/predict/"
+_UNLOADED = Trouble(
+    version=0,
+    bundle="",
+    code=ModelNotServed.code,
+    message="it was unloaded here; POST /v2/repository/models/NAME/load lets it answer again",
+)
 
 
 class Call(NamedTuple):
@@ -126,10 +132,8 @@ class App:
             "/health/live": _live,
             "/health/ready": self._ready,
             "/metrics": lambda call: self._publishing.metrics(call.scope, self._side),
-            "/docs": lambda call: self._publishing.docs(call.view),
-            "/openapi.json": lambda call: self._publishing.openapi(
-                call.view, keyed=self._guard is not None and self._guard.required
-            ),
+            "/docs": lambda call: self._publishing.docs(call.view, keyed=self._keyed()),
+            "/openapi.json": lambda call: self._publishing.openapi(call.view, keyed=self._keyed()),
             **v2.Handlers(self._parts(), view, unloaded).table(),
             **invocations.Handlers(self._parts()).table(),
         }
@@ -149,6 +153,10 @@ class App:
             ask=self._asked,
             ready=self._ready,
         )
+
+    def _keyed(self) -> bool:
+        """Whether whoever asks has to send a key."""
+        return self._guard is not None and self._guard.required
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -172,8 +180,8 @@ class App:
 
     def close(self) -> bool:
         """Take no more work; True when all that was taken is done."""
-        engines = [engine for _, engine in self._engines.values()]
-        idle = all(one.idle for one in (self._side, self._slow, self._splitter, *engines))
+        idle = self._side.idle and self._slow.idle and self._splitter.idle
+        idle = idle and all(engine.idle for _, engine in self._engines.values())
         self._side.close()
         self._slow.close()
         for _, engine in self._engines.values():
@@ -281,6 +289,7 @@ class App:
         if route is None or route.champion != loaded.version:
             found = await engine.answer(ask)
         else:
+            ask.writer = None  # what is read on the way, by the breaker and the shadows, has the native form
             found = await self._splitter.answer(route, loaded, engine, ask, scope)
         scope["rows"] = ask.count  # for the log of requests
         return found
@@ -369,8 +378,8 @@ async def _live(call: Call) -> Answer:
 
 async def _models(call: Call) -> Answer:
     view, found = call.view, []
-    for name in sorted(view.wanted | view.loaded.keys()):
-        loaded, trouble = view.loaded.get(name), view.troubles.get(name)
+    for name in sorted(view.wanted | view.loaded.keys() | view.unloaded):
+        loaded, trouble = view.loaded.get(name), view.troubles.get(name) if name not in view.unloaded else _UNLOADED
         found.append(
             {
                 "name": name,

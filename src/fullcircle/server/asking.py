@@ -28,7 +28,7 @@ from fullcircle.server import lines
 from fullcircle.server.follower import Entry
 from fullcircle.server.frames import Question, Ready, Reply, packed, receive
 from fullcircle.server.opening import Opener
-from fullcircle.server.shadowing import ShadowLog, follow
+from fullcircle.server.shadowing import NICE, ShadowLog, follow
 
 _logger = logging.getLogger(__name__)
 
@@ -70,6 +70,9 @@ def main(arguments: list[str]) -> int:
             _prepare(connection, msgspec.json.decode(warm, type=Warm))
         while warm is not None and (start := receive(connection)) is not None:
             told = msgspec.json.decode(start, type=Start)
+            if told.shadow is not None:
+                with suppress(OSError):
+                    os.nice(NICE)  # also while it loads: those who answer callers go first
             try:
                 scorer = _opened(told)
             except Exception as error:  # noqa: BLE001 - the worker says it, and serves what it served before

@@ -71,7 +71,7 @@ class Child:
 
     ``per_row`` are the seconds for a row as measured when the version was loaded, ``deadline`` those for a call.
     ``closed`` is called once, when nothing is asked any more, and gets the process if it may be used for another
-    version; by default it is ended.
+    version; by default it is ended. ``beside`` says that it stands beside the model's champion.
     """
 
     def __init__(
@@ -86,11 +86,13 @@ class Child:
         per_row: float,
         deadline: float = DEADLINE,
         closed: Callable[[Spawned | None], None] | None = None,
+        beside: bool = False,
     ) -> None:
         self._loaded, self._desk, self._limits, self._meter = loaded, desk, limits, meter
         self._spawn = spawn
         self._deadline = deadline
         self._on_close = closed
+        self._beside = beside
         self._process: Spawned | None = first
         self._starting: asyncio.Future[Spawned] | None = None
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -113,7 +115,7 @@ class Child:
             return
         self._closed = True
         if self._failures >= FAILURES:
-            self._meter.breaker(self._loaded.model, is_open=False)
+            self._tell(is_open=False)
         if self._task is None:
             self._finish()
 
@@ -137,6 +139,11 @@ class Child:
         if self._task is None:
             self._task = asyncio.create_task(self._work())
         return await job.future
+
+    def _tell(self, *, is_open: bool) -> None:
+        """Say whether the model is asked; of a version beside the champion it would be said of the champion."""
+        if not self._beside:
+            self._meter.breaker(self._loaded.model, is_open=is_open)
 
     def _expected(self) -> float:
         """Seconds until a request that came now would be asked, by what calls took so far."""
@@ -200,7 +207,7 @@ class Child:
             self._took(time.monotonic() - begun, len(rows))
             if self._failures:
                 self._failures = 0
-                self._meter.breaker(self._loaded.model, is_open=False)
+                self._tell(is_open=False)
         self._deal(jobs, reply)
 
     def _deal(self, jobs: list[_Job], reply: Reply) -> None:
@@ -235,7 +242,7 @@ class Child:
             self._failures += 1
             if self._failures >= FAILURES:
                 self._opened = time.monotonic()
-                self._meter.breaker(self._loaded.model, is_open=True)
+                self._tell(is_open=True)
                 _logger.error("the model failed %d times in a row and is not asked for %g s", self._failures, OPEN)
         if len(jobs) > 1:
             for job in reversed(jobs):

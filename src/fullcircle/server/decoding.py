@@ -176,6 +176,8 @@ def _filled(values: Any, count: int) -> list[Any]:
 def _fitted(kind: str, values: list[Any], *, nullable: bool) -> list[Any] | None:
     """Values of the type of a column's kind; None where one is of another, or may not be exact in a float."""
     wanted = _PLAIN[kind]
+    if len(values) == 1 and wanted is not int and type(values[0]) is wanted:
+        return values
     kinds = set(map(type, values))
     if nullable:
         kinds.discard(type(None))

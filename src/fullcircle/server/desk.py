@@ -70,15 +70,16 @@ class Desk:
         values, chances = renderer.parts(block)
         shares = chances or [b""] * len(values)
         now, key = time.perf_counter(), self._log.key
-        bodies = [
-            renderer.logged(value, share, logged(row, key), b"%.6f" % (now - since))
-            for value, share, row, since in zip(values, shares, rows, arrived, strict=True)
-        ]
-        if marks:
-            bodies = [
-                body if mark is None else body[:-1] + mark.json() + b"}"
-                for body, mark in zip(bodies, marks, strict=True)
+        latencies = [b"%.6f" % (now - since) for since in arrived]
+        if marks:  # they stand behind it
+            latencies = [
+                latency if mark is None else latency + mark.json
+                for latency, mark in zip(latencies, marks, strict=True)
             ]
+        bodies = [
+            renderer.logged(value, share, logged(row, key), latency)
+            for value, share, row, latency in zip(values, shares, rows, latencies, strict=True)
+        ]
         try:
             ids, _ = self._log.write(loaded.model, bodies)
         except WorkspaceUnusable as error:
@@ -110,7 +111,7 @@ class Desk:
             key=self._log.key,
         )
         try:
-            more = {} if mark is None else mark._asdict()
+            more = {} if mark is None else mark.fields()
             done = self._log.append([replace(one, latency=latency, **more) for one in found])
         except WorkspaceUnusable as error:
             raise _unrecorded(error) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -47,17 +47,24 @@ class Coming:
         self.count = 0
 
 
-class Mark(NamedTuple):
-    """What the log says of rows that were asked under a split; see ``types.prediction``."""
+class Mark:
+    """What the log says of rows that were asked under a split; see ``types.prediction``. Made once for many rows.
 
-    split: str
-    propensity: float
-    assigned: int = 0
+    ``json`` is the same as a part of a JSON object, with a comma before it.
+    """
 
-    def json(self) -> bytes:
-        """As a part of a JSON object, with a comma before it."""
-        meant = b',"assigned":%d' % self.assigned if self.assigned else b""
-        return b',"split":"%b","propensity":%b%b' % (self.split.encode(), repr(self.propensity).encode(), meant)
+    __slots__ = ("assigned", "json", "propensity", "split")
+
+    def __init__(self, split: str, propensity: float, assigned: int = 0) -> None:
+        self.split = split
+        self.propensity = propensity
+        self.assigned = assigned
+        meant = b',"assigned":%d' % assigned if assigned else b""
+        self.json = b',"split":"%b","propensity":%b%b' % (split.encode(), repr(propensity).encode(), meant)
+
+    def fields(self) -> dict[str, Any]:
+        """The same as fields of a prediction."""
+        return {"split": self.split, "propensity": self.propensity, "assigned": self.assigned}
 
 
 class Ask:

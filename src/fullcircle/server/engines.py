@@ -70,7 +70,8 @@ class Engines:
         loaded = Loaded(model=name, version=other.version, bundle=other.bundle, scorer=scorer)
         if not other.shadow or entry.split is None or self._shadows is None:
             start = self._starter(name, given)
-            return Started(loaded=loaded, child=self._child(loaded, start, self._first(start), _PER_ROW))
+            child = self._child(loaded, start, self._first(start), _PER_ROW, beside=True)
+            return Started(loaded=loaded, child=child)
         log = msgspec.structs.replace(self._shadows, split=entry.split.id)
         start = self._starter(name, given, log)
         shadow = Shadow(name, start, self._first(start), Path(log.folder), closed=self._spawner.leave)
@@ -90,7 +91,9 @@ class Engines:
             self._spawner.leave()
             raise
 
-    def _child(self, loaded: Loaded, start: Callable[[], Spawned], first: Spawned, per_row: float) -> Child:
+    def _child(
+        self, loaded: Loaded, start: Callable[[], Spawned], first: Spawned, per_row: float, *, beside: bool = False
+    ) -> Child:
         return Child(
             loaded,
             self._desk,
@@ -101,6 +104,7 @@ class Engines:
             per_row=per_row,
             deadline=self._deadline,
             closed=self._spawner.leave,
+            beside=beside,
         )
 
     def _again(self, start: Callable[[], Spawned]) -> Spawned:

@@ -24,11 +24,20 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from fullcircle.errors import Forbidden, FullcircleError, RateLimited, RequestInvalid, Unauthorized
+from fullcircle.errors import (
+    Forbidden,
+    FullcircleError,
+    MissingExtra,
+    RateLimited,
+    RequestInvalid,
+    ServerBusy,
+    Unauthorized,
+)
 from fullcircle.server import addresses
 from fullcircle.server.callers import Bucket, Caller
 from fullcircle.server.http import Receive, Scope
 from fullcircle.server.tokens import Tokens
+from fullcircle.types import clock
 from fullcircle.types.access import HEAD, PREFIX, ROLES, Access, Key, Verb, parted
 
 FILE = "access.json"
@@ -100,8 +109,11 @@ class Guard:
                 self._rules = Rules(required=self._needed)
             elif self._rules.required:
                 _logger.error("%s is gone: the keys that were known stay", FILE)
-        except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are kinds of ValueError
+        except (OSError, ValueError, RecursionError, MissingExtra) as error:  # msgspec's are kinds of ValueError
+            if first and isinstance(error, MissingExtra):
+                raise
             _logger.error("%s cannot be used (%s): the keys that were known stay", FILE, type(error).__name__)
+            self._rules = replace(self._rules, required=True)  # somebody wanted it to be
         else:
             self._rules = replace(rules, required=rules.required or self._needed)
 
@@ -144,7 +156,10 @@ class Guard:
 
     def _at_open(self, rules: Rules, scope: Scope) -> None:
         """At an address that is open to anybody, who is not known hears no names."""
-        known = self._known(rules, scope)
+        try:
+            known = self._known(rules, scope)
+        except ServerBusy:  # nobody can tell yet whose token it is
+            known = None
         scope["stranger"] = stranger = known is None or "read" not in known.verbs or known.models is not None
         scope["caller"] = None if stranger else known
 
@@ -158,7 +173,7 @@ class Guard:
         digest, caller = found or _NOBODY  # which is compared all the same, so that this takes as long
         if not compare_digest(digest, sha256(token[HEAD:]).digest()) or caller is None:
             return None
-        return caller if caller.until == math.inf or caller.until > time.time() else None
+        return caller if caller.until == math.inf or caller.until > clock.micros() / 1e6 else None
 
     def _turned_away(self, path: str, scope: Scope) -> NoReturn:
         """Say so, and from a peer that has tried too often only that. A valid key is never kept out by that."""
@@ -243,7 +258,7 @@ def _mark(file: Path) -> object:
         found = file.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino  # ctime: of who may read it, too
 
 
 def _rules(access: Access, before: Rules, workers: int, folder: Path) -> Rules:

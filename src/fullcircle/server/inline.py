@@ -160,9 +160,7 @@ class Inline:
             start = end
         now = time.perf_counter()
         seconds = [now - ask.arrived for ask in batch]
-        self._meter.answered(
-            loaded.model, loaded.version, {"ok": start}, start, seconds, (), took, self._taken
-        )
+        self._meter.answered(loaded.model, loaded.version, {"ok": start}, start, seconds, (), took, self._taken)
 
     def _sorted_out(self, batch: list[Ask], matrix: Matrix, clean: Any) -> tuple[list[Ask], list[Any], Matrix]:
         """The requests whose rows are all clean, their rows and matrix. The others are given back."""

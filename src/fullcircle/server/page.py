@@ -9,8 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import pprint
-import shlex
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from html import escape
@@ -18,16 +16,20 @@ from typing import Any
 from urllib.parse import quote
 
 from fullcircle.runtimes import schema
+from fullcircle.server.examples import examples
 from fullcircle.server.follower import Loaded, View
 from fullcircle.server.http import Answer
 from fullcircle.server.page_parts import SCRIPT, STYLE
 from fullcircle.types.contract import Column, Contract, Value
 from fullcircle.types.definitions import ViewSpec
 
-HERE = "http://127.0.0.1:8710"  # in the examples, until the page knows by which address it was asked
 _KIND = b"text/html; charset=utf-8"
 _CATEGORIES = 12
 _POLICIES = (("missing", "missing"), ("unseen", "unseen"), ("outside", "outside"), ("wrong_type", "wrong type"))
+_KEY = (
+    '<p class="note">This server asks for a key. Send it with every request below, as the header '
+    "<code>Authorization: Bearer KEY</code> or <code>X-API-Key: KEY</code>.</p>"
+)
 _ADDRESSES = (
     ("POST", "/predict/NAME", "a prediction and a verdict for each row"),
     ("POST", "/explain/NAME", "how much each column moved the prediction of each row"),
@@ -37,15 +39,20 @@ _ADDRESSES = (
     ("GET", "/health/ready", "every wanted model answers"),
     ("GET", "/metrics", "figures for Prometheus"),
     ("GET", "/openapi.json", "this interface as an OpenAPI document"),
+    ("POST", "/v2/models/NAME/infer", "predictions by Open Inference V2, as JSON or binary tensors"),
+    ("GET", "/v2", "the server by Open Inference V2; /v2/models/NAME has inputs and outputs"),
+    ("POST", "/invocations/NAME", "predictions by the protocol of MLflow and SageMaker"),
+    ("GET", "/ping", "whether it is ready, for MLflow and SageMaker"),
+    ("GET", "/version", "the version of fullcircle"),
 )
 
 
-def answer(view: View) -> Answer:
-    """The page for what is served now, with the headers that keep it to itself."""
-    return Answer(200, html(view).encode("utf-8", errors="replace"), headers(), kind=_KIND)
+def answer(view: View, *, keyed: bool = False) -> Answer:
+    """The page for what is served now, with the headers that keep it to itself; ``keyed``: a key has to be sent."""
+    return Answer(200, html(view, keyed=keyed).encode("utf-8", errors="replace"), headers(), kind=_KIND)
 
 
-def html(view: View) -> str:
+def html(view: View, *, keyed: bool = False) -> str:
     """The page as text."""
     models = [view.loaded[name] for name in sorted(view.loaded)]
     names = "".join(f'<li><a href="#{_id(one)}">{escape(one.model)}</a></li>' for one in models)
@@ -54,7 +61,7 @@ def html(view: View) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>Models served here</title><style>{STYLE}</style></head><body><main>",
         '<header><p class="eyebrow">fullcircle server</p><h1>Models served here</h1>',
-        f"{_state(view)}<nav aria-label='Models'><ul>{names}</ul></nav></header>",
+        f"{_state(view)}{_KEY if keyed else ''}<nav aria-label='Models'><ul>{names}</ul></nav></header>",
         *(_model(one) for one in models),
         _addresses(),
         f"</main><script>{SCRIPT}</script></body></html>",
@@ -94,7 +101,6 @@ def _model(one: Loaded) -> str:
     contract = one.scorer.contract
     spec = getattr(one.scorer.enrich, "spec", None)
     row = schema.example(contract) if spec is None else _keyed(contract, spec)
-    path = f"/predict/{quote(one.model, safe='')}"
     unit = f" ({escape(contract.label_unit)})" if contract.label_unit else ""
     task = f"predicts <b>{escape(contract.label_name or contract.label)}</b>{unit}"
     if contract.task == "classification":
@@ -110,8 +116,7 @@ def _model(one: Loaded) -> str:
             _rules(contract),
             "<h3>Ask it</h3>",
             _hidden(contract) if spec is None else "",
-            _code("curl", _curl(path, row)),
-            _code("Python", _python(path, row)),
+            *(_code(name, text) for name, text in examples(one.model, contract, row)),
             _form(one, row),
             "</section>",
         ]
@@ -210,25 +215,6 @@ def _hidden(contract: Contract) -> str:
     names = ", ".join(f"<code>{escape(column.name)}</code>" for column in contract.columns if column.private)
     told = f"No value of {names} is shown, as it is private: put one of your own into the examples."
     return f'<p class="note">{told}</p>' if names else ""
-
-
-def _curl(path: str, row: Mapping[str, Value]) -> str:
-    body = json.dumps({"rows": [row]}, ensure_ascii=False)
-    return f"curl -s {HERE}{path} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
-
-
-def _python(path: str, row: Mapping[str, Value]) -> str:
-    rows = pprint.pformat([dict(row)], sort_dicts=False, width=88)
-    return (
-        "import json, urllib.request\n\n"
-        f"rows = {rows}\n"
-        "request = urllib.request.Request(\n"
-        f'    "{HERE}{path}",\n'
-        '    json.dumps({"rows": rows}).encode(),\n'
-        '    {"Content-Type": "application/json"},\n'
-        ")\n"
-        "print(json.load(urllib.request.urlopen(request)))"
-    )
 
 
 def _code(name: str, text: str) -> str:

@@ -97,7 +97,8 @@ output pre { border-radius: .5rem; }
 SCRIPT = """
 "use strict";
 for (const code of document.querySelectorAll(".code code"))
-  code.textContent = code.textContent.replaceAll("http://127.0.0.1:8710", location.origin);
+  code.textContent = code.textContent.replaceAll("http://127.0.0.1:8710", location.origin)
+    .replaceAll("127.0.0.1:8710", location.host);
 for (const button of document.querySelectorAll("button.copy"))
   button.addEventListener("click", async () => {
     const code = button.closest(".code").querySelector("code");

@@ -36,9 +36,9 @@ class Publishing:
         found = schema.openapi([_described(one) for _, one in sorted(view.loaded.items())])
         return answer(_secured(found) if keyed else found)
 
-    async def docs(self, view: View) -> Answer:
-        """The page for people."""
-        return page.answer(view)
+    async def docs(self, view: View, *, keyed: bool = False) -> Answer:
+        """The page for people; ``keyed`` as for ``openapi``."""
+        return page.answer(view, keyed=keyed)
 
 
 def _secured(document: dict[str, Any]) -> dict[str, Any]:

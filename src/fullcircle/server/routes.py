@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fullcircle.errors import FullcircleError
 from fullcircle.server.lane import aside
 from fullcircle.types.splits import Variant
 
@@ -142,15 +143,24 @@ class Routes:
             if error is None:
                 return Beside(variant=variant, started=begun.result())
             del self._begun[key]
-            told = str(error) or type(error).__name__
+            told = _told(error)
             if self._failed.get(key, (0.0, ""))[1] != told:
-                _logger.error("version %d of %s cannot stand beside the champion: %s", other.version, key[0], told)
+                _logger.error("version %d of %s cannot stand beside the champion: %s", other.version, key[0], error)
             self._failed[key] = time.monotonic() + self._retry, told
         return Beside(variant=variant, problem=self._failed.get(key, (0.0, ""))[1])
 
 
 def _key(name: str, entry: Entry, other: Other) -> Key:
     return name, entry.split.id if entry.split else "", other.version, other.bundle, other.shadow
+
+
+def _told(error: BaseException) -> str:
+    """What callers may read of it: no path."""
+    if isinstance(error, FullcircleError):
+        return error.what
+    if isinstance(error, OSError):
+        return f"the bundle could not be read: {error.strerror or type(error).__name__}"
+    return f"the model could not be loaded: {type(error).__name__}"
 
 
 def _unwanted(begun: Future[Started]) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 import struct
 import subprocess
@@ -48,6 +47,8 @@ SHADOWS = "shadows"
 QUEUE = 16 * 2**20  # bytes that may wait for the process
 DEADLINE = 5.0  # seconds without a row done, while some wait, after which it is ended
 AGAIN, LATEST = 10.0, 600.0  # seconds until another process is begun: at first, and at last
+SOON = 0.01  # seconds in which copies are gathered: a call of the system for each would be felt
+TELLING = 1.0  # seconds between two notes of what was lost
 STILL = 1.0  # seconds without a row done, after which it is taken to hang when all ends
 NICE = 10
 ROWS = 256  # of several requests in one call
@@ -100,10 +101,10 @@ class Shadow:
         self._losses = Losses(folder)
         self._queue, self._deadline = queue, deadline
         self._wait = again
-        self._held: list[bytes] = []
+        self._held: list[tuple[Ask, bytes, int]] = []
         self._bytes = self._rows = 0  # of what is held
         self._given = self._done = 0  # rows, of the present process
-        self._moved = self._next = 0.0
+        self._moved = self._next = self._told = 0.0
         self._transport: asyncio.Transport | None = None
         self._opening: asyncio.Task[Any] | None = None
         self._starting: Future[Spawned] | None = None
@@ -116,26 +117,25 @@ class Shadow:
 
     def offer(self, ask: Ask, answer: bytes) -> None:
         """Take a copy of a request and of its answer, if there is room. Never waits, never raises."""
-        body = ask.body or _encode({"rows": ask.rows if ask.rows is not None else ask.plain})
-        size = len(body) + len(answer)
+        size = (len(ask.body) or len(answer)) + len(answer)  # what came in another form is written as JSON later
         waiting = self._bytes + (self._transport.get_write_buffer_size() if self._transport is not None else 0)
         rows = max(ask.count, 1)
         if self._closed or waiting + size > self._queue:
             self._lose(rows)
             return
-        self._held += (_HEAD.pack(len(body), len(answer), rows), body, answer)
+        self._held.append((ask, answer, rows))
         self._bytes += size
         self._rows += rows
         if not self._flushing and self._transport is not None:
             self._flushing = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            asyncio.get_running_loop().call_later(SOON, self._flush)
 
     def tick(self) -> None:
         """See that the process lives and works; ten times a second."""
         if self._closed:
             return
-        if self._lost_since_told:
-            self._lost_since_told = False
+        if self._lost_since_told and time.monotonic() - self._told >= TELLING:
+            self._lost_since_told, self._told = False, time.monotonic()
             aside(self._losses.tell, "shadow-losses")
         if self._process is None:
             self._begin_again()
@@ -188,7 +188,11 @@ class Shadow:
             return
         if self._given == self._done:
             self._moved = time.monotonic()
-        self._transport.write(b"".join(self._held))
+        frames: list[bytes] = []
+        for ask, answer, rows in self._held:
+            body = ask.body or _encode({"rows": ask.rows if ask.rows is not None else ask.plain})
+            frames += (_HEAD.pack(len(body), len(answer), rows), body, answer)
+        self._transport.write(b"".join(frames))
         self._given += self._rows
         self._held, self._bytes, self._rows = [], 0, 0
 
@@ -271,8 +275,6 @@ class _Acknowledged(asyncio.Protocol):
 
 def follow(connection: socket.socket, scorer: Scorer, log: ShadowLog, name: str) -> None:
     """What the process does: answer and log copies until nothing more can come. ``name`` is the model's."""
-    with suppress(OSError):
-        os.nice(NICE)
     folder = Path(log.folder)
     folder.mkdir(parents=True, exist_ok=True)
     losses, done = Losses(folder), 0

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from fullcircle.server.routes import Beside, Route, Started
 
 ENTITY = b"x-entity"
-_encode = msgspec.json.encode
+_encode = msgspec.json.Encoder().encode
+_SCALARS = frozenset({str, int, float, bool})
 
 
 class _Row(msgspec.Struct):
@@ -66,13 +67,11 @@ class Assigner:
     def bucket(self, values: Sequence[object]) -> int:
         """From 0 on and below BUCKETS. A number is the same as its text, and 7.0 the same as 7."""
         found = self._begun.copy()
-        found.update(_encode([_text(value) for value in values]))
+        found.update(_encode([value if type(value) is str else _text(value) for value in values]))
         return int.from_bytes(found.digest()[:8], "big") % BUCKETS
 
 
 def _text(value: object) -> str:
-    if type(value) is str:
-        return value
     if type(value) is float and value.is_integer():
         return str(int(value))
     return str(value)
@@ -95,15 +94,16 @@ class _Running:
         self.route = route
         self.live = [one for one in route.others if not one.variant.shadow]
         self.shadows = [one for one in route.others if one.variant.shadow]
+        self._owned = [(one.variant.low, one.variant.high, one) for one in self.live]
         left = 1.0 - sum(one.variant.share for one in self.live)
         self.champion = Mark(route.way.id, round(left, 4))
         self.marks = {one.variant.version: Mark(route.way.id, round(one.variant.share, 4)) for one in self.live}
-        self.stand_ins = {number: mark._replace(assigned=number) for number, mark in self.marks.items()}
+        self.stand_ins = {number: Mark(mark.split, mark.propensity, number) for number, mark in self.marks.items()}
 
     def of(self, bucket: int) -> Beside | None:
         """Who has this bucket; None is the champion."""
-        for one in self.live:
-            if one.variant.low <= bucket < one.variant.high:
+        for low, high, one in self._owned:
+            if low <= bucket < high:
                 return one
         return None
 
@@ -160,13 +160,18 @@ class Splitter:
         """The answer to a request: by the champion ``loaded`` through its ``engine``, or by who stands beside it."""
         running = self._of(route)
         if not running.live:
-            return await self._shadowed(running, engine, ask)
+            ask.mark = running.champion
+            found = await engine.answer(ask)
+            for one in running.shadows:
+                if one.started is not None and one.started.shadow is not None:
+                    one.started.shadow.offer(ask, found.body)
+            return found
         chosen = self.chosen(route, loaded, ask, scope["headers"])
         if chosen is None:
             return await self._by_champion(running, engine, ask)
         if not isinstance(chosen, list):
             return await self._beside(running, chosen, loaded, engine, ask)
-        ask.plain = ask.by_hand(self._limits.rows)  # each version judges what was sent, not what another made of it
+        ask.plain = self._by_hand(ask)  # each version judges what was sent, not what another made of it
         return await self._mixed(running, chosen, loaded, engine, ask)
 
     def chosen(
@@ -176,6 +181,8 @@ class Splitter:
         running = self._of(route)
         if route.way.entity:
             buckets = self._buckets(running, loaded, ask)
+            if len(buckets) == 1 and buckets[0] >= 0:
+                return running.of(buckets[0])
             found = [None if bucket < 0 else running.of(bucket) for bucket in buckets]
             if min(buckets) < 0:
                 whole = running.of(self._by_header(running, headers))
@@ -187,15 +194,21 @@ class Splitter:
     def _buckets(self, running: _Running, loaded: Loaded, ask: Ask) -> list[int]:
         """The bucket of each row; -1 where it has not all of the entity's values."""
         bucket = running.assigner.bucket
-        getter = running.entity(loaded) if ask.rows is not None else None
-        if getter is not None:
-            values = [getter(row) for row in ask.rows or ()]
+        rows = ask.rows
+        getter = running.entity(loaded) if rows is not None else None
+        if getter is not None and rows is not None:
+            values = [getter(row) for row in rows]
         else:
-            ask.plain = ask.by_hand(self._limits.rows)
+            ask.plain = self._by_hand(ask)
             names = running.route.way.entity
             values = [tuple(row.get(name) for name in names) for row in ask.plain]
-        scalar = (str, int, float, bool)
-        return [bucket(each) if all(isinstance(one, scalar) for one in each) else -1 for each in values]
+        return [bucket(each) if _SCALARS.issuperset(map(type, each)) else -1 for each in values]
+
+    def _by_hand(self, ask: Ask) -> list[dict[str, Any]]:
+        """The rows as each version judges them. A large body is not decoded again: others would wait for it."""
+        if ask.plain is None and ask.rows is not None and len(ask.body) > self._limits.inline_bytes:
+            return [msgspec.to_builtins(row) for row in ask.rows]
+        return ask.by_hand(self._limits.rows)
 
     def _by_header(self, running: _Running, headers: Sequence[tuple[bytes, bytes]]) -> int:
         for name, value in headers:
@@ -211,14 +224,6 @@ class Splitter:
             found.take(route)
         return found
 
-    async def _shadowed(self, running: _Running, engine: Engine, ask: Ask) -> Answer:
-        ask.mark = running.champion
-        found = await engine.answer(ask)
-        for one in running.shadows:
-            if one.started is not None and one.started.shadow is not None:
-                one.started.shadow.offer(ask, found.body)
-        return found
-
     async def _by_champion(self, running: _Running, engine: Engine, ask: Ask) -> Answer:
         ask.mark = running.champion
         begun = time.perf_counter()
@@ -232,7 +237,7 @@ class Splitter:
         why, late = "", False
         if one.started is not None and one.started.child is not None and not running.breaker.is_open:
             check_count(len(ask.rows or ()), "rows", self._limits.rows)
-            ask.plain = ask.by_hand(self._limits.rows)
+            ask.plain = self._by_hand(ask)
             predictions, why, late = await self._tried(running, one.started, ask)
             if predictions is not None:
                 running.breaker.well()

@@ -141,7 +141,7 @@ class KeySet:
     def _look_at(self, file: Path) -> None:
         try:
             found = file.stat()
-            mark = (found.st_mtime_ns, found.st_size, found.st_ino)
+            mark = (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
             if mark != self._seen:
                 self._seen = mark
                 self._take(file.read_bytes()[: MOST_BYTES + 1])

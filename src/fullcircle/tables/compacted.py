@@ -84,8 +84,8 @@ def predictions(batch: pa.RecordBatch) -> Iterator[Prediction]:
     """The rows of one batch."""
     columns = {field.name: _values(batch.column(place), field) for place, field in enumerate(batch.schema)}
     groups = {group: _mappings(columns, group) for group in GROUPS}
-    names = ("id", "time", "value", "model", "version", "bundle", "latency", "answered_by", "erased")
-    names += tuple(name for name in SPLIT if name in columns)
+    always = ("id", "time", "value", "model", "version", "bundle", "latency", "answered_by", "erased")
+    names = always + tuple(name for name in SPLIT if name in columns)
     for place in range(batch.num_rows):
         problems = columns["problems"][place]
         found: tuple[Problem, ...] = () if problems is None else _PROBLEMS.decode(problems)

@@ -39,12 +39,14 @@ class Guardrail:
     """What a challenger must not do while it is tried; it breaks where the evidence is beyond chance.
 
     "rate": the share of rows with it is above ``limit`` (failures, answers slower than promised). "times": it is more
-    than ``limit`` times the champion's. "margin": the metric is worse than the champion's by more than ``limit``.
+    than ``limit`` times the champion's. "margin": the metric is worse than the champion's by more than ``limit``;
+    ``better`` says which way of it is good.
     """
 
     name: str
     kind: Literal["rate", "times", "margin"]
     limit: float
+    better: Literal["up", "down"] = "up"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,6 +85,8 @@ FACTS: Mapping[str, tuple[str, ...]] = {
     ),
     "split.moved": ("model", "split", "place", "share", "requests"),
     "split.ended": ("model", "split", "version", "action", "reason"),
+    "experiment.started": ("model", "split", "plan", "version", "metric"),
+    "experiment.stopped": ("model", "split", "verdict", "version", "action", "reason"),
     "rows.released": ("model", "decision", "rows", "count", "reason", "login"),
     "deployment.started": ("model", "version", "bundle", "target", "url"),
     "deployment.stopped": ("model", "target", "reason"),

@@ -20,7 +20,7 @@ class Prediction:
     definition, at which nanosecond, the values as they were served, the states of those that were not present, and
     what the caller passed or functions took of the request. ``latency`` are the seconds from the request's arrival to
     the log. ``answered_by`` tells who gave the answer of a fallback: "previous" (the champion before) or "prior".
-    ``split`` names the split (see ``types.splits``) that the row was asked under, ``propensity`` the chance with which
+    ``split`` names the split (see ``types.splits``) that the row was asked under, ``propensity`` the chance by which
     it was assigned as it was; ``assigned`` is the version that it was assigned to where the champion had to answer,
     else 0. ``of`` is, for a shadow's answer, the id of the prediction that the champion gave to the same row.
     ``erased`` is "" but for a row whose values were erased from the log: then the mark of the fact that says so.

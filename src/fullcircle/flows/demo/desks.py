@@ -14,7 +14,7 @@ import msgspec
 
 from fullcircle.deployment import client
 from fullcircle.errors import ServerFailed
-from fullcircle.flows import versions
+from fullcircle.flows import admission, versions
 from fullcircle.flows.reconcile import write_served
 from fullcircle.flows.serve import terminated_is_interrupted
 from fullcircle.flows.session import Session
@@ -82,15 +82,16 @@ class OverHttp:
     def __init__(self, session: Session, model: str, process: subprocess.Popen[bytes], words: Path) -> None:
         self._session, self._model, self._process, self._words = session, model, process, words
         self.url = ""
+        self._door = admission.door(session, make=True)
         self._wait(self._listens)
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[Prediction]:
         """See Desk."""
-        return client.predict(self.url, self._model, rows)
+        return client.predict(self.url, self._model, rows, door=self._door)
 
     def label(self, outcomes: Sequence[Outcome]) -> None:
         """See Desk."""
-        told = client.outcomes(self.url, self._model, outcomes)
+        told = client.outcomes(self.url, self._model, outcomes, door=self._door)
         lost = [status for _, status in told if status != "accepted"]
         if lost:
             raise ServerFailed(f"the server did not take {len(lost)} labels", received=lost[0])
@@ -98,7 +99,11 @@ class OverHttp:
     def follow(self, champion: int) -> None:
         """See Desk; waits until the server answers with it."""
         write_served(self._session)
-        self._wait(lambda: client.ready(self.url) and client.models(self.url)[0].version == champion)
+        self._wait(lambda: self._answers(champion))
+
+    def _answers(self, champion: int) -> bool:
+        there = client.ready(self.url, door=self._door)
+        return there and client.models(self.url, door=self._door)[0].version == champion
 
     def _listens(self) -> bool:
         """Whether the server said where it listens."""
@@ -113,7 +118,7 @@ class OverHttp:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise ServerFailed(
                     "the demo's server does not answer",
-                    received=client.why_not_ready(self.url) if self.url else "it does not listen",
+                    received=client.why_not_ready(self.url, door=self._door) if self.url else "it does not listen",
                     next_step="look at server.log in the demo's workspace",
                 )
             time.sleep(0.1)

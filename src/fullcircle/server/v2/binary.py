@@ -48,6 +48,8 @@ def split(headers: Iterable[tuple[bytes, bytes]], body: bytes) -> tuple[bytes, b
 
 def parts(sizes: Sequence[int | None], rest: bytes) -> list[bytes | None]:
     """The bytes of each tensor of these sizes; None for one that has none."""
+    if not rest and not any(sizes):
+        return [None if size is None else b"" for size in sizes]
     if sum(size or 0 for size in sizes) != len(rest):
         raise RequestInvalid(
             "the bytes behind the document are more or fewer than its inputs have together",

@@ -40,6 +40,13 @@ class Output(NamedTuple):
     head: bytes
     classes: bytes = b""
 
+    @property
+    def template(self) -> bytes:
+        """Its JSON with two places to be filled: the number of rows, and the values."""
+        shape = b"%%b,%d" % self.width if self.width else b"%b"
+        more = b',"parameters":{%b}' % _literal(self.classes[:-1]) if self.width else b""
+        return b'%b%b],"data":[%%b]%b}' % (_literal(self.head), shape, more)
+
     @classmethod
     def named(cls, name: str, datatype: str, classes: Sequence[Any] = ()) -> Output:
         """The output of this name; ``classes`` are those of its columns."""
@@ -96,6 +103,8 @@ class Model:
         self._all = {name: Chosen(each, in_bytes=False) for name, each in self.outputs.items()}
         self._all_in_bytes = {name: Chosen(each, in_bytes=True) for name, each in self.outputs.items()}
         self._name = b'{"model_name":' + _encode(loaded.model) + b',"model_version":"'
+        whole = b",".join(output.template for output in self.outputs.values())
+        self._whole = _literal(self._name) + b'%d","id":%b,"outputs":[' + whole + b"]}"
 
     def metadata(self) -> dict[str, Any]:
         """What the model takes and gives. ``properties`` has a request that can be sent as it is."""
@@ -148,6 +157,9 @@ class Model:
     ) -> Answer:
         """The answer to a request. ``number`` is its id, ``rejected`` how many rows were."""
         count = b"%d" % data.count
+        if wanted is self._all and not rejected:  # what most ask for: all of it at once
+            pieces = [part for name in self.outputs for part in (count, data.json(name))]
+            return Answer(200, self._whole % (version, _encode(number), *pieces), kind=JSON[1])
         parts, blobs = [], []
         for name, (output, in_bytes) in wanted.items():
             shape = b"%b,%d" % (count, output.width) if output.width else count
@@ -232,6 +244,11 @@ class OfRows:
         if name == "problems":
             return [_encode(row.problems).decode() if row.problems else "" for row in rows]
         return [row.verdict if name == "verdict" else row.id for row in rows]
+
+
+def _literal(text: bytes) -> bytes:
+    """Text that stands for itself in a template."""
+    return text.replace(b"%", b"%%")
 
 
 def _label(contract: Contract) -> str:

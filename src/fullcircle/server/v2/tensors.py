@@ -113,9 +113,12 @@ def columns_of(request: Request, rest: bytes, inputs: Inputs, limit: int) -> dic
     plain = all(kind in _NUMBERS for _, kind in inputs)
     parts = _checked(request, rest)
     found: dict[str, list[Any]] = {}
-    count = 0
+    shape: list[int] = []
+    count = rows = width = 0
     for tensor, part in zip(request.inputs, parts, strict=True):
-        rows, width = _shape(tensor, limit)
+        if tensor.shape != shape or tensor.datatype not in _DECODERS:  # columns have one shape, nearly always
+            rows, width = _shape(tensor, limit)
+            shape = tensor.shape
         count = count or rows
         if rows != count:
             raise _unfit("the inputs have different numbers of rows", "as many rows in each input")
@@ -177,7 +180,7 @@ def _shape(tensor: Tensor, limit: int) -> tuple[int, int]:
     shape = tensor.shape
     if tensor.datatype not in _DECODERS:
         raise _unfit("the datatype of an input is not known", ", ".join(sorted(_DECODERS)))
-    if len(shape) not in (1, 2) or any(side < 1 for side in shape):
+    if len(shape) not in (1, 2) or min(shape) < 1:
         raise _unfit("the shape of an input is not that of rows", "[rows] or [rows, columns], at least one of each")
     check_count(shape[0], "rows", limit)
     return shape[0], shape[1] if len(shape) == 2 else 1

@@ -1,26 +1,15 @@
-"""A conformance kit for the Open Inference Protocol V2: point it at any server that says it speaks it.
-
-    python -m fullcircle.testing.v2 http://127.0.0.1:8710 --model NAME
-
-Each case is one promise of the protocol, of one of its extensions, or of what its clients rely on; it passes, fails,
-or is not supported, and says why. A request for one row is made from the model's metadata, or given. Nothing is
-installed for it, and nothing of this package's own server is used.
-"""
+"""Talking to a server: requests and answers of the protocol, in JSON and in bytes."""
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import json
 import struct
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote, urlsplit
 
-Outcome = Literal["passed", "failed", "not supported"]
 Document = dict[str, Any]
 
 DATATYPES = {
@@ -37,16 +26,6 @@ class Broken(Exception):
 
 class Absent(Exception):
     """Something that the server does not offer and need not."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """What came of one case."""
-
-    name: str
-    promise: str
-    outcome: Outcome
-    why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,39 +126,6 @@ class Peer:
         return b"".join([head, *blobs]), kind
 
 
-Case = Callable[[Peer], None]
-
-
-def cases() -> Sequence[str]:
-    """The names of all cases, in the order in which they are run."""
-    from fullcircle.testing import v2_cases
-
-    return tuple(v2_cases.CASES)
-
-
-def conform(peer: Peer) -> list[Result]:
-    """What comes of each case, one after another."""
-    from fullcircle.testing import v2_cases
-
-    return [_result(peer, name, case) for name, case in v2_cases.CASES.items()]
-
-
-def _result(peer: Peer, name: str, case: Case) -> Result:
-    promise = " ".join((case.__doc__ or "").split())
-    try:
-        case(peer)
-    except Absent as absent:
-        return Result(name=name, promise=promise, outcome="not supported", why=str(absent))
-    except Broken as broken:
-        return Result(name=name, promise=promise, outcome="failed", why=str(broken))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, struct.error) as error:
-        # A document without a member that it must have, or with one of another type.
-        return Result(
-            name=name, promise=promise, outcome="failed", why=f"not of the form that is promised: {error!r}"
-        )
-    return Result(name=name, promise=promise, outcome="passed")
-
-
 def expect(kept: object, otherwise: str) -> None:
     """Raise Broken with these words where a promise is not kept."""
     if not kept:
@@ -269,35 +215,3 @@ def _made(metadata: Document) -> Document:
 
 def _no_number(token: str) -> float:
     raise ValueError(f"{token} is no JSON")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print what comes of each case; 1 where one fails."""
-    parser = argparse.ArgumentParser(
-        prog="python -m fullcircle.testing.v2", description=(__doc__ or "").split("\n")[0]
-    )
-    parser.add_argument("url", help="where the server answers, such as http://127.0.0.1:8710")
-    parser.add_argument("--model", required=True, help="the name of a model that it serves")
-    parser.add_argument("--request", type=Path, help="a file with an inference request of one row")
-    parser.add_argument(
-        "--header", action="append", default=[], metavar="NAME: VALUE", help="goes with every request"
-    )
-    parser.add_argument("--manage", action="store_true", help="also unload and load the model")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(arguments)
-    headers = dict(line.split(": ", 1) for line in options.header)
-    request = json.loads(options.request.read_text(encoding="utf-8")) if options.request else None
-    peer = Peer(url=options.url, model=options.model, request=request, headers=headers, manage=options.manage)
-    found = conform(peer)
-    if options.json:
-        lines = [json.dumps([vars(one) for one in found], indent=1)]
-    else:
-        lines = [f"{one.outcome:>13}  {one.name}: {one.why or one.promise}" for one in found]
-    sys.stdout.write("\n".join(lines) + "\n")
-    return int(any(one.outcome == "failed" for one in found))
-
-
-if __name__ == "__main__":
-    from fullcircle.testing import v2  # the same module, and not a second one of the name __main__
-
-    sys.exit(v2.main())

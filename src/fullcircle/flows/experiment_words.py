@@ -1,0 +1,107 @@
+"""What is known of an experiment, in words: which is better, by how much, how sure, and when it will likely know."""
+
+from __future__ import annotations
+
+from fullcircle.types.experiments import Difference, Experiment, Plan
+
+
+def text_of(found: Experiment) -> str:
+    """The verdict in a few sentences."""
+    said = _finding(found)
+    if found.ended:
+        return f"{said} It was {found.ended} on {found.at[:10]}."
+    return said if found.verdict.state != "running" else f"{said} {when(found)}"
+
+
+def _finding(found: Experiment) -> str:
+    verdict, plan = found.verdict, found.plan
+    champion, version = (arm.version for arm in plan.arms)
+    difference = verdict.difference
+    if verdict.state == "untrusted":
+        broken = "; ".join(f"{each.name}: {each.text}" for each in verdict.trust if not each.holds)
+        return f"Nothing can be said: what is compared is not alike ({broken}). Mend that and begin again."
+    if verdict.state == "broken":
+        broken = "; ".join(each.text for each in verdict.guardrails if not each.holds)
+        return f"Version {version} broke a guardrail ({broken}), whatever else it does."
+    if verdict.standing in ("better", "worse"):
+        return (
+            f"Version {version} is {verdict.standing} than version {champion} in {plan.metric.name}: "
+            f"{between(difference)}. {sure(plan)}"
+        )
+    if verdict.standing == "same":
+        return (
+            f"Version {version} is as good as version {champion} in {plan.metric.name}: the difference is less than "
+            f"{plan.effect:g} either way ({between(difference)}). {sure(plan)}"
+        )
+    if difference.value is None:
+        return f"Nothing is known yet of version {version} beside version {champion}: no row counts so far."
+    return (
+        f"It is not known yet whether version {version} is better than version {champion} in {plan.metric.name}: "
+        f"{between(difference)}."
+    )
+
+
+def sure(plan: Plan) -> str:
+    """How sure a verdict is, in words."""
+    return f"Of experiments in which nothing differs at most {plan.alpha:.2g} ever say so, at however many looks."
+
+
+def when(found: Experiment) -> str:
+    """When it will likely know."""
+    verdict, plan = found.verdict, found.plan
+    if verdict.rows_left is None:
+        return "Nobody can say when it will be known."
+    told = f"It will likely know after about {verdict.rows_left:,} more rows with a label"
+    if verdict.days_left is None:
+        return f"{told}; how many come a day is not known."
+    late = f", and the {days(plan.label_delay_days)} that labels take" if plan.label_delay_days else ""
+    return f"{told}: {days(verdict.days_left)}{late}."
+
+
+def planned(plan: Plan) -> str:
+    """The plan in words: size and duration."""
+    told = (
+        f"{plan.rows:,} rows show a difference of {number(plan.effect)} {plan.metric.unit}".rstrip()
+        + f" with a chance of {plan.power:.0%} at least, {plan.likely_rows:,} rows with a half"
+    )
+    if plan.days is None or plan.likely_days is None:
+        return f"{told}; how long that takes nobody can say."
+    return f"{told}: {days(plan.days)}, or likely {days(plan.likely_days)}, at {plan.rows_a_day:,.0f} rows a day."
+
+
+def between(difference: Difference) -> str:
+    """A difference with its bounds: "+0.31 EUR (0.12 to 0.5)"."""
+    if difference.value is None:
+        return "nothing is known yet"
+    value = f"{difference.value:+.4g} {difference.unit}".rstrip()
+    if difference.low is None or difference.high is None:
+        return f"{value}, with no bounds yet"
+    return f"{value} ({difference.low:+.4g} to {difference.high:+.4g})"
+
+
+def days(value: float) -> str:
+    """A span of days for people."""
+    if value < 1:
+        hours = max(1, round(value * 24))
+        return f"{hours} hour{'' if hours == 1 else 's'}"
+    return f"{value:,.0f} day{'' if round(value) == 1 else 's'}" if value >= 10 else f"{value:.2g} days"
+
+
+def number(value: float) -> str:
+    """A figure with four digits at most."""
+    return f"{value:.4g}"
+
+
+def notes_of(found: Experiment) -> tuple[str, ...]:
+    """What one has to know to believe it."""
+    plan = found.plan
+    notes = [f"assumed in the plan: {each}" for each in plan.assumed]
+    if found.mode == "split":
+        notes.append("a row counts for the version that it was dealt to, also where the champion had to stand in")
+    if found.mode == "split" and not plan.metric.entity:
+        notes.append("callers must not send X-Entity: the log does not say which rows it kept together")
+    if plan.metric.kind in ("ratio", "paired"):
+        notes.append("the bounds hold in the limit of many units; before their burn-in nothing is said")
+    if plan.floor is not None:
+        notes.append(f"shares are learned once a day, each at least {plan.floor:.0%}")
+    return tuple(notes)

@@ -1,0 +1,93 @@
+"""The page of an experiment: which version is better, by how much, how sure that is, and when it will be known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fullcircle.flows.experiment_words import between, planned, sure, when
+from fullcircle.flows.pages import panels
+from fullcircle.flows.pages.environment import environment
+from fullcircle.flows.pages.monitored import capital, day, span
+from fullcircle.flows.pages.plots import Axis, Drawn, Plot, Series, draw
+from fullcircle.flows.pages.sums import amount, sentence
+from fullcircle.flows.pages.ticks import moment, time_ticks
+from fullcircle.types.experiments import Experiment
+
+TITLE = "The difference, as it was known"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A colour's name, and a word."""
+
+    tone: str
+    word: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The bounds over time, and the labels under them as (share of the width, text)."""
+
+    plot: Plot
+    drawn: Drawn
+    ticks: list[tuple[float, str]]
+
+
+def render_experiment(found: Experiment) -> str:
+    """The page as HTML text: no script, no request. Raises MissingExtra where Jinja2 is not installed."""
+    env = environment()
+    env.filters.update(title=panels.title, sentence=sentence, day=day, capital=capital)
+    env.globals.update(amount=amount, between=between)
+    return env.get_template("experiment.html").render(
+        found=found,
+        verdict=found.verdict,
+        plan=found.plan,
+        answer=answer(found),
+        when=span(found.started, found.at),
+        sure=sure(found.plan),
+        later="" if found.ended or found.verdict.state != "running" else when(found),
+        planned=planned(found.plan),
+        pictures=picture(found),
+        script=None,
+    )
+
+
+def answer(found: Experiment) -> Answer:
+    """How it stands, in a word."""
+    verdict = found.verdict
+    version, champion = verdict.version, found.plan.arms[0].version
+    if verdict.state == "untrusted":
+        return Answer("hold", "Not to be believed")
+    if verdict.state == "broken":
+        return Answer("bad", f"Version {version} broke a guardrail")
+    words = {
+        "better": Answer("good", f"Version {version} is better"),
+        "worse": Answer("bad", f"Version {version} is worse"),
+        "same": Answer("info", f"Version {version} is as good as version {champion}"),
+    }
+    return words.get(verdict.standing, Answer("info", "Not known" if found.ended else "Not known yet"))
+
+
+def picture(found: Experiment) -> Picture | None:
+    """The bounds at each look, beside what would not matter; None while there are none."""
+    looks = [(at, each.difference) for each in found.looks if (at := moment(each.at)) is not None]
+    if not any(each.low is not None for _, each in looks):
+        return None
+    bounded = [each.low is not None and each.high is not None for _, each in looks]
+    series = Series(
+        name="difference",
+        values=[each.value if known else None for (_, each), known in zip(looks, bounded, strict=True)],
+        lows=[each.low if known else None for (_, each), known in zip(looks, bounded, strict=True)],
+        highs=[each.high if known else None for (_, each), known in zip(looks, bounded, strict=True)],
+    )
+    effect = found.plan.effect
+    plot = Plot(
+        title=TITLE,
+        series=(series,),
+        unit=found.plan.metric.unit,
+        reference=(0.0, -effect, effect),
+        limit=(0.0, "no difference"),
+    )
+    axis = Axis(tuple((at, at) for at, _ in looks))
+    ticks = [(axis.x(at) / 1000, text) for at, text in time_ticks(axis.low, axis.high)]
+    return Picture(plot, draw(plot, axis), ticks)

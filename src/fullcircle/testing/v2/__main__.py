@@ -1,0 +1,42 @@
+"""The command: what comes of each case, and 1 where one fails."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fullcircle.testing.v2.peer import Peer
+from fullcircle.testing.v2.running import conform
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print what comes of each case; 1 where one fails."""
+    parser = argparse.ArgumentParser(
+        prog="python -m fullcircle.testing.v2", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("url", help="where the server answers, such as http://127.0.0.1:8710")
+    parser.add_argument("--model", required=True, help="the name of a model that it serves")
+    parser.add_argument("--request", type=Path, help="a file with an inference request of one row")
+    parser.add_argument(
+        "--header", action="append", default=[], metavar="NAME: VALUE", help="goes with every request"
+    )
+    parser.add_argument("--manage", action="store_true", help="also unload and load the model")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(arguments)
+    headers = dict(line.split(": ", 1) for line in options.header)
+    request = json.loads(options.request.read_text(encoding="utf-8")) if options.request else None
+    peer = Peer(url=options.url, model=options.model, request=request, headers=headers, manage=options.manage)
+    found = conform(peer)
+    if options.json:
+        lines = [json.dumps([vars(one) for one in found], indent=1)]
+    else:
+        lines = [f"{one.outcome:>13}  {one.name}: {one.why or one.promise}" for one in found]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return int(any(one.outcome == "failed" for one in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+"""The page of an experiment: the verdict in words, its bounds as a picture, and what forbids to believe it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import browsing
+from flows.outlines import outline
+from fullcircle.flows.experiment_words import between, days, notes_of, planned, text_of, when
+from fullcircle.flows.pages.experiment import answer, picture, render_experiment
+from fullcircle.types.experiments import (
+    Arm,
+    Difference,
+    Experiment,
+    Guardrail,
+    Look,
+    Metric,
+    Plan,
+    Share,
+    Verdict,
+    Warrant,
+)
+
+HOSTILE = "</script><script>alert('x')</script>\"><img src=x onerror=alert(1)>"
+SPACES = str.maketrans({"\u202f": " ", "−": "-"})
+PLAN = Plan(
+    model="bike-demand",
+    metric=Metric(name="value_per_row", kind="mean", unit="EUR"),
+    arms=(Arm(version=7, share=0.5), Arm(version=8, share=0.5)),
+    effect=0.1,
+    spread=1.0,
+    guardrails=(Guardrail(name="rejected", kind="rate", limit=0.01),),
+    rows=6012,
+    likely_rows=3732,
+    rows_a_day=1000.0,
+    days=6.012,
+    likely_days=3.732,
+    assumed=("rows a day are those of less than one day",),
+)
+VERDICT = Verdict(
+    version=8,
+    standing="better",
+    state="decided",
+    difference=Difference(value=0.2, low=0.05, high=0.35, unit="EUR"),
+    chance=0.01,
+    a_day=Difference(value=200.0, low=50.0, high=350.0, unit="EUR"),
+    arms=(
+        Share(
+            version=7, share=0.5, rows=2010, due=2000, labelled=1990, value=Difference(value=7.0, low=None, high=None)
+        ),
+        Share(version=8, share=0.5, rows=1990, due=1985, labelled=1980),
+    ),
+    trust=(
+        Warrant(name="sample ratio", holds=True, chance=1.0, text="1,990 of 4,000 requests went to version 8"),
+        Warrant(name="label coverage", holds=True, chance=0.6, text="99.5% of version 7, 99.7% of version 8"),
+    ),
+    guardrails=(Warrant(name="rejected", holds=True, chance=1.0, text="rejected: 3 of 1,990 rows, at most 1.00%"),),
+)
+
+
+def sample(**changes: Any) -> Experiment:
+    """An experiment that was looked at for four days; ``changes`` of the verdict, the plan or itself."""
+    looks = tuple(
+        Look(
+            at=f"2026-03-{2 + place // 12:02d}T{place % 12 * 2:02d}:00:00.000000Z",
+            rows=83 * (place + 1),
+            difference=Difference(
+                value=0.2 + 0.3 / (place + 1),
+                low=None if place < 3 else 0.2 - 1.1 / (place + 1) ** 0.5,
+                high=None if place < 3 else 0.2 + 1.1 / (place + 1) ** 0.5,
+                unit="EUR",
+            ),
+        )
+        for place in range(48)
+    )
+    own = {name: changes.pop(name) for name in ("looks", "ended", "reason", "model", "notes") if name in changes}
+    plan = replace(PLAN, **{name: changes.pop(name) for name in tuple(changes) if not hasattr(VERDICT, name)})
+    found = Experiment(
+        model="bike-demand",
+        split="5f0c2d7a11aa",
+        mode="split",
+        plan=plan,
+        digest="ab" * 32,
+        started="2026-03-02T00:00:00.000000Z",
+        at="2026-03-06T00:00:00.000000Z",
+        verdict=replace(VERDICT, **changes),
+        looks=looks,
+    )
+    found = replace(found, text=text_of(found), notes=notes_of(found))
+    found = replace(found, **own)
+    return found if "notes" in own or not own else replace(found, text=text_of(found))
+
+
+def words(page: str) -> str:
+    return " ".join(outline(page).words.translate(SPACES).split())
+
+
+UNKNOWN = {"standing": "undecided", "state": "running", "rows_left": 1800, "days_left": 1.8}
+
+
+def test_it_says_which_is_better_by_how_much_how_sure_and_when() -> None:
+    told = words(render_experiment(sample()))
+    for piece in (
+        "bike-demand: version 8 beside version 7",
+        "Version 8 is better than version 7 in value_per_row: +0.2 EUR (+0.05 to +0.35).",
+        "Of experiments in which nothing differs at most 0.05 ever say so, at however many looks.",
+        "+0.2 EUR 0.05 to 0.35 a row",
+        "+200 EUR 50 to 350",
+        "1,990 of 4,000 requests went to version 8",
+        "rejected: 3 of 1,990 rows",
+        "6,012 rows show a difference of 0.1 EUR with a chance of 80% at least",
+        "6 days, or likely 3.7 days, at 1,000 rows a day",
+        "Assumed in the plan: rows a day are those of less than one day.",
+        "callers must not send X-Entity",
+    ):
+        assert piece.lower() in told.lower(), piece
+    assert "regret" not in told
+    still = words(render_experiment(sample(**UNKNOWN)))
+    assert "Not known yet" in still
+    assert "It will likely know after about 1,800 more rows with a label: 1.8 days." in still
+
+
+@pytest.mark.parametrize(
+    ("changes", "tone", "word"),
+    [
+        ({}, "good", "Version 8 is better"),
+        ({"standing": "worse"}, "bad", "Version 8 is worse"),
+        ({"standing": "same"}, "info", "Version 8 is as good as version 7"),
+        (UNKNOWN, "info", "Not known yet"),
+        ({**UNKNOWN, "ended": "stopped"}, "info", "Not known"),
+        ({"state": "broken"}, "bad", "Version 8 broke a guardrail"),
+        ({"state": "untrusted", "standing": "undecided"}, "hold", "Not to be believed"),
+    ],
+)
+def test_the_head_says_it_in_a_word(changes: dict[str, Any], tone: str, word: str) -> None:
+    found = answer(sample(**changes))
+    assert (found.tone, found.word) == (tone, word)
+    assert word in words(render_experiment(sample(**changes)))
+
+
+def test_what_does_not_hold_is_named_with_what_was_seen() -> None:
+    broken = replace(VERDICT.trust[0], holds=False, chance=1e-5)
+    told = words(render_experiment(sample(state="untrusted", standing="undecided", trust=(broken,))))
+    assert "Nothing can be said" in told
+    assert "does not hold" in told
+    assert "1e-05" in told
+    rail = replace(VERDICT.guardrails[0], holds=False)
+    assert "rejected: 3 of 1,990 rows" in text_of(sample(state="broken", guardrails=(rail,)))
+
+
+def test_the_picture_has_the_bounds_and_what_would_not_matter() -> None:
+    drawn = picture(sample())
+    assert drawn is not None
+    (series,) = drawn.plot.series
+    assert series.values[:3] == [None] * 3  # a value without bounds says nothing
+    assert series.lows[3] == pytest.approx(0.2 - 0.55)
+    assert drawn.plot.reference == (0.0, -0.1, 0.1)
+    assert 'class="band a"' in drawn.drawn.svg
+    assert 'class="usual"' in drawn.drawn.svg
+    assert len(drawn.ticks) > 2
+    assert picture(sample(looks=())) is None
+    assert "There are no bounds yet" in words(render_experiment(sample(looks=())))
+
+
+def test_words_for_what_is_not_known() -> None:
+    nothing = Difference(value=None, low=None, high=None)
+    assert between(nothing) == "nothing is known yet"
+    assert between(replace(nothing, value=1.0, unit="EUR")) == "+1 EUR, with no bounds yet"
+    assert "Nobody can say" in when(sample(standing="undecided", state="running"))
+    assert "how many come a day is not known" in when(sample(**{**UNKNOWN, "days_left": None}))
+    assert "and the 3 days that labels take" in when(sample(**UNKNOWN, label_delay_days=3.0))
+    assert "how long that takes nobody can say" in planned(replace(PLAN, days=None))
+    assert [days(each) for each in (0.01, 0.5, 1.26, 40.2)] == ["1 hour", "12 hours", "1.3 days", "40 days"]
+
+
+def test_learned_shares_and_their_regret_are_shown() -> None:
+    regret = Difference(value=0.03, low=0.01, high=0.05, unit="EUR")
+    told = words(render_experiment(sample(regret=regret, floor=0.1)))
+    assert "Regret so far: +0.03 EUR (+0.01 to +0.05) a row" in told
+    assert "each at least 10%" in told
+
+
+def test_hostile_text_is_shown_and_never_run() -> None:
+    trust = (Warrant(name=HOSTILE, holds=True, chance=1.0, text=HOSTILE),)
+    plan = {"metric": Metric(name=HOSTILE, kind="mean", unit=HOSTILE), "assumed": (HOSTILE,)}
+    read = outline(render_experiment(sample(model=HOSTILE, reason=HOSTILE, trust=trust, **plan)))
+    assert not {tag for tag, _ in read.tags} & {"img", "script"}
+    assert "alert('x')" in read.words
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with browsing.chromium() as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1300, "light"), (400, "dark")])
+def test_a_browser_opens_it_in_silence(browser: Any, tmp_path: Path, width: int, scheme: str) -> None:
+    page = render_experiment(sample(regret=Difference(value=0.03, low=0.01, high=0.05, unit="EUR"), floor=0.1))
+    assert browsing.opened(browser, tmp_path / "page.html", page, width=width, scheme=scheme) == []
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    field = browser.find_element("css selector", ".field svg")
+    assert field.size["height"] > 150
