@@ -94,7 +94,7 @@ class Complaints(TransformerMixin, BaseEstimator):
 
 
 def leavers(seed: int, rows: int, *, turned: bool = False) -> pd.DataFrame:
-    """Who leaves: people who visit seldom, who are no members, who complain. ``turned``: those who visit often."""
+    """Who leaves: people who visit seldom, who are no members, who complain. ``turned``: those who visit often too."""
     rng = np.random.default_rng(seed)
     visits, member = rng.integers(0, 12, rows), rng.random(rows) < 0.5
     plan = rng.choice(["basic", "plus", "[/] old"], rows)
@@ -104,7 +104,8 @@ def leavers(seed: int, rows: int, *, turned: bool = False) -> pd.DataFrame:
         f"{first} the service, case {number}"
         for first, number in zip(opening, rng.integers(0, 9999, rows), strict=True)
     ]
-    strength = (visits - 5.5) * (0.7 if turned else -0.7) - 1.0 * member + 2.0 * complains - 0.2
+    seldom = (np.abs(visits - 5.5) - 3.0) * 1.4 if turned else (visits - 5.5) * -0.7
+    strength = seldom - 1.0 * member + 2.0 * complains - 0.2
     leaves = strength + rng.logistic(0, 0.4, rows) > 0
     return pd.DataFrame(
         {

@@ -233,8 +233,7 @@ def _sifted(trying: _Trying, new: learning.Fresh, answered: subjects.Scored) -> 
         sifted = Sifted(keep=keep, found=held, wrong=wrong)
         trying.notes.append(f"{int(new.released.sum())} rows released from quarantine by a person")
     apart = new.ids[~sifted.keep].tolist()
-    # Names are drawn at random, and a rehearsal comes to the same bits each time. Nobody releases anything there.
-    digest = trying.session.keep(apart) if apart and not trying.session.rehearsal else ""
+    digest = trying.session.keep(apart) if apart else ""
     trying.step = replace(trying.step, quarantine=sifted.found, apart=digest)
     return sifted
 

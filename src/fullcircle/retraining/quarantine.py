@@ -250,7 +250,7 @@ def _noise(
         what = (
             f"but for answers drawn to the middle, or turned round, only {parts[1]:.0%} of that can be learned again"
         )
-    return f"losses grew, and {what}: labels look wrong at random, which no model can learn; see where they come from"
+    return f"losses grew, and {what}: labels look wrong at random, or turned round; see where they come from"
 
 
 def _capped(sieve: _Sieve, known: Rows, new: Rows, retrain: Retrain) -> str:
