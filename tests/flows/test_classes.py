@@ -94,7 +94,7 @@ class Complaints(TransformerMixin, BaseEstimator):
 
 
 def leavers(seed: int, rows: int, *, turned: bool = False) -> pd.DataFrame:
-    """Who leaves: people who visit seldom, who are no members, who complain. ``turned``: those who visit often too."""
+    """Who leaves: people who visit seldom, who are no members, who complain. ``turned``: who visit often, too."""
     rng = np.random.default_rng(seed)
     visits, member = rng.integers(0, 12, rows), rng.random(rows) < 0.5
     plan = rng.choice(["basic", "plus", "[/] old"], rows)
