@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from fullcircle.evaluation import procedures
 from fullcircle.evaluation.check import Array, Subject, missing
 from fullcircle.stats import influence
 from fullcircle.stats.intervals import LEVEL
+from fullcircle.types.contract import Value
 from fullcircle.types.gates import Gate
 from fullcircle.types.report import Measure
 
@@ -38,6 +39,28 @@ def pay(gate: Gate, subject: Subject) -> Pay:
         )
     function = gate.per_row
     return lambda predicted: _by_function(function, subject.actual, predicted)
+
+
+def earn_of(
+    gate: Gate, *, model: str, task: Literal["regression", "classification"], classes: tuple[Value, ...]
+) -> Callable[[Any, Any], Any]:
+    """What answers earn by a worth gate, of labels (n,) and answers (n,) alone: n amounts. Raises as ``pay`` does."""
+
+    def earn(actual: Any, predicted: Any) -> Any:
+        subject = Subject(
+            model=model,
+            task=task,
+            actual=actual,
+            predicted=predicted,
+            baseline=predicted,
+            baseline_probabilities=None,
+            frame=None,
+            features=(),
+            classes=classes,
+        )
+        return pay(gate, subject)(predicted)
+
+    return earn
 
 
 def constant(subject: Subject, position: int) -> Array:

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullcircle.errors import SettingInvalid
-from fullcircle.evaluation import metrics
+from fullcircle.evaluation import earning, metrics
 from fullcircle.flows.lots import held
 from fullcircle.flows.quality import VALUE
 from fullcircle.flows.replayed_counts import array
-from fullcircle.flows.replayed_sums import earn_of
 from fullcircle.flows.session import Session
 from fullcircle.flows.splitting import SHADOWS
 from fullcircle.monitoring.grid import micros
@@ -116,7 +115,7 @@ class Measuring:
             positive = contract.classes[-1] if contract.classes else None
             return lambda rows, labels: _numbers(labels, positive)
         if name == VALUE and gate is not None:
-            earn = earn_of(self._project.name, contract, gate)
+            earn = earning.earn_of(gate, model=self._project.name, task=contract.task, classes=contract.classes)
             return lambda rows, labels: np.asarray(
                 earn(array(contract, labels), array(contract, [row.value for row in rows])), dtype=float
             )

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from fullcircle.evaluation import earning, groups, metrics
-from fullcircle.evaluation.check import Subject
 from fullcircle.evaluation.fairness import disparity
 from fullcircle.evaluation.metrics import Metric
 from fullcircle.flows import slicing
@@ -369,22 +368,8 @@ def _value(about: About, gate: Gate, pairs: told.Labelled) -> Measure:
 
 def pay(about: About, gate: Gate) -> Callable[[Any, Any], Any]:
     """What a worth gate says each answer earned: of labels (n,) and answers (n,)."""
-
-    def earn(actual: Any, predicted: Any) -> Any:
-        subject = Subject(
-            model=about.project.name,
-            task=about.contract.task,
-            actual=actual,
-            predicted=predicted,
-            baseline=predicted,
-            baseline_probabilities=None,
-            frame=None,
-            features=(),
-            classes=about.contract.classes,
-        )
-        return earning.pay(gate, subject)(predicted)
-
-    return earn
+    contract = about.contract
+    return earning.earn_of(gate, model=about.project.name, task=contract.task, classes=contract.classes)
 
 
 def _earn(about: About) -> Callable[[Any, Any], Any] | None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from fullcircle.development.loading import LoadedProject
 from fullcircle.errors import ColumnMissing, DataUnfit, FullcircleError, RequestInvalid, VersionNotFound
-from fullcircle.evaluation import metrics
+from fullcircle.evaluation import earning, metrics
 from fullcircle.flows import drafts, replayed_sums, versions
 from fullcircle.flows.replayed_counts import Counts, Pair, Tolerance, array
 from fullcircle.flows.replayed_rows import Asked
@@ -161,7 +161,8 @@ def _replayed(
 ) -> Replayed:
     columns = tuple(dict.fromkeys([*(project.groups if project is not None else ()), *by]))
     gate = next((each for each in project.gates if each.kind == "worth"), None) if project is not None else None
-    earn = None if gate is None else replayed_sums.earn_of(found.model, found.contract, gate)
+    task, classes = found.contract.task, found.contract.classes
+    earn = None if gate is None else earning.earn_of(gate, model=found.model, task=task, classes=classes)
     counts = Counts(contract=found.contract, columns=_held(found, columns, by), tolerance=tolerance, earn=earn)
     seen = _passed(found, counts, bounds)
     _refuse_nothing(found, seen, counts, bounds)

@@ -4,38 +4,15 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 
 from fullcircle.evaluation import earning, metrics
-from fullcircle.evaluation.check import Subject
 from fullcircle.flows.replayed_counts import Counts, Earn, array
 from fullcircle.types.contract import Contract
-from fullcircle.types.gates import Gate
 from fullcircle.types.loop import Difference, Worth
 
 FEWEST_LABELS = 2
-
-
-def earn_of(model: str, contract: Contract, gate: Gate) -> Earn:
-    """What answers earn on rows with these labels, row by row, by the project's worth gate."""
-
-    def earn(actual: Any, predicted: Any) -> Any:
-        subject = Subject(
-            model=model,
-            task=contract.task,
-            actual=actual,
-            predicted=predicted,
-            baseline=predicted,
-            baseline_probabilities=None,
-            frame=None,
-            features=(),
-            classes=contract.classes,
-        )
-        return earning.pay(gate, subject)(predicted)
-
-    return earn
 
 
 def difference(contract: Contract, metric: metrics.Metric, counts: Counts) -> Difference | None:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from fullcircle.evaluation import earning, metrics
-from fullcircle.evaluation.check import Subject
 from fullcircle.evaluation.metrics import Metric
 from fullcircle.flows.rehearsal import answering
 from fullcircle.flows.rehearsal.answering import Answers
@@ -106,18 +105,8 @@ def _earned(how: Measuring, actual: Array, predicted: Array) -> float:
     gate = next((gate for gate in how.project.gates if gate.kind == "worth"), None)
     if gate is None:
         return 0.0
-    subject = Subject(
-        model=how.project.name,
-        task=how.task,
-        actual=actual,
-        predicted=predicted,
-        baseline=predicted,
-        baseline_probabilities=None,
-        frame=None,
-        features=(),
-        classes=how.classes,
-    )
-    return float(np.sum(earning.pay(gate, subject)(predicted)))
+    earn = earning.earn_of(gate, model=how.project.name, task=how.task, classes=how.classes)
+    return float(np.sum(earn(actual, predicted)))
 
 
 @dataclass(frozen=True)
