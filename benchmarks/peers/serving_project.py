@@ -158,7 +158,9 @@ def made(folder: Path, text: str, model: str) -> Site:
     project.write_text(text, encoding="utf-8")
     for step in ("train", "package", "promote"):
         once(command(step, str(project)), env=here(folder))
-    (python,) = (folder / "workspace" / "environments").glob("*/bin/python")
+    # The compiled form was proven in an environment of its own; ``deploy`` runs the one with the model's library.
+    (library,) = (folder / "workspace" / "environments").glob("*/lib/python*/site-packages/sklearn")
+    python = library.parents[3] / "bin" / "python"
     return Site(folder=folder, model=model, python=python, served=folder / "workspace" / "served.json")
 
 
