@@ -11,10 +11,8 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from fullcircle.errors import ProjectInvalid, SettingInvalid
-from fullcircle.types.access import ALGORITHMS, ROLES, Issuer, Role
 from fullcircle.types.durations import byte_count
 
 FILE = "fullcircle.toml"
@@ -76,12 +74,6 @@ SETTINGS: tuple[Setting, ...] = (
         "no",
         "yes: servers may listen beyond loopback unencrypted, because a proxy in front ends TLS.",
     ),
-    Setting("jwt_issuer", ("FULLCIRCLE_JWT_ISSUER",), "", "Issuer whose tokens (JWT) servers take. Empty: none."),
-    Setting("jwt_audience", ("FULLCIRCLE_JWT_AUDIENCE",), "", "For whom its tokens have to be."),
-    Setting("jwt_algorithm", ("FULLCIRCLE_JWT_ALGORITHM",), "RS256", "How its tokens have to be signed."),
-    Setting("jwt_keys", ("FULLCIRCLE_JWT_KEYS",), "", "Its keys (JWKS): a file, or an https address."),
-    Setting("jwt_claim", ("FULLCIRCLE_JWT_CLAIM",), "roles", "The claim that names the caller's groups."),
-    Setting("jwt_roles", ("FULLCIRCLE_JWT_ROLES",), "", "Role of each group: ml-team=engineer, apps=scorer."),
     Setting(
         "environments",
         ("FULLCIRCLE_ENVIRONMENTS",),
@@ -136,36 +128,17 @@ class Settings:
     @property
     def tls(self) -> tuple[Path, Path] | None:
         """The files of the certificate and its key; None without TLS. Raises SettingInvalid for one of them alone."""
-        if not self._whole("TLS is only half described", ("tls_cert", "tls_key")):
+        told = [name for name in ("tls_cert", "tls_key") if self.values[name]]
+        if not told:
             return None
-        return self.folder / self.values["tls_cert"], self.folder / self.values["tls_key"]
-
-    @property
-    def issuer(self) -> Issuer | None:
-        """Who signs tokens that servers take; None where nobody does. Raises SettingInvalid for half of it."""
-        names = ("jwt_issuer", "jwt_audience", "jwt_keys", "jwt_roles")
-        if not self._whole("an issuer of tokens is only half described", names):
-            return None
-        place = self.values["jwt_keys"]
-        return Issuer(
-            issuer=self.values["jwt_issuer"],
-            audience=self.values["jwt_audience"],
-            algorithm=self.values["jwt_algorithm"],
-            keys=place if "://" in place else os.path.abspath(self.folder / place),
-            claim=self.values["jwt_claim"],
-            roles=roles_of(self.values["jwt_roles"]),
-        )
-
-    def _whole(self, what: str, names: tuple[str, ...]) -> bool:
-        told = [name for name in names if self.values[name]]
-        if told and len(told) < len(names):
+        if len(told) < 2:
             raise SettingInvalid(
-                what,
-                received=", ".join(told),
-                allowed=f"{', '.join(names)} together",
+                "TLS is only half described",
+                received=told[0],
+                allowed="tls_cert, tls_key together",
                 next_step="see docs/access.md",
             )
-        return bool(told)
+        return self.folder / self.values["tls_cert"], self.folder / self.values["tls_key"]
 
     @property
     def without_tls(self) -> bool:
@@ -286,7 +259,7 @@ def _check_host(host: str) -> None:
 
 
 def _check_access(values: Mapping[str, str]) -> None:
-    """Of TLS and of the issuer of tokens: what cannot be."""
+    """Of TLS: what cannot be."""
     if values["without_tls"] not in ("yes", "no"):
         raise SettingInvalid(
             "without_tls is neither yes nor no",
@@ -294,44 +267,6 @@ def _check_access(values: Mapping[str, str]) -> None:
             allowed="yes, no",
             next_step="change the setting",
         )
-    if values["jwt_algorithm"] not in ALGORITHMS:
-        raise SettingInvalid(
-            "jwt_algorithm is none that a token may be signed by",
-            received=repr(values["jwt_algorithm"]),
-            allowed=", ".join(ALGORITHMS),
-            next_step="change the setting",
-        )
-    _check_place(values["jwt_keys"])
-    roles_of(values["jwt_roles"])
-
-
-def _check_place(keys: str) -> None:
-    """A file, or a URL that nobody on the way can answer in place of the issuer."""
-    place = urlsplit(keys)
-    local = place.scheme == "http" and is_loopback(place.hostname or "")
-    if "://" in keys and not (place.hostname and (place.scheme == "https" or local) and "@" not in place.netloc):
-        raise SettingInvalid(
-            "jwt_keys is not an address that keys may come from",
-            received=repr(keys[:200]),
-            allowed="a file, or an address that begins with https://",
-            next_step="change the setting",
-        )
-
-
-def roles_of(text: str) -> dict[str, Role]:
-    """Groups and their roles, as in ``ml-team=engineer, apps=scorer``. Raises SettingInvalid."""
-    found: dict[str, Role] = {}
-    for pair in filter(None, (part.strip() for part in text.split(","))):
-        group, _, role = (part.strip() for part in pair.rpartition("="))
-        if not group or role not in ROLES or group in found:
-            raise SettingInvalid(
-                "jwt_roles cannot be read",
-                received=repr(pair),
-                allowed=f"GROUP=ROLE, separated by commas; roles: {', '.join(ROLES)}",
-                next_step="change the setting",
-            )
-        found[group] = role  # type: ignore[assignment] # one of ROLES
-    return found
 
 
 def _check_workers(workers: str) -> None:

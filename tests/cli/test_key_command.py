@@ -67,6 +67,37 @@ def test_the_list_says_what_each_key_may() -> None:
     )
 
 
+@pytest.mark.parametrize("columns", [80, 100])
+def test_the_list_can_be_read_on_a_terminal(columns: int) -> None:
+    flags = ("--model", "houses", "--model", "cottages", "--verb", "predict", "--verb", "explain")
+    first = read("key", "create", "the-shop-in-town", "--role", "scorer", "--rate", "100/s",
+                 "--body", "100kB", "--expires", "30d", *flags)["key"]  # fmt: skip
+    second = read("key", "create", "eyes", "--role", "viewer")["key"]
+    run("key", "revoke", "eyes")
+    shown = CliRunner(env={"COLUMNS": str(columns)}).invoke(app, ["key", "list"]).stdout
+    lines = shown.splitlines()
+    assert max(map(len, lines)) <= columns
+    words = shown.split()
+    for whole in (first["id"], second["id"], "the-shop-in-town,", "scorer,", "valid,", "expires", "never",
+                  first["expires"][:16], first["created"][:16], "houses,", "cottages;", "predict,", "explain;",
+                  "100,000", "revoked,"):  # fmt: skip
+        assert whole in words, f"{whole} is broken, or not there:\n{shown}"
+    # A key is told in a few lines, each beginning where the one before did.
+    (begin,) = (place for place, line in enumerate(lines) if line.startswith(first["id"]))
+    (end,) = (place for place, line in enumerate(lines) if line.startswith(second["id"]))
+    assert end - begin <= 5
+    assert all(line.startswith(" " * (len(first["id"]) + 1)) for line in lines[begin + 1 : end])
+    first_line = f"{first['id']}  the-shop-in-town, scorer, valid, expires {first['expires'][:16]}"
+    assert lines[begin].rstrip() == first_line
+
+
+def test_without_limits_the_list_says_so() -> None:
+    read("key", "create", "eyes", "--role", "viewer")
+    shown = " ".join(run("key", "list").stdout.split())
+    assert "eyes, viewer, valid, expires never models: all; verbs: all of its role created" in shown
+    assert "at most" not in shown
+
+
 def test_wrong_use_ends_with_2_and_says_what_is_right() -> None:
     for arguments in (
         ("key", "create", "shop", "--role", "root"),

@@ -13,6 +13,7 @@ import circles
 from flows.played_models import Played, played
 from fullcircle.cli import app
 from fullcircle.flows import serve, splitting
+from fullcircle.tables import trips
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,19 @@ def test_flags_that_mean_nothing_together_are_refused(flags: tuple[str, ...]) ->
     assert "nothing together" in found["error"]["message"]
 
 
+def test_a_canary_says_who_takes_its_steps(made: Played) -> None:
+    with made.session() as session:
+        split = splitting.start_in(session, "houses", kind="canary", shares=("5%", "100%"), version=2, least=7)
+    try:
+        told = " ".join(run("--status").stdout.split())
+        assert "version 2 gets 5% of houses" in told
+        assert "Then comes the promotion: not before" in told
+        assert "7 requests. fullcircle serve takes that step, or fullcircle monitor PROJECT --every 10m" in told
+        assert read("--status")["split"]["split"]["id"] == split.id
+    finally:
+        assert run("--end").exit_code == 0
+
+
 def test_shares_that_are_none_are_refused() -> None:
     assert "no shares" in read("--split", "half")["error"]["message"]
     assert "no shares" in read("--canary", "50%,5%")["error"]["message"]
@@ -95,7 +109,7 @@ def test_shares_that_are_none_are_refused() -> None:
 def test_the_loop_of_serve_takes_turns(made: Played) -> None:
     with made.session() as session:
         split = splitting.start_in(session, "houses", kind="split", shares=("10%",), entity=("rooms",))
-        (session.folder("splits") / f"{split.id}.json").write_text(json.dumps({"reason": "it hung"}))
+        trips.write(session.folder(trips.FOLDER), trips.Trip(split.id, 2, "it hung"))
         assert serve._caught_up(session, "") == ""
         assert "houses" not in session.workspace.ledger.state().splits
     found = run("--status")

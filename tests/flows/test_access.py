@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import subprocess
 import sys
 import time
@@ -26,13 +27,15 @@ from fullcircle.errors import (
     ApprovalMissing,
     ApprovalRefused,
     KeyNotFound,
+    MissingExtra,
     RateLimited,
     ServerFailed,
     SettingInvalid,
     StateConflict,
     Unauthorized,
 )
-from fullcircle.flows import access, admission, deploy, serve
+from fullcircle.flows import access, admission, deploy, issuers, serve
+from fullcircle.flows.package import package
 from fullcircle.flows.promote import approve, promote
 from fullcircle.flows.reconcile import write_served
 from fullcircle.flows.run import run
@@ -42,6 +45,7 @@ from fullcircle.flows.variables import variables_of
 from fullcircle.settings import Settings
 from fullcircle.types.access import ROLES, parted
 from fullcircle.types.facts import Fact
+from token_samples import OTHER, RSA, key_set, public, signed
 
 GOOD = {"rooms": 3, "heat": 20.0, "area": "north"}
 
@@ -138,19 +142,6 @@ def test_a_revocation_by_another_member_arrives_with_the_next_look(settings: Set
     assert serve.FOLLOW_SECONDS + 0.2 < 2.0
 
 
-def test_an_issuer_of_the_settings_is_asked_for_and_its_end_opens_again(settings: Settings) -> None:
-    whole = {"jwt_issuer": "https://i", "jwt_audience": "us", "jwt_keys": "keys.json", "jwt_roles": "a=viewer"}
-    with opened(other(settings, **whole)) as session:
-        write_served(session)
-        assert admission.required(session)
-    issuer = file(settings)["issuers"][0]
-    assert issuer["roles"] == {"a": "viewer"}
-    assert Path(issuer["keys"]).is_absolute()
-    with opened(settings) as session:
-        write_served(session)
-    assert file(settings) == {"required": False, "keys": [], "issuers": []}
-
-
 # --- what cannot be (N6, N18, N24) -------------------------------------------------------------------------------
 
 
@@ -187,7 +178,9 @@ def test_a_key_gets_no_verb_that_its_role_lacks(role: str, verb: str, settings: 
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("expires", "soon"), ("expires", "0d"), ("expires", "2020-01-01"), ("expires", "99999999w"), ("expires", "-1d"),
+    [("expires", "soon"), ("expires", "0d"), ("expires", "2020-01-01"),
+     ("expires", "0001-01-01T00:00+14:00"), ("expires", "9999-12-31T23:59-14:00"),
+     ("expires", "99999999w"), ("expires", "-1d"),
      ("rate", "100"), ("rate", "0/s"), ("rate", "-1/s"), ("rate", "1/d"), ("rate", "1e9/s"), ("rate", "nan/s"),
      ("body", "0B"), ("body", "1"), ("body", "lots"), ("models", ("A",)), ("models", ("a,b",)), ("models", ("",)),
      ("models", tuple(f"model-{number}" for number in range(100)))],
@@ -250,6 +243,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Se
     deploy.remove("houses", settings=settings)
 
 
+def other_login() -> pwd.struct_passwd:
+    """Another user of this machine."""
+    return next(one for one in pwd.getpwall() if one.pw_uid != os.getuid())
+
+
 class TestApprover:
     """In order: each test goes on where the one before ended."""
 
@@ -272,10 +270,19 @@ class TestApprover:
                 approve("houses", reason="read it", key=wrong, settings=bob)
         with pytest.raises(ApprovalRefused, match="only an approver"):
             approve("houses", reason="read it", settings=bob)
+        me, somebody = pwd.getpwuid(os.getuid()).pw_name, other_login()
         for known in ("right", "of this model"):
             with pytest.raises(ApprovalRefused, match="who trained a version") as caught:
                 approve("houses", reason="read it", key=keys[known], settings=settings)
-            assert (caught.value.exit_code, caught.value.received) == (1, "ada")
+            assert (caught.value.exit_code, caught.value.received) == (1, f"ada, {me}")
+            with pytest.raises(ApprovalRefused, match="who trained a version") as caught:
+                approve("houses", reason="read it", key=keys[known], settings=bob)
+            assert caught.value.received == me, "M5: an actor is a setting, a login is not"
+        monkeypatch.setattr(os, "getuid", lambda: somebody.pw_uid)
+        for named in ("ada", me):
+            with pytest.raises(ApprovalRefused, match="who trained a version") as caught:
+                approve("houses", reason="read it", key=keys["right"], settings=other(settings, actor=named))
+            assert caught.value.received == named
         with pytest.raises(ApprovalMissing):
             promote("houses", settings=bob)
         assert facts(settings, "version.approved") == []
@@ -283,7 +290,7 @@ class TestApprover:
         done = approve("houses", reason="read it", settings=bob)
         (fact,) = facts(settings, "version.approved")
         assert done.key == fact.body["key"] == parted(keys["right"].encode())[0].decode()  # type: ignore[index]
-        assert fact.actor == "bob"
+        assert (fact.actor, fact.body["login"].partition("@")[0]) == ("bob", somebody.pw_name)
         assert keys["right"][16:] not in json.dumps(dict(fact.body))
         assert promote("houses", settings=bob).action == "promote"
 
@@ -390,8 +397,34 @@ class TestApprover:
         (answer,) = client.predict(made.url, "houses", [GOOD], door=Door(token=token, certificate=cert))
         assert answer.version == 1
 
+    def test_tokens_are_judged_in_the_environment_of_a_bundle_that_was_packaged_since(
+        self, trained: tuple[Path, Settings]
+    ) -> None:
+        project, settings = trained
+        keys = project.parent / "keys.json"
+        keys.write_bytes(key_set(public(RSA, "one")))
+        added = issuers.add(
+            "https://id.example", audience="models", keys=str(keys), claim="groups", roles=("apps=scorer",),
+            settings=settings,
+        )  # fmt: skip
+        assert (added.first, added.unable) == (False, ("houses version 1",))
+        with pytest.raises(MissingExtra, match="houses version 1 cannot check the tokens") as refused:
+            deploy.deploy("houses", settings=settings)
+        assert refused.value.received == "packaged without cryptography and pyjwt, before the issuer was added"
+        made = package(project, settings=settings)
+        with opened(settings) as session:
+            session.record("version.promoted", model="houses", version=made.version, reason="planted by the test")
+            write_served(session)
+        url = deploy.deploy("houses", settings=settings).url
+        (answer,) = client.predict(url, "houses", [GOOD], door=Door(token=signed()))
+        assert answer.version == made.version
+        with pytest.raises(Unauthorized):
+            client.predict(url, "houses", [GOOD], door=Door(token=signed(OTHER)))
+        issuers.remove("https://id.example", settings=settings)
+        assert deploy.deploy("houses", settings=settings).url == url, "without an issuer any environment will do"
+
 
 def test_another_process_finds_the_same_files(settings: Settings) -> None:
-    told = variables_of(other(settings, tls_cert="c.pem", tls_key="/k.pem", jwt_keys="https://i/keys"))
+    told = variables_of(other(settings, tls_cert="c.pem", tls_key="/k.pem"))
     assert told["FULLCIRCLE_TLS_CERT"] == str(settings.folder / "c.pem")
-    assert (told["FULLCIRCLE_TLS_KEY"], told["FULLCIRCLE_JWT_KEYS"]) == ("/k.pem", "https://i/keys")
+    assert told["FULLCIRCLE_TLS_KEY"] == "/k.pem"

@@ -204,6 +204,8 @@ class TestAfter:
         said = {"model": "houses", "version": 1, "report": version.report, "reason": REASON, "login": login}
         assert dict(fact.body) == said
         assert found.login == login, "whatever the setting actor says"
+        for kind in ("run.finished", "version.registered"):
+            assert {one.body["login"] for one in _facts(settings, kind)} == {login}, "M5: who trained is known alike"
         assert fact.actor.startswith("person ")
         assert (found.actor, found.time, found.seq) == (fact.actor, fact.time, fact.seq)
         assert (found.model, found.version, found.report, found.reason) == ("houses", 1, version.report, REASON)

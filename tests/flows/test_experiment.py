@@ -13,15 +13,20 @@ import numpy as np
 import pytest
 
 import circles
+from bundle_samples import CONTRACT, sample
 from flows import logbooks
 from flows.played_models import DAY, START, Played, played
-from fullcircle.errors import GateFailed, SettingInvalid, StateConflict, VersionNotFound
-from fullcircle.flows import experiment, splitting
+from fullcircle.errors import FullcircleError, GateFailed, SettingInvalid, StateConflict, VersionNotFound
+from fullcircle.flows import experiment, monitor, splitting, versions
 from fullcircle.flows.experiment_plan import FLOOR, Wanted
+from fullcircle.flows.experiment_words import planned
 from fullcircle.flows.promote import promote_in
 from fullcircle.flows.session import Session, loaded
 from fullcircle.monitoring.grid import iso
+from fullcircle.packaging.bundle import pack
 from fullcircle.tables import predictions as log
+from fullcircle.tables import trips
+from fullcircle.types.contract import Contract
 from fullcircle.types.contract import Verdict as RowVerdict
 from fullcircle.types.experiments import Experiment, Plan, Verdict
 from fullcircle.types.facts import Fact
@@ -119,6 +124,21 @@ def dealt(
     log.append_outcomes(home, "houses", outcomes)
 
 
+def registered(session: Session, changed: Callable[[Contract], Contract]) -> int:
+    """Another version like the second one, that passed as that did, with a contract of its own."""
+    like = versions.find(session, "houses", 2)
+    contract = changed(versions.bundle(session, "houses", 2).contract)
+    data = pack(sample(model="houses", contract=contract))
+    blob = session.workspace.blobs.put(data)
+    number = max(session.workspace.ledger.state().versions["houses"]) + 1
+    session.record("bundle.built", model="houses", run=like.run, bundle=blob, bytes=len(data))
+    session.record(
+        "version.registered", model="houses", version=number, bundle=blob, run=like.run,
+        snapshot=like.snapshot, proof=like.proof, report=like.report,
+    )  # fmt: skip
+    return number
+
+
 def begin(session: Session, own: Played, **more: Any) -> Experiment:
     version = more.pop("version", 2)
     return experiment.start_in(session, loaded(own.project), replace(WANTED, **more), version)
@@ -167,7 +187,77 @@ class TestThePlan:
         assert (found.plan.days, found.verdict.days_left) == (None, None)
         assert any("the report of version 1" in each for each in found.plan.assumed)
         assert any("how many rows come a day" in each for each in found.notes)
+        assert found.plan.valued == 1.0
+        assert any("each row gets a label, as none of 0" in each for each in found.notes)
         assert "how many come a day is not known" in found.text
+
+    def test_days_go_by_rows_that_get_a_label_and_money_by_all(self, own: Played) -> None:
+        with own.session(7.0) as session:
+            dealt(session, day=0.0, rows=700, minutes=14.4, of=None, seed=5, label=lambda place, second: None)
+            plan = begin(session, own).plan
+        assert plan.rows_a_day == pytest.approx(200, rel=0.01)
+        assert plan.valued == pytest.approx(0.5, abs=0.001)
+        assert plan.days == pytest.approx(plan.rows / 100 + plan.label_delay_days, rel=0.02)
+        assert plan.likely_days == pytest.approx(plan.likely_rows / 100 + plan.label_delay_days, rel=0.02)
+        assert "at 200 rows a day, of which 50% get a value" in planned(plan)
+
+    def test_rows_that_had_not_their_time_do_not_tell_how_many_get_a_label(self, own: Played) -> None:
+        """The last day's rows have none yet, by a label delay of three days; all of the others have one."""
+        own.project.write_text(TEXT.replace('    currency="EUR",', '    currency="EUR",\n    label_delay="3d",'))
+        try:
+            with own.session(8.0) as session:
+                dealt(session, day=7.0, rows=100, minutes=14.4, of=None, label=lambda place, second: None)
+                plan = begin(session, own).plan
+        finally:
+            own.project.write_text(TEXT)
+        assert plan.valued == 1.0
+        assert plan.label_delay_days == 3
+        assert plan.days == pytest.approx(plan.rows / plan.rows_a_day + 3)
+        assert "get a value" not in planned(plan)
+
+    def test_rows_of_a_request_are_counted_as_far_as_they_have_a_label(self, own: Played) -> None:
+        """Requests of four rows, of which two get one: a unit is two rows that count, and the days are of those."""
+        with own.session(40.0) as session:
+            dealt(
+                session, day=30.0, rows=4000, of=None, at_once=4, minutes=14.4, seed=5, latency=0.1,
+                label=lambda place, second: 0.0 if place % 2 else None,
+            )  # fmt: skip
+            plan = begin(session, own).plan
+        assert plan.metric.kind == "ratio"
+        assert plan.rows_a_unit == pytest.approx(2.0)
+        assert plan.valued == pytest.approx(0.5)
+        # A unit's mean of two rows strays by 1 / sqrt(2); as many rows as if they came alone.
+        assert plan.spread == pytest.approx(2**-0.5, rel=0.1)
+        assert plan.days == pytest.approx(plan.rows / (plan.rows_a_day / 2) + plan.label_delay_days)
+
+    @pytest.mark.parametrize(
+        ("changes", "way", "refused"),
+        [
+            ({}, {}, False),
+            ({"private": True}, {}, True),
+            ({"private": True}, {"shadow": True}, False),
+            ({"private": True, "hashed": True}, {}, False),
+            ({"outside": "impute"}, {}, True),
+            ({"unseen": "impute"}, {}, True),
+            ({"wrong_type": "impute"}, {}, True),
+            ({"missing": "impute"}, {}, False),
+            ({"outside": "impute"}, {"shadow": True}, False),
+        ],
+    )
+    def test_an_entity_is_refused_of_which_the_log_would_not_hold_what_came_by_either_version(
+        self, own: Played, changes: dict[str, Any], way: dict[str, Any], refused: bool
+    ) -> None:
+        with own.session(7.0) as session:
+            number = registered(session, lambda contract: replace(contract, columns=tuple(
+                replace(each, **changes) if each.name == "rooms" else each for each in contract.columns
+            )))  # fmt: skip
+            if not refused:
+                assert begin(session, own, version=number, entity=("rooms",), **way).plan.metric.entity == ("rooms",)
+                return
+            with pytest.raises(StateConflict, match="none can tell which belong together") as caught:
+                begin(session, own, version=number, entity=("rooms",), **way)
+            assert f"rooms, by the contract of version {number}" in str(caught.value)
+            assert not session.workspace.ledger.state().splits
 
     @pytest.mark.parametrize(
         ("wanted", "text"),
@@ -186,6 +276,9 @@ class TestThePlan:
             ({"guardrails": ("mae<=10%",)}, "no guardrail"),
             ({"guardrails": ("rejected<=2x",), "shadow": True}, "no guardrail"),
             ({"guardrails": ("slower:soon<=2%",)}, "no guardrail"),
+            ({"guardrails": ("failed<=1%",), "shadow": True}, "no guardrail"),
+            ({"guardrails": ("label<=1",), "shadow": True}, "no guardrail"),
+            ({"metric": "label", "shadow": True}, "the same for both versions"),
             ({"thompson": True, "shadow": True}, "deals every request anew"),
             ({"thompson": True, "entity": ("rooms",)}, "deals every request anew"),
             ({"thompson": True, "share": 0.05}, "deals every request anew"),
@@ -218,7 +311,8 @@ class TestVerdicts:
         with own.session(7.0) as session:
             split = begin(session, own, guardrails=("rejected<=5%", "mae<=0.5")).split
             dealt(session, day=7.0, rows=1400, of=split, gain=0.6)
-            dealt(session, day=7.98, rows=20, of=split, share=0.0)  # a breaker was open: no chance was at work
+            # A breaker was open: the champion answered for both arms, and the log says so by a chance of one.
+            dealt(session, day=7.98, rows=20, of=split, share=0.0)
         found = look(own, 8.0)
         verdict = found.verdict
         assert (verdict.standing, verdict.state) == ("better", "decided"), found.text
@@ -313,6 +407,84 @@ class TestVerdicts:
         assert "entities" in found.verdict.trust[0].text
         assert found.verdict.trust[0].holds
         assert found.verdict.standing == "better"
+
+
+class TestHarm:
+    """A version that won by its rows, and did harm beside: nobody makes it champion by the experiment."""
+
+    def won(self, own: Played) -> str:
+        with own.session(7.0) as session:
+            split = begin(session, own).split
+            dealt(session, day=7.0, rows=1400, of=split, gain=0.6)
+        assert look(own, 9.0).verdict.standing == "better"
+        return split
+
+    def refused(self, own: Played, text: str, day: float = 9.0) -> None:
+        with own.session(day) as session:
+            before = session.workspace.ledger.state().seq
+            with pytest.raises(StateConflict, match=text):
+                experiment.stop_in(session, loaded(own.project), promote=True, reason="it is better!")
+            assert session.workspace.ledger.state().seq == before
+            assert session.workspace.ledger.state().champions["houses"] == 1
+
+    def test_whose_breaker_is_open_is_not_promoted(self, own: Played) -> None:
+        split = self.won(own)
+        with own.session(9.0) as session:
+            trips.write(session.folder(trips.FOLDER), trips.Trip(split, 2, "it failed 40 of 90"))
+        self.refused(own, "version 2 of houses was taken back, whatever it is better in: it failed 40 of 90")
+        told = "version 2 does harm, and the next turn takes it back: it failed 40 of 90"
+        assert look(own, 9.0).notes[0] == told
+        with own.session(9.0) as session:
+            splitting.turns_in(session, "houses")
+            assert facts(session, "split.ended")[-1].body["action"] == "rolled_back"
+        self.refused(own, "taken back.* it failed 40 of 90")
+        with own.session(9.1) as session:
+            experiment.turns_in(session, loaded(own.project))
+            (fact,) = facts(session, "experiment.stopped")
+            assert (fact.body["action"], fact.body["reason"]) == ("stopped", "its split ended: it failed 40 of 90")
+        found = look(own, 9.2)
+        assert not any("takes it back" in note for note in found.notes)
+        assert found.text.endswith("It was stopped on 2026-03-10: its split ended: it failed 40 of 90.")
+
+    def test_that_was_rolled_back_in_a_canary_since_is_not_promoted(self, own: Played) -> None:
+        self.won(own)
+        with own.session(9.0) as session:
+            splitting.end_in(session, "houses", "a canary is to go on")
+            canary = splitting.start_in(session, "houses", kind="canary", shares=("5%", "100%"), version=2)
+            trips.write(session.folder(trips.FOLDER), trips.Trip(canary.id, 2, "it hung"))
+            assert "rolled back, it hung" in splitting.turn_in(session, "houses")
+            splitting.start_in(session, "houses", kind="shadow", version=3)
+        self.refused(own, "taken back.* it hung")
+
+    def test_what_was_before_it_and_what_others_did_does_not_count(self, own: Played) -> None:
+        with own.session(6.0) as session:
+            for version, kind, shares in ((2, "canary", ("5%", "100%")), (2, "split", ("50%",))):
+                split = splitting.start_in(session, "houses", kind=kind, shares=shares, version=version)  # type: ignore[arg-type]
+                trips.write(session.folder(trips.FOLDER), trips.Trip(split.id, 2, "it hung"))
+                assert "rolled back" in splitting.turn_in(session, "houses")
+        self.won(own)
+        with own.session(9.0) as session:
+            splitting.end_in(session, "houses", "enough seen")
+            ended = experiment.stop_in(session, loaded(own.project), promote=True, reason="")
+            assert ended.ended == "promoted"
+            assert session.workspace.ledger.state().champions["houses"] == 2
+
+    def test_one_that_answers_another_question_is_not_begun(self, own: Played) -> None:
+        with own.session(7.0) as session:
+            known = session.workspace.ledger.state().versions["houses"][2]
+            other = replace(CONTRACT, task="classification", classes=("no", "yes"), prior="no")
+            data = pack(sample(model="houses", contract=other))
+            blob = session.workspace.blobs.put(data)
+            session.record("bundle.built", model="houses", run=known.run, bundle=blob, bytes=len(data))
+            session.record(
+                "version.registered", model="houses", version=5, bundle=blob, run=known.run,
+                snapshot=known.snapshot, proof=known.proof, report=known.report,
+            )  # fmt: skip
+            for way in ({}, {"shadow": True}):
+                before = session.workspace.ledger.state().seq
+                with pytest.raises(SettingInvalid, match="gives other answers than the champion"):
+                    begin(session, own, version=5, **way)
+                assert session.workspace.ledger.state().seq == before
 
 
 class TestWhatForbidsAVerdict:
@@ -437,7 +609,7 @@ class TestShadows:
             assert session.workspace.ledger.state().splits["houses"].kind == "shadow"
 
     def test_a_log_with_holes_is_not_believed(self, own: Played) -> None:
-        verdict = self.copied(own, lambda place: place % 20 == 0).verdict
+        verdict = self.copied(own, lambda place: place % 20 == 7).verdict
         assert verdict.state == "untrusted"
         assert "30 of 600 rows have no copy" in verdict.trust[0].text
 
@@ -453,7 +625,7 @@ class TestTurns:
         with own.session(7.9) as session:
             assert experiment.turn_in(session, source) == ""
         with own.session(8.1) as session:
-            assert "gets 90.00% from now on" in experiment.turn_in(session, source)
+            assert "gets 90% from now on" in experiment.turn_in(session, source)
             assert experiment.turn_in(session, source) == ""
             (moved,) = facts(session, "split.moved")
             assert (moved.body["place"], moved.body["share"]) == (1, 9000)
@@ -470,6 +642,31 @@ class TestTurns:
         assert found.verdict.regret is not None
         assert found.verdict.regret.value == pytest.approx(0.3, abs=0.1)
 
+    def test_shares_that_stay_are_not_asked_again_before_the_next_day(self, own: Played) -> None:
+        source = loaded(own.project)
+        with own.session(7.0) as session:
+            begun = begin(session, own, thompson=True, effect=0.2, share=0.1)
+            dealt(session, day=7.0, rows=600, of=begun.split, gain=-1.0, share=0.1)
+        with own.session(8.1) as session:
+            assert "keeps 10% from now on" in experiment.turn_in(session, source)
+            dealt(session, day=8.1, rows=600, of=begun.split, gain=4.0, share=0.1, seed=2)
+        with own.session(8.9) as session:
+            assert experiment.turn_in(session, source) == "", "by now it would have more, but it is the same day"
+            assert len(facts(session, "split.moved")) == 1
+        with own.session(9.2) as session:
+            assert "gets" in experiment.turn_in(session, source)
+            assert [fact.body["place"] for fact in facts(session, "split.moved")] == [1, 2]
+
+    def test_shares_that_somebody_moved_or_ended_meanwhile_stay_theirs(self, own: Played) -> None:
+        with own.session(7.0) as session, own.session(7.0) as other:
+            begin(session, own, thompson=True, effect=0.2)
+            split = session.workspace.ledger.state().splits["houses"]
+            assert "gets 40%" in splitting.move_in(session, split, 4000)
+            assert splitting.move_in(other, split, 6000) == ""
+            splitting.end_in(session, "houses", "enough")
+            assert splitting.move_in(other, split, 6000) == ""
+            assert [fact.body["share"] for fact in facts(session, "split.moved")] == [4000]
+
     def test_a_promotion_that_was_cut_off_is_told_as_one(self, own: Played) -> None:
         source = loaded(own.project)
         with own.session(7.0) as session:
@@ -481,6 +678,35 @@ class TestTurns:
             (fact,) = facts(session, "experiment.stopped")
             assert fact.body["action"] == "promoted"
             assert facts(session, "split.ended")[-1].body["action"] == "promoted"
+
+    def test_one_whose_split_was_ended_by_hand_gets_its_end_before_the_next_one_begins(self, own: Played) -> None:
+        with own.session(7.0) as session:
+            first = begin(session, own).split
+            splitting.end_in(session, "houses", "somebody ended it")
+            # Another split of the model came and went since: the reason is that of its own.
+            splitting.start_in(session, "houses", kind="shadow", version=3)
+            splitting.end_in(session, "houses", "seen enough")
+            second = begin(session, own).split
+            (fact,) = facts(session, "experiment.stopped")
+            assert (fact.body["split"], fact.body["action"]) == (first, "stopped")
+            assert fact.body["reason"] == "its split ended: somebody ended it"
+            assert session.workspace.ledger.state().experiments["houses"].body["split"] == second
+            with pytest.raises(StateConflict, match="has a split already"):
+                begin(session, own)
+            assert len(facts(session, "experiment.stopped")) == 1, "the one that runs goes on"
+
+    def test_what_keeps_monitoring_from_its_turn_keeps_no_version_that_does_harm(self, own: Played) -> None:
+        with own.session(7.0) as session:
+            split = begin(session, own).split
+            trips.write(session.folder(trips.FOLDER), trips.Trip(split, 2, "it hung"))
+            (session.folder("monitoring") / "houses.db").write_bytes(b"nothing that can be read" * 100)
+        with own.session(7.1), pytest.raises(FullcircleError) as caught:
+            monitor.monitor(own.project, settings=own.settings)
+        assert "monitor" in str(caught.value)
+        with own.session(7.2) as session:
+            assert facts(session, "split.ended")[-1].body["reason"] == "it hung"
+            assert facts(session, "experiment.stopped")[-1].body["reason"] == "its split ended: it hung"
+            assert "others" not in json.loads(session.workspace.served.read_bytes())["models"]["houses"]
 
     def test_too_few_rows_teach_nothing(self, own: Played) -> None:
         with own.session(7.0) as session:

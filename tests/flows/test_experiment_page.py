@@ -11,7 +11,7 @@ import pytest
 
 from flows import browsing
 from flows.outlines import outline
-from fullcircle.flows.experiment_words import between, days, notes_of, planned, text_of, when
+from fullcircle.flows.experiment_words import between, days, notes_of, planned, sure, text_of, when
 from fullcircle.flows.pages.experiment import answer, picture, render_experiment
 from fullcircle.types.experiments import (
     Arm,
@@ -20,6 +20,7 @@ from fullcircle.types.experiments import (
     Guardrail,
     Look,
     Metric,
+    MetricKind,
     Plan,
     Share,
     Verdict,
@@ -108,7 +109,8 @@ def test_it_says_which_is_better_by_how_much_how_sure_and_when() -> None:
     for piece in (
         "bike-demand: version 8 beside version 7",
         "Version 8 is better than version 7 in value_per_row: +0.2 EUR (+0.05 to +0.35).",
-        "Of experiments in which nothing differs at most 0.05 ever say so, at however many looks.",
+        "Of experiments in which nothing differs at most 5% ever say so, at however many looks.",
+        "the chance that no difference looks like this",
         "+0.2 EUR 0.05 to 0.35 a row",
         "+200 EUR 50 to 350",
         "1,990 of 4,000 requests went to version 8",
@@ -117,6 +119,7 @@ def test_it_says_which_is_better_by_how_much_how_sure_and_when() -> None:
         "6 days, or likely 3.7 days, at 1,000 rows a day",
         "Assumed in the plan: rows a day are those of less than one day.",
         "callers must not send X-Entity",
+        "of rows that were asked together the first one counts",
     ):
         assert piece.lower() in told.lower(), piece
     assert "regret" not in told
@@ -175,7 +178,49 @@ def test_words_for_what_is_not_known() -> None:
     assert "how many come a day is not known" in when(sample(**{**UNKNOWN, "days_left": None}))
     assert "and the 3 days that labels take" in when(sample(**UNKNOWN, label_delay_days=3.0))
     assert "how long that takes nobody can say" in planned(replace(PLAN, days=None))
-    assert [days(each) for each in (0.01, 0.5, 1.26, 40.2)] == ["1 hour", "12 hours", "1.3 days", "40 days"]
+    spans = (0.01, 0.06, 0.5, 0.97, 0.99, 1.0, 1.02, 1.26, 9.97, 40.2, 1200.0)
+    assert [days(each) for each in spans] == [
+        "1 hour", "1 hour", "12 hours", "23 hours", "1 day", "1 day", "1 day", "1.3 days", "10 days", "40 days",
+        "1,200 days",
+    ]  # fmt: skip
+    assert "after about 1 more row with a label: 2 hours." in when(
+        sample(**{**UNKNOWN, "rows_left": 1, "days_left": 0.1})
+    )
+    assert "get a value" not in planned(PLAN)
+    assert "at 1,000 rows a day, of which 20% get a value." in planned(replace(PLAN, valued=0.2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, "nothing differs at most 5% ever say so"),
+        ({"standing": "worse"}, "nothing differs at most 5% ever say so"),
+        ({"standing": "same"}, "the difference is that large at most 5% ever say so"),
+        (UNKNOWN, "nothing differs at most 5% ever find a difference"),
+        ({"alpha": 0.001}, "nothing differs at most 0.1% ever say so"),
+    ],
+)
+def test_how_sure_it_is_goes_by_what_is_said(changes: dict[str, Any], text: str) -> None:
+    assert sure(sample(**changes)) == f"Of experiments in which {text}, at however many looks."
+
+
+def test_the_chance_of_no_difference_is_not_shown_where_none_is_found() -> None:
+    told = words(render_experiment(sample(standing="same", chance=0.97)))
+    assert "how sure 0.05 the chance, at most, that a difference which matters is told to be none" in told
+    assert "in which the difference is that large at most 5% ever say so" in told
+    assert "0.97" not in told
+    better = words(render_experiment(sample(chance=0.0123)))
+    assert "how sure 0.012 the chance that no difference looks like this" in better
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "limit"),
+    [("mean", True, False), ("proportion", True, False), ("ratio", False, True), ("paired", False, True)],
+)
+def test_the_notes_say_which_rows_count_and_how_bounds_hold(kind: MetricKind, first: bool, limit: bool) -> None:
+    notes = " ".join(notes_of(sample(metric=replace(PLAN.metric, kind=kind))))
+    assert ("the first one counts" in notes) is first
+    assert ("in the limit of many units" in notes) is limit
 
 
 def test_learned_shares_and_their_regret_are_shown() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,48 @@ def test_nothing_is_replaced_and_nothing_is_half_there(settings: Settings, tmp_p
     assert not (tmp_path / "a.jsonl").exists()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".a")]
     assert facts(settings) == []
+
+
+def hidden(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name.startswith(".a")]
+
+
+def test_l12_where_there_are_no_hard_links_nothing_is_said_to_have_left(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(source: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(source), None, str(target))
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(SettingInvalid, match="cannot be written there") as caught:
+        export("houses", tmp_path / "a.jsonl", reason="x", settings=settings)
+    assert "hard links" in str(caught.value.allowed)
+    assert facts(settings) == []
+    assert (hidden(tmp_path), (tmp_path / "a.jsonl").exists()) == ([], False)
+    monkeypatch.undo()
+    assert export("houses", tmp_path / "a.jsonl", reason="x", settings=settings).rows == 10
+
+
+def test_l12_a_folder_that_cannot_be_written_to_is_a_plain_refusal(settings: Settings) -> None:
+    with pytest.raises(SettingInvalid, match="cannot be written there") as caught:
+        export("houses", "/proc/self/a.jsonl", reason="x", settings=settings)
+    assert "a folder that can be written to" in str(caught.value.allowed)
+    assert facts(settings) == []
+
+
+def test_l12_a_file_that_comes_meanwhile_stays_and_it_is_said_what_the_ledger_has(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.link
+
+    def link(source: Path, target: Path) -> None:
+        if target.name == "a.jsonl":
+            target.write_text("theirs")
+        real(source, target)
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(SettingInvalid, match="cannot be written there") as caught:
+        export("houses", tmp_path / "a.jsonl", reason="x", settings=settings)
+    assert "the ledger has the export" in str(caught.value.allowed)
+    assert len(facts(settings)) == 1
+    assert ((tmp_path / "a.jsonl").read_text(), hidden(tmp_path)) == ("theirs", [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
 from dataclasses import dataclass
@@ -63,7 +64,8 @@ class Champion:
         with opened(self.settings) as session:
             scorer = versions.scorer(session, self.name, 1)
             desk = Desk(session.workspace.predictions)
-            found = desk.judged(Loaded(model=self.name, version=1, bundle="b" * 64, scorer=scorer), rows, 0.0)
+            one = Loaded(model=self.name, version=1, bundle="b" * 64, scorer=scorer)
+            found = asyncio.run(desk.logged(one, desk.scored(one, rows), 0.0))
             desk.close()
         return [json.loads(one)["id"] for one in found.rows]
 

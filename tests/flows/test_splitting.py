@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 
 import circles
 from flows.played_models import DAY, START, Played, played
+from flows.test_doctor import answering, champion, proof_in
 from fullcircle.errors import (
     ApprovalMissing,
     FullcircleError,
@@ -22,21 +24,26 @@ from fullcircle.errors import (
     StateConflict,
     VersionNotFound,
 )
-from fullcircle.flows import drafts, package, splitting, train
+from fullcircle.flows import drafts, package, split_terms, splitting, train
 from fullcircle.flows.promote import promote_in
 from fullcircle.flows.reconcile import write_served
-from fullcircle.flows.session import Session, loaded, with_params
+from fullcircle.flows.session import Session, loaded, opened, with_params
 from fullcircle.ledger.splits import body, started
 from fullcircle.ledger.state import State
 from fullcircle.monitoring.grid import iso
 from fullcircle.monitoring.journal import Entry, Journal
 from fullcircle.tables import predictions as log
+from fullcircle.tables import trips
 from fullcircle.tables.requests import Histogram, Line, RequestLog
-from fullcircle.types.contract import Verdict
+from fullcircle.types.contract import Contract, Verdict
 from fullcircle.types.facts import Fact
 from fullcircle.types.monitoring import Evidence
 from fullcircle.types.prediction import Prediction
+from fullcircle.types.progress import Silent
 from fullcircle.types.splits import Split, Step, Variant
+from needed import dead
+from sample_models import archive
+from serving import contract
 
 TEXT = circles.PLAIN.replace('fc.at_most("mae", 5),\n        fc.beats("champion"),', 'fc.at_most("mae", 3),')
 HOUR = 1 / 24
@@ -73,6 +80,16 @@ def own(made: Played, tmp_path: Path) -> Played:
     return replace(made, settings=circles.unbegun(tmp_path))
 
 
+class Notes(Silent):
+    """Keeps what is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
 def served(session: Session) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(session.workspace.served.read_bytes())["models"]["houses"]
     return found
@@ -88,7 +105,14 @@ def canary(session: Session, version: int = 2, **more: Any) -> Split:
 
 
 def counted(
-    session: Session, version: int, day: float, *, requests: int, rejected: int = 0, fallback: int = 0
+    session: Session,
+    version: int,
+    day: float,
+    *,
+    requests: int,
+    rejected: int = 0,
+    fallback: int = 0,
+    neither: int = 0,
 ) -> None:
     """What servers count of a version at a time."""
     histogram = Histogram()
@@ -102,6 +126,7 @@ def counted(
         version=version,
         requests={200: histogram},
         verdicts=verdicts,
+        neither=neither,
     )
     assert RequestLog(session.workspace.predictions).add([line])
 
@@ -226,6 +251,44 @@ class TestSteps:
             counted(session, 2, 49.1 * HOUR, requests=1)
             assert splitting.turn_in(session, "houses")
 
+    def test_requests_of_the_step_before_count_for_no_later_step(self, own: Played) -> None:
+        second = 1 / 86_400
+        with own.session() as session:
+            canary(session, bake="0s", least=50)
+        with own.session(30 * second) as session:
+            counted(session, 2, 0.0, requests=400)  # the line of the minute in which the first step began
+            assert "25%" in splitting.turn_in(session, "houses")
+        for at in (31, 59):
+            with own.session(at * second) as session:
+                assert splitting.turn_in(session, "houses") == "", "nobody was answered in this step"
+                assert "it answered 0 requests" in splitting.status_in(session, "houses").text
+        with own.session(100 * second) as session:
+            counted(session, 2, 60 * second, requests=49)
+            assert splitting.turn_in(session, "houses") == ""
+            counted(session, 2, 60 * second, requests=1)
+            assert "promoted" in splitting.turn_in(session, "houses")
+            assert [fact.body["requests"] for fact in facts(session, "split.moved")] == [400]
+
+    def test_what_it_did_wrong_a_moment_before_the_step_still_tells_against_it(self, own: Played) -> None:
+        second = 1 / 86_400
+        with own.session() as session:
+            canary(session, bake="0s", least=50)
+            counted(session, 2, 0.0, requests=60)
+            counted(session, 1, 0.0, requests=1000)
+        with own.session(30 * second) as session:
+            assert "25%" in splitting.turn_in(session, "houses")
+            counted(session, 2, 0.0, requests=60, rejected=60)  # the rest of that minute
+        with own.session(31 * second) as session:
+            assert "60 of 120 rows" in splitting.turn_in(session, "houses")
+            assert facts(session, "split.ended")[0].body["action"] == "rolled_back"
+
+    def test_who_takes_a_step_is_said_from_the_beginning(self, own: Played) -> None:
+        with own.session() as session:
+            canary(session)
+            found = splitting.status_in(session, "houses").text
+            assert "fullcircle serve takes that step, or fullcircle monitor PROJECT --every 10m" in found
+            assert "the server of a deployment alone does not" in found
+
     def test_a_canary_that_does_not_end_at_100_stays(self, own: Played) -> None:
         with own.session() as session:
             canary(session, shares=("5%", "10%"))
@@ -243,12 +306,16 @@ class TestSteps:
             counted(session, 2, 0.0, requests=500)
         with own.session(1.5 * HOUR) as session, own.session(1.5 * HOUR) as other:
             assert other.workspace.ledger.state().splits["houses"] == split
+            told = Notes()
+            other = replace(other, progress=told)
             splitting.turn_in(session, "houses")
-            # The other one decided on what it saw before.
-            splitting._onward(other, split)
+            # The other one decided on what it saw before, and says nothing of what it did not do.
+            assert splitting._onward(other, split) == ""
             assert len(facts(session, "split.moved")) == 1
-            splitting._promoted(session, replace(split, place=1))
-            splitting._promoted(other, replace(split, place=1))
+            assert "promoted" in splitting._promoted(session, replace(split, place=1))
+            assert splitting._promoted(other, replace(split, place=1)) == ""
+            assert splitting._end(other, split, "rolled_back", "it hung") == ""
+            assert told.notes == []
             assert len(facts(session, "version.promoted")) == 2  # of version 1 and of version 2
             assert len(facts(session, "split.ended")) == 1
             assert facts(session, "split.ended")[0].body["action"] == "promoted"
@@ -271,10 +338,7 @@ class TestHarm:
     def test_a_breaker_that_opened_in_a_server_becomes_a_fact(self, own: Played) -> None:
         with own.session() as session:
             split = canary(session)
-            folder = session.folder("splits")
-            (folder / f"{split.id}.json").write_text(
-                json.dumps({"split": split.id, "version": 2, "reason": "it hung"})
-            )
+            trips.write(session.folder(trips.FOLDER), trips.Trip(split.id, 2, "it hung", 90, 40))
             assert "rolled back, it hung" in splitting.turn_in(session, "houses")
             (ended,) = facts(session, "split.ended")
             assert (ended.body["action"], ended.body["reason"], ended.body["version"]) == (
@@ -311,6 +375,26 @@ class TestHarm:
             counted(session, 2, 0.0, requests=200, rejected=70)
             assert splitting.turn_in(session, "houses") == ""
 
+    def test_a_client_whose_rows_neither_would_answer_takes_nothing_back(self, own: Played) -> None:
+        with own.session() as session:
+            canary(session)
+            counted(session, 1, 0.0, requests=2000, rejected=0)
+            counted(session, 2, 0.0, requests=200, rejected=100, neither=100)
+            assert splitting.turn_in(session, "houses") == ""
+            counted(session, 2, 0.0, requests=200, rejected=60, neither=30)
+            told = splitting.turn_in(session, "houses")
+            assert "160 of 400 rows, 130 of which the champion would not have answered either; the champion 0" in told
+
+    def test_what_neither_would_answer_makes_the_rest_no_cheaper(self, own: Played) -> None:
+        """Twice the champion's share in all, as where nothing is known of single rows."""
+        with own.session() as session:
+            canary(session)
+            counted(session, 1, 0.0, requests=2000, rejected=200)
+            counted(session, 2, 0.0, requests=400, rejected=80, neither=40)
+            assert splitting.turn_in(session, "houses") == ""
+            counted(session, 2, 0.0, requests=400, rejected=160, neither=40)
+            assert "rolled back" in splitting.turn_in(session, "houses")
+
     def test_realised_losses_that_grow_take_it_back(self, own: Played) -> None:
         with own.session() as session:
             split = canary(session)
@@ -343,18 +427,102 @@ class TestHarm:
             digest = session.workspace.ledger.state().versions["houses"][2].bundle
             (session.folder("bundles") / f"{digest}.zip").unlink()
             session.workspace.erase(digest, "lost")
+            assert "Nobody asks it" not in splitting.status_in(session, "houses").text
             write_served(session)
             assert served(session)["version"] == 1
             assert "others" not in served(session)
+            told = splitting.status_in(session, "houses").text
+            assert "Nobody asks it: " in told
+            assert "lost" in told or "missing" in told or "deleted" in told, told
+            splitting.end_in(session, "houses", "its bundle is lost")
+            shadow = splitting.start_in(session, "houses", kind="shadow", version=3)
+            session.workspace.served.unlink()
+            assert "served.json does not name it" in splitting.status_in(session, "houses").text
+            write_served(session)
+            assert splitting.status_in(session, "houses").split == shadow
+            assert "asks it" not in splitting.status_in(session, "houses").text
 
     def test_turns_of_all_splits_go_on_where_one_cannot(self, own: Played) -> None:
         with own.session() as session:
             split = canary(session)
-            (session.folder("splits") / f"{split.id}.json").write_text(json.dumps({"reason": "it died"}))
+            trips.write(session.folder(trips.FOLDER), trips.Trip(split.id, 2, "it died"))
             splitting.turns_in(session, "another")
             assert not facts(session, "split.ended")
             splitting.turns_in(session)
             assert len(facts(session, "split.ended")) == 1
+
+    @pytest.mark.parametrize("kind", ["split.started", "split.moved", "split.ended"])
+    def test_a_turn_catches_up_what_a_process_that_died_left_behind(self, own: Played, kind: str) -> None:
+        with own.session() as session:
+            split = None if kind == "split.started" else canary(session, least=0)
+            before = session.workspace.served.read_bytes()
+            if kind == "split.started":
+                split = canary(session, least=0)
+            elif kind == "split.moved":
+                assert split is not None
+                splitting.move_in(session, split, 2500)
+            else:
+                splitting.end_in(session, "houses", "enough")
+            after = session.workspace.served.read_bytes()
+            assert before != after
+            session.workspace.served.write_bytes(before)  # as if it had died after the fact
+            splitting.turns_in(session, "houses")
+            assert session.workspace.served.read_bytes() == after
+
+
+def test_a_promotion_that_was_cut_off_is_followed_by_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The canary's last step died after the fact: the server still runs in the environment of the champion before."""
+    monkeypatch.setenv("FULLCIRCLE_ENVIRONMENTS", str(tmp_path / "environments"))
+    with opened(circles.unbegun(tmp_path)) as session, subprocess.Popen(["sleep", "60"]) as server:
+        try:
+            champion(session, archive(1, "houses", compiled=True), proof=session.keep(proof_in("one")))
+            answering(session, server.pid, f"http://127.0.0.1:{dead()}")
+            split = Split(id="a" * 16, model="houses", kind="canary", champion=1, version=2, salt="s",
+                          steps=(Step(share=500, bake=60.0), Step(share=10_000, bake=60.0)))  # fmt: skip
+            session.record("split.started", **body(split))
+            second = champion(session, archive(2, "houses", compiled=True), 2, proof=session.keep(proof_in("two")))
+            second.write_text("#!/bin/sh\necho 'no module named numpy' >&2\nexit 3\n")
+            told = Notes()
+            splitting.turns_in(replace(session, progress=told))
+            assert any("champion now, but no new server took over" in note for note in told.notes), told.notes
+            (ended,) = facts(session, "split.ended")
+            assert ended.body["action"] == "promoted"
+            splitting.turns_in(session)
+            assert len(facts(session, "split.ended")) == 1, "it is not tried again each second"
+        finally:
+            server.kill()
+
+
+CLASSES = contract(task="classification", classes=("no", "yes"))
+
+
+@pytest.mark.parametrize(
+    ("other", "text"),
+    [
+        (contract(), "regression"),
+        (replace(CLASSES, classes=("yes", "no")), 'classification of "yes", "no"'),
+        (replace(CLASSES, classes=("no", "unsure", "yes")), 'classification of "no", "unsure", "yes"'),
+        (replace(CLASSES, classes=("no",)), 'classification of "no"'),
+    ],
+)
+def test_a_version_that_answers_another_question_is_refused(other: Contract, text: str) -> None:
+    with pytest.raises(
+        SettingInvalid, match="version 2 of m gives other answers than the champion, version 1"
+    ) as found:
+        split_terms.check_alike("m", {1: CLASSES, 2: other})
+    assert (found.value.received, found.value.allowed) == (text, 'classification of "no", "yes"')
+    assert "fullcircle promote m --version 2" in (found.value.next_step or "")
+    split_terms.check_alike("m", {1: CLASSES, 2: replace(CLASSES, prior="yes", context=("day",))})
+
+
+@pytest.mark.parametrize(("one", "other"), [((0, 1), (False, True)), ((1, 2), (1.0, 2.0)), ((1, 2), ("1", "2"))])
+def test_classes_of_another_kind_are_other_classes(one: Any, other: Any) -> None:
+    usual, told = (contract(task="classification", classes=each) for each in (one, other))
+    split_terms.check_alike("m", {1: usual, 2: usual})
+    with pytest.raises(SettingInvalid, match="other answers"):
+        split_terms.check_alike("m", {1: usual, 2: told})
 
 
 def test_a_shadow_that_has_no_copy_of_a_row_is_seen(own: Played) -> None:

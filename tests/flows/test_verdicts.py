@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fullcircle.flows import verdicts
 from fullcircle.flows.exposed import Exposed
-from fullcircle.stats import randomised
+from fullcircle.stats import mixtures, randomised
 from fullcircle.types.experiments import Arm, Guardrail, Metric, Plan
 
 BEGIN = 1_800_000_000.0
@@ -46,8 +46,24 @@ def rows(seed: int, number: int = 400, *, gain: float = 0.0, share: float = 0.5,
         values={"value_per_row": rng.exponential(1.0, number) + gain * second},
         events={},
         lost=np.zeros(number, dtype=bool),
+        uneven=np.zeros(number, dtype=bool),
     )
     return replace(found, **changes)
+
+
+def taken(found: Exposed, places: Any) -> Exposed:
+    """Some of the rows, or some of them several times."""
+    return Exposed(
+        at=found.at[places],
+        arrived=found.arrived[places],
+        second=found.second[places],
+        share=found.share[places],
+        unit=found.unit[places],
+        values={name: each[places] for name, each in found.values.items()},
+        events={name: each[places] for name, each in found.events.items()},
+        lost=found.lost[places],
+        uneven=found.uneven[places],
+    )
 
 
 def at(found: Exposed, look: int) -> float:
@@ -95,6 +111,33 @@ class TestTheDifference:
         assert (verdict.difference.low, verdict.difference.high) == (low, high)
         assert verdict.chance == pytest.approx(min(1, math.exp(-float(randomised.log_evidence(trail.at(-1), scale)))))
 
+    def test_of_rows_that_came_together_the_first_counts_and_the_bounds_stay_exact(self) -> None:
+        """A request of two rows among many changes neither the kind of the sequence nor what is drawn of the past."""
+        found = rows(1, 250, gain=0.4)
+        unit = np.where(np.arange(250) == 31, 30, np.arange(250))
+        second = np.where(unit == 30, found.second[30], found.second)
+        values = {"value_per_row": np.where(np.arange(250) == 31, 1e6, found.values["value_per_row"])}
+        both = replace(found, unit=unit, second=second, values=values)
+        without = taken(found, [place for place in range(250) if place != 31])
+        one, other = (verdicts.verdict(PLAN, each, end(found), False) for each in (both, without))
+        assert one.difference == other.difference
+        assert [each.value for each in one.arms] == [each.value for each in other.arms]
+        assert sum(each.labelled for each in one.arms) == sum(each.labelled for each in other.arms) + 1
+        drawn = [verdicts.looks(PLAN, each, end(found), False) for each in (both, without)]
+        assert drawn[0] == drawn[1]
+
+    def test_which_row_of_a_request_counts_hangs_on_when_it_counts_and_on_nothing_else(self) -> None:
+        found = rows(2, 200, gain=0.4)
+        unit = np.arange(200) // 4
+        second = found.second[unit * 4]
+        last = np.arange(200) % 4 == 3
+        late = replace(found, unit=unit, second=second, arrived=np.where(last, found.arrived, found.arrived + DAY))
+        early = verdicts.verdict(PLAN, late, end(found), False)
+        told = randomised.trail(late.values["value_per_row"][last], second[last], late.share[last])
+        scale = randomised.scale(1.0, 240, 0.5, 0.05)
+        assert early.difference.high == pytest.approx(randomised.interval(told.at(-1), scale, 0.05).high)
+        assert verdicts.verdict(PLAN, late, end(found) + DAY, False).difference == early.difference
+
     def test_of_rows_that_hang_together_the_bounds_are_wider(self) -> None:
         rng = np.random.default_rng(5)
         number, together = 600, 6
@@ -104,15 +147,36 @@ class TestTheDifference:
         found = rows(0, number, second=second, unit=unit, values={"value_per_row": values})
         alone = replace(found, unit=np.arange(number))
         plan = replace(PLAN, rows=600)
+        ratio = replace(plan, metric=replace(PLAN.metric, kind="ratio"), rows_a_unit=6.0)
         wide, narrow = (
-            verdicts.verdict(replace(plan, rows_a_unit=size), each, end(found), False).difference
-            for each, size in ((found, 6.0), (alone, 1.0))
+            verdicts.verdict(by, each, end(found), False).difference for by, each in ((ratio, found), (plan, alone))
         )
         assert wide.low is not None
         assert wide.high is not None
         assert narrow.low is not None
         assert narrow.high is not None
         assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
+
+    def test_entities_that_come_back_are_on_the_clock_of_information_too(self) -> None:
+        """They know far more than was planned for: the error is small, so the bounds are wider in errors."""
+        number = 4000
+        rng = np.random.default_rng(7)
+        unit = np.arange(number) % 100
+        second = (rng.random(100) < 0.5)[unit]
+        values = rng.normal(0, 1, number)
+        found = rows(0, number, second=second, unit=unit, values={"value_per_row": values, "mae": values})
+        metric = replace(PLAN.metric, kind="ratio", entity=("customer",))
+        plan = replace(PLAN, metric=metric, rows=100, spread=4.0)
+        rail = Guardrail(name="value_per_row", kind="margin", limit=0.01)
+        bounds, chances = [], []
+        for each in (plan, replace(plan, metric=replace(metric, entity=()))):
+            told = verdicts.verdict(replace(each, guardrails=(rail,)), found, end(found), False)
+            assert told.difference.low is not None
+            assert told.difference.high is not None
+            bounds.append(told.difference.high - told.difference.low)
+            chances.append(told.chance)
+        assert bounds[0] > 1.1 * bounds[1]
+        assert chances[0] >= chances[1]
 
     def test_nothing_is_known_of_no_rows_and_of_one_arm(self) -> None:
         nothing = rows(0, 0)
@@ -167,6 +231,17 @@ class TestTheDifference:
         assert all(each >= 1 for each in known)
         verdict = verdicts.verdict(PLAN, found, at(found, 60), False)
         assert verdict.days_left == pytest.approx((verdict.rows_left or 0) / 100.0)
+        fifth = verdicts.verdict(replace(PLAN, valued=0.2), found, at(found, 60), False)
+        assert fifth.rows_left == verdict.rows_left
+        assert fifth.days_left == pytest.approx((verdict.rows_left or 0) / 20.0)
+        assert fifth.a_day == verdict.a_day  # money is made by every row, whether it gets a label or not
+
+    def test_what_is_left_counts_rows_of_requests_where_they_come_together(self) -> None:
+        found = rows(9, 60, gain=0.2)
+        twice = taken(found, np.repeat(np.arange(60), 2))
+        one, two = (verdicts.verdict(PLAN, each, end(found), False).rows_left for each in (found, twice))
+        assert one is not None
+        assert two == pytest.approx(2 * one, abs=1)
 
 
 class TestTrust:
@@ -188,6 +263,7 @@ class TestTrust:
             values={"value_per_row": np.concatenate([each.values["value_per_row"] for each in (first, last)])},
             events={},
             lost=np.zeros(600, dtype=bool),
+            uneven=np.zeros(600, dtype=bool),
         )
         assert verdicts.verdict(PLAN, both, end(both), False).trust[0].holds
         swapped = replace(both, share=1.0 - both.share)
@@ -249,6 +325,55 @@ class TestGuardrails:
         spread[np.flatnonzero(burst.second)[::9]] = True
         assert not self.judged(rail, replace(burst, unit=np.arange(1000), events={"failed": spread}))
 
+    def test_beside_the_champion_each_share_is_judged_by_its_own_time(self) -> None:
+        """Thompson moved the share from 50 % to 90 %. At equal rates that is no harm, at many times it is."""
+        for rate, broken in ((0.03, range(2)), (0.5, range(9, 11))):
+            found = 0
+            for seed in range(10):
+                rng, share = np.random.default_rng(seed), np.where(np.arange(2000) < 300, 0.5, 0.9)
+                second = rng.random(2000) < share
+                happened = rng.random(2000) < np.where(second, rate, 0.03)
+                moved = replace(rows(seed, 2000), share=share, second=second, events={"failed": happened})
+                found += not self.judged(Guardrail(name="failed", kind="times", limit=2.0), moved)
+            assert found in broken, rate
+
+    def test_a_request_that_failed_in_half_is_half_a_failure_in_both_arms(self) -> None:
+        """100 requests of two rows in each arm; with rates that are alike the evidence is that of equal counts."""
+        unit = np.arange(400) // 2
+        second = unit % 2 == 0
+        half = (np.arange(400) % 2 == 0) & (unit < 60)
+        found = replace(rows(0, 400), unit=unit, second=second)
+        plan = replace(PLAN, guardrails=(Guardrail(name="failed", kind="times", limit=1.0),))
+        (warrant,) = verdicts.verdict(plan, replace(found, events={"failed": half}), end(found), False).guardrails
+        assert warrant.text == "failed: 30 of 200 rows, 30 of 200 of the champion, at most 1 times as often"
+        assert warrant.chance == 1.0
+        only = replace(found, events={"failed": half & second})
+        (alone,) = verdicts.verdict(plan, only, end(found), False).guardrails
+        # 30 halves are 15 events, all of them the version's: as much as 15 whole requests that failed.
+        sizes = PLAN.rows * 0.01
+        assert alone.chance == pytest.approx(math.exp(-float(mixtures.above_other(15, 0, 0.5, sizes, alpha=0.05))))
+
+    def test_an_arm_of_which_nothing_is_there_breaks_nothing(self) -> None:
+        rails = (
+            Guardrail(name="failed", kind="rate", limit=0.1),
+            Guardrail(name="failed", kind="times", limit=2.0),
+            Guardrail(name="mae", kind="margin", limit=0.1, better="down"),
+        )
+        for number, second in ((0, False), (3, False), (3, True)):
+            found = rows(0, number, second=np.full(number, second), events={"failed": np.ones(number, dtype=bool)})
+            found = replace(found, values={**found.values, "mae": np.full(number, np.nan)})
+            told = verdicts.verdict(replace(PLAN, guardrails=rails), found, BEGIN + DAY, False).guardrails
+            assert all(each.holds for each in told)
+            assert "nothing known" in told[2].text
+
+    def test_a_margin_is_of_values_that_there_are(self) -> None:
+        """A metric of probabilities has none where a fallback answered: these rows are left out."""
+        found = rows(8, 900)
+        mae = np.random.default_rng(1).normal(3.0, 1.0, 900) + 0.6 * found.second
+        rail = Guardrail(name="mae", kind="margin", limit=0.2, better="down")
+        holes = np.where(np.arange(900) % 50 == 0, np.nan, mae)
+        assert not self.judged(rail, replace(found, values={**found.values, "mae": holes}))
+
     def test_a_margin_is_of_the_side_that_is_bad(self) -> None:
         rail = Guardrail(name="mae", kind="margin", limit=0.2, better="down")
         for gain, holds in ((-0.6, True), (0.0, True), (0.6, False)):
@@ -260,28 +385,66 @@ class TestGuardrails:
 
 
 class TestPairs:
+    PLAN = replace(PLAN, metric=replace(PLAN.metric, kind="paired"), spread=0.3, rows=60)
+
     def shadow(self, seed: int, number: int = 300, gain: float = 0.2) -> Exposed:
         found = rows(seed, number)
         values = np.random.default_rng(seed).normal(gain, 0.3, number)
         return replace(found, second=np.zeros(number, dtype=bool), values={"value_per_row": values})
 
     def test_they_are_known_from_few_rows(self) -> None:
-        plan = replace(PLAN, metric=replace(PLAN.metric, kind="paired"), spread=0.3, rows=60)
         found = self.shadow(0)
-        verdict = verdicts.verdict(plan, found, end(found), True)
+        verdict = verdicts.verdict(self.PLAN, found, end(found), True)
         assert verdict.standing == "better"
         assert [each.rows for each in verdict.arms] == [300, 300]
         assert [each.value for each in verdict.arms] == [None, None]
 
     def test_holes_of_more_than_a_hundredth_are_not_believed(self) -> None:
-        plan = replace(PLAN, metric=replace(PLAN.metric, kind="paired"))
+        plan = self.PLAN
         found = self.shadow(1)
         for lost, holds in ((3, True), (4, False)):
-            holes = np.arange(300) < lost
+            holes = (np.arange(300) >= 50) & (np.arange(300) < 50 + lost)
             holed = replace(found, lost=holes, arrived=np.where(holes, np.nan, found.arrived))
             verdict = verdicts.verdict(plan, holed, end(found), True)
             assert verdict.trust[0].holds is holds
             assert (verdict.state == "untrusted") is not holds
+
+    def test_who_answers_only_what_is_easy_is_not_believed(self) -> None:
+        """The shadow rejects the hard rows, or the champion does: on the others the shadow is better, as planted."""
+        for uneven, holds in ((0.0, True), (0.005, True), (0.3, False)):
+            found = self.shadow(4)
+            hard = np.random.default_rng(4).random(300) < uneven
+            partly = replace(found, uneven=hard, arrived=np.where(hard, np.nan, found.arrived))
+            verdict = verdicts.verdict(self.PLAN, partly, end(found), True)
+            assert verdict.trust[0].holds is holds
+            assert (verdict.standing == "better") is holds
+        assert f"0 of 300 rows have no copy, {hard.sum()} a value of one version only" in verdict.trust[0].text
+
+    def test_before_its_first_copy_it_was_not_there_yet(self) -> None:
+        found = self.shadow(2)
+        for before, later, holds in ((0, 3, True), (60, 0, True), (60, 2, True), (60, 3, False)):
+            holes = (np.arange(300) < before) | ((np.arange(300) >= 100) & (np.arange(300) < 100 + later))
+            holed = replace(found, lost=holes, arrived=np.where(holes, np.nan, found.arrived))
+            verdict = verdicts.verdict(self.PLAN, holed, end(found), True)
+            assert verdict.trust[0].holds is holds
+            assert f"{later} of {300 - before} rows have no copy" in verdict.trust[0].text
+
+    def test_one_that_never_came_is_not_believed_once_rows_had_their_time(self) -> None:
+        found = replace(self.shadow(2), lost=np.ones(300, dtype=bool), arrived=np.full(300, np.nan))
+        late = replace(self.PLAN, label_delay_days=1.0)
+        assert verdicts.verdict(late, found, BEGIN + DAY / 2, True).state == "running"
+        verdict = verdicts.verdict(late, found, BEGIN + 2 * DAY, True)
+        assert verdict.state == "untrusted"
+        assert "300 of 300 rows have no copy" in verdict.trust[0].text
+
+    def test_what_it_has_no_copy_of_does_not_thin_out_what_it_does_wrong(self) -> None:
+        rail = Guardrail(name="rejected", kind="rate", limit=0.1)
+        holes = np.arange(300) < 200
+        happened = (np.arange(300) % 3 == 0) & ~holes
+        found = replace(self.shadow(2), lost=holes, events={"rejected": happened})
+        (warrant,) = verdicts.verdict(replace(self.PLAN, guardrails=(rail,)), found, end(found), True).guardrails
+        assert f"rejected: {happened.sum()} of 100 rows" in warrant.text
+        assert not warrant.holds
 
 
 class TestLearning:
@@ -305,6 +468,41 @@ class TestLearning:
         equal = rows(1, 400, values={"value_per_row": np.ones(400)})
         assert verdicts.shares(self.PLAN, equal, BEGIN + DAY) is None
         assert verdicts.shares(PLAN, rows(1, 400), BEGIN + DAY) is None
+
+    def trending(self, seed: int, number: int = 1500, *, climb: float = 2.0) -> Exposed:
+        """Requests of two rows of a world that gets better, dealt by shares that were learned ten times."""
+        rng, step = np.random.default_rng(seed), number // 10
+        share, second = np.full(number, 0.5), np.zeros(number, dtype=bool)
+        values = rng.normal(size=(number, 2)) + climb * np.arange(number)[:, None] / number
+        for start in range(0, number, step):
+            if start:
+                arms = [values[:start][second[:start] == arm].mean() for arm in (False, True)]
+                share[start : start + step] = 0.9 if arms[1] > arms[0] else 0.1  # as a pooled mean would have it
+            second[start : start + step] = rng.random(step) < share[start : start + step]
+        twice = np.repeat(np.arange(number), 2)
+        found = {"value_per_row": values.ravel(), "mae": values.ravel()}
+        dealt = replace(rows(seed, 2 * number), unit=twice, second=second[twice], values=found)
+        return replace(dealt, share=share[twice])
+
+    def test_a_trend_in_time_is_no_difference_where_shares_moved_meanwhile(self) -> None:
+        """Who got most rows late has the higher mean of all; within each share nobody has. 1 in 20 may be wrong."""
+        rail = Guardrail(name="mae", kind="margin", limit=0.1, better="down")
+        ratio = replace(self.PLAN, metric=replace(PLAN.metric, kind="ratio"), rows=3000, rows_a_unit=2.0)
+        wrong = 0
+        for seed in range(10):
+            found = self.trending(seed)
+            pooled = [found.values["mae"][found.second == arm].mean() for arm in (False, True)]
+            assert abs(pooled[1] - pooled[0]) > 0.15, "the trap is not set"
+            looks = verdicts.looks(ratio, found, end(found), False)
+            broken = (
+                not verdicts.verdict(replace(ratio, guardrails=(rail,)), found, end(found), False).guardrails[0].holds
+            )
+            wrong += broken or any(
+                (each.difference.low or -1) > 0 or (each.difference.high or 1) < 0 for each in looks
+            )
+            next_shares = verdicts.shares(ratio, found, end(found))
+            assert next_shares is not None
+        assert wrong <= 2
 
     def test_regret_is_what_the_worse_arm_cost(self) -> None:
         found = rows(5, 1000, gain=1.0, share=0.25)

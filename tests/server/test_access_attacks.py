@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from access_samples import ROLES, bearer, guarded, json_and, key_of, token_of, written
-from fullcircle.errors import MissingExtra
+from fullcircle.errors import MissingExtra, Unauthorized
 from fullcircle.server import guard
 from fullcircle.server.access import Access
 from fullcircle.server.app import App
@@ -476,6 +476,25 @@ def test_an_issuer_that_comes_later_and_cannot_be_judged_lets_nobody_in(
         kept.check("/models", {"headers": []})
     with pytest.raises(MissingExtra):
         Guard(tmp_path / guard.FILE).look()
+
+
+def test_where_tokens_cannot_be_judged_keys_are_followed_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    issuers = (Issuer(issuer="i", audience="a", algorithm="RS256", keys="k", claim="c", roles={}),)
+    kept = Guard(written(tmp_path, ROLES["viewer"]))
+    kept.look()
+    monkeypatch.setitem(sys.modules, "jwt", None)
+    written(tmp_path, ROLES["viewer"], ROLES["scorer"], issuers=issuers)
+    kept.look()
+    assert "no tokens are taken" in caplog.text
+    for role in ("viewer", "scorer"):
+        assert kept.check("/models", {"headers": list(bearer(role))}) is not None
+    written(tmp_path, ROLES["scorer"], issuers=issuers)
+    kept.look()
+    with pytest.raises(Unauthorized):
+        kept.check("/models", {"headers": list(bearer("viewer"))})
+    assert kept.check("/models", {"headers": list(bearer("scorer"))}) is not None
 
 
 def test_a_file_that_is_gone_opens_nothing(tmp_path: Path) -> None:

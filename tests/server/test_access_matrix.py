@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 from openapi_spec_validator import validate
 
-from access_samples import ROLES, bearer, guarded, json_and, key_of
+from access_samples import ROLES, bearer, guarded, json_and, key_of, written
 from fullcircle.server import addresses
 from fullcircle.server.addresses import ADDRESSES, Address
 from fullcircle.server.app import App
-from fullcircle.server.callers import Caller
+from fullcircle.server.callers import Caller, Cuts
+from fullcircle.server.desk import Desk
 from fullcircle.server.follower import View
+from fullcircle.server.guard import Guard
 from fullcircle.server.meter import labels
 from fullcircle.types.access import ROLES as MAY
 from fullcircle.types.access import VERBS, Verb
-from serving import GOOD, JSON_HEADER, Response, app, call, loaded
+from serving import GOOD, JSON_HEADER, Response, app, call, loaded, view
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "CONNECT", "PROPFIND", "get", "")
 OPEN = {each.template for each in ADDRESSES if each.verb is None}
@@ -126,10 +130,38 @@ def test_whatever_a_view_holds_is_cut_to_the_scope() -> None:
     for field in dataclasses.fields(View):
         empty = getattr(View(), field.name)
         both[field.name] = "" if isinstance(empty, str) else type(empty)({"m": 1, "secret": 2})
-    cut = Caller("scoped", frozenset(), frozenset({"m"})).sees(View(**both))
+    cut = Cuts().seen(Caller("scoped", frozenset(), frozenset({"m"})), View(**both))
     assert "secret" not in repr(cut)
     for field in dataclasses.fields(View):
         assert field.name == "file" or list(getattr(cut, field.name)) == ["m"]
+
+
+def test_m2_no_key_keeps_a_model_that_was_replaced(tmp_path: Path) -> None:
+    """Nor does one that asked once and never again."""
+    keys = [key_of(f"scoped{letter}", "scorer", models=("m", letter)) for letter in "abc"]
+    guard = Guard(written(tmp_path, *keys))
+    guard.look()
+    held = [view(loaded("m"))]
+    asked = App(lambda: held[0], Desk(tmp_path / "predictions"), guard=guard)
+    asked.follow()
+    first = weakref.ref(held[0].loaded["m"])
+    for key in keys:
+        assert call(asked, "GET", "/models", headers=bearer(key.name)).status == 200
+    held[0] = view(loaded("m"))
+    asked.follow()
+    gc.collect()
+    assert first() is None
+    assert call(asked, "POST", "/predict/m", BODY, json_and("scopeda")).status == 200
+
+
+def test_callers_of_the_same_models_share_what_they_see() -> None:
+    seen, both = Cuts(), View(wanted=frozenset({"m", "secret"}))
+    one, other = (Caller(name, frozenset(), frozenset({"m"})) for name in ("one", "other"))
+    assert seen.seen(one, both) is seen.seen(other, both) is seen.seen(one, both)
+    assert seen.seen(None, both) is seen.seen(Caller("all", frozenset()), both) is both
+    later = View(wanted=frozenset({"m"}))
+    assert seen.seen(one, later) == View(wanted=frozenset({"m"}))
+    assert seen.seen(Caller("none", frozenset(), frozenset()), later).wanted == frozenset()
 
 
 def test_outcomes_of_a_model_outside_the_scope_are_not_taken(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -312,6 +313,128 @@ def test_h1_who_never_agrees_on_tls_is_cut(encrypted: tuple[Running, Path]) -> N
     with socket.create_connection(("127.0.0.1", encrypted[0].port), timeout=15) as plain:
         assert plain.recv(10) == b""
     assert time.monotonic() - begun < 10
+
+
+def test_l13_what_is_no_http_within_tls_is_told_so(encrypted: tuple[Running, Path]) -> None:
+    running, cert = encrypted
+    trusted = ssl.create_default_context(cafile=str(cert))
+    with (
+        socket.create_connection(("127.0.0.1", running.port), timeout=5) as plain,
+        trusted.wrap_socket(plain, server_hostname="models.example") as secured,
+    ):
+        secured.sendall(b"\x16\x03\x01 not http\r\n\r\n")
+        received = b"".join(iter(lambda: secured.recv(65536), b""))
+    assert received.startswith(b"HTTP/1.1 400")
+    assert b"over TLS" in received
+
+
+@pytest.mark.parametrize("at_start", [True, False], ids=["goes later", "is not there"])
+def test_g1_a_file_that_is_gone_opens_no_server_that_was_told_of_it(at_start: bool, tmp_path: Path) -> None:
+    """Nor a worker that comes when it is gone."""
+    prepared(tmp_path)
+    path = tmp_path / "access.json"
+    if at_start:
+        written(tmp_path, ROLES["viewer"])
+    running = Running(tmp_path, "--drain-seconds", "0", *([] if at_start else ["--access", str(path)]))
+    try:
+        if at_start:
+            running.ready(door("viewer"))
+            path.unlink()
+            worker = _worker(running.process.pid)
+            os.kill(worker, signal.SIGKILL)
+            deadline = time.monotonic() + 30
+            while not (fresh := _worker(running.process.pid)) or fresh == worker:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            time.sleep(0.5)
+        running.ready(Door())
+        assert ask(running.port, "GET", "/models")[0] == 401
+        assert ask(running.port, "GET", "/models", token_of("viewer"))[0] == 401, "nobody knows the keys"
+        written(tmp_path, ROLES["viewer"])
+        time.sleep(0.5)
+        assert ask(running.port, "GET", "/models", token_of("viewer"))[0] == 200
+    finally:
+        running.end()
+
+
+def _worker(supervisor: int) -> int:
+    """The one worker of a server; 0 while there is none."""
+    found = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+    return int(found[0]) if found else 0
+
+
+def _open_files(supervisor: int) -> int:
+    """Those of its one worker."""
+    return len(os.listdir(f"/proc/{_worker(supervisor)}/fd"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc to count open files with")
+@pytest.mark.parametrize("encryption", [True, False], ids=["tls", "plain"])
+def test_g3_silent_connections_are_bounded_and_who_is_in_is_answered(encryption: bool, tmp_path: Path) -> None:
+    """With TLS nobody is counted before the handshake, which a stranger need not begin."""
+    prepared(tmp_path)
+    cert, key = certificate(tmp_path, "localhost")
+    most = 20
+    silent: list[socket.socket] = []
+    flags = ["--tls-cert", str(cert), "--tls-key", str(key)] if encryption else []
+    running = Running(tmp_path, "--connections", str(most), "--drain-seconds", "0", *flags)
+    trusted = ssl.create_default_context(cafile=str(cert))
+    inside = http.client.HTTPConnection("localhost", running.port, timeout=5)
+    if encryption:
+        inside = http.client.HTTPSConnection("localhost", running.port, timeout=5, context=trusted)
+
+    def answered() -> bool:
+        inside.request("GET", "/models")
+        found = inside.getresponse()
+        found.read()
+        return found.status == 200
+
+    try:
+        running.ready(Door(certificate=cert if encryption else None))
+        assert answered()
+        before = _open_files(running.process.pid)
+        for _ in range(500):
+            silent.append(socket.create_connection(("127.0.0.1", running.port), timeout=5))
+        until = time.monotonic() + 1.0
+        highest = 0
+        while time.monotonic() < until:
+            highest = max(highest, _open_files(running.process.pid) - before)
+            assert answered()
+            time.sleep(0.05)
+        assert highest <= most + 2 * 64 + 5
+        for one in silent:
+            one.close()
+        deadline = time.monotonic() + 10
+        while client.why_not_ready(running.url, door=Door(certificate=cert if encryption else None)):
+            assert time.monotonic() < deadline, "the door opens again"
+            time.sleep(0.05)
+        assert answered()
+        assert _open_files(running.process.pid) - before < 20
+    finally:
+        inside.close()
+        for one in silent:
+            one.close()
+        running.end()
+
+
+def test_m6_a_full_server_still_tells_every_platform_that_it_is_well(tmp_path: Path) -> None:
+    """Whoever asks for health by another protocol's address would else kill it for being busy."""
+    prepared(tmp_path)
+    running = Running(tmp_path, "--connections", "2", "--drain-seconds", "0")
+    held: list[socket.socket] = []
+    try:
+        running.ready(Door())
+        held += [socket.create_connection(("127.0.0.1", running.port), timeout=5) for _ in range(2)]
+        time.sleep(0.3)
+        health = [each.template for each in ADDRESSES if each.verb is None and "{" not in each.template]
+        assert {"/health/live", "/health", "/ping", "/v2/health/ready"} <= set(health)
+        found = {path: ask(running.port, "GET", path)[0] for path in [*health, "/models"]}
+        assert found.pop("/models") == 503
+        assert set(found.values()) == {200}, found
+    finally:
+        for one in held:
+            one.close()
+        running.end()
 
 
 @pytest.mark.parametrize("case", ["one alone", "not there", "no certificate", "of another", "encrypted"])

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import re
 import subprocess
 import sys
+import urllib.request
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import numpy as np
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from access_samples import guarded, token_of
 from fullcircle.runtimes import protocolshapes, schema
 from fullcircle.runtimes.schema import Served
 from fullcircle.runtimes.scorer import Scorer
@@ -21,7 +26,7 @@ from fullcircle.server.app import App
 from fullcircle.server.examples import HERE, examples
 from fullcircle.types.contract import Column, Contract
 from server.test_page import running
-from serving import Coin, Sum, app, classes, contract, loaded, view
+from serving import Coin, Sum, app, call, classes, contract, loaded, view
 
 CLIENTS = Path(__file__).parents[2] / "benchmarks" / "peers" / "protocol_clients.py"
 PUBLIC = contract(
@@ -36,8 +41,11 @@ PUBLIC = contract(
 )
 
 
-def texts(name: str = "m", terms: Contract = PUBLIC) -> dict[str, str]:
-    return dict(examples(name, terms, schema.example(terms)))
+NAMES = ["curl", "Python", "curl, Open Inference V2", "curl, MLflow and SageMaker", "Python, tritonclient"]
+
+
+def texts(name: str = "m", terms: Contract = PUBLIC, **more: Any) -> dict[str, str]:
+    return dict(examples(name, terms, schema.example(terms), **more))
 
 
 @pytest.fixture
@@ -50,51 +58,68 @@ def served(tmp_path: Path) -> App:
     )
 
 
-def run(*words: str, url: str) -> Any:
-    """What a shell prints: the text stands in a file, with the server's address in place of the published one."""
-    name, text = words
-    told = text.replace(HERE, url).replace(HERE.removeprefix("http://"), url.removeprefix("http://"))
-    program = [sys.executable, "-c", told] if name.startswith("Python") else ["/bin/sh", "-c", told]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=True)
+def run(name: str, text: str, **variables: str) -> Any:
+    """What a shell prints."""
+    program = [sys.executable, "-c", text] if name.startswith("Python") else ["/bin/sh", "-c", text]
+    surroundings = {"PATH": os.environ["PATH"], **variables}
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=True, env=surroundings)
     return ast.literal_eval(done.stdout) if name.startswith("Python") else json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("model", ["m", "m-2"])
-def test_all_of_them_work_as_they_are_copied(served: App, model: str) -> None:
+def page_of(url: str, *headers: tuple[str, str]) -> dict[str, str]:
+    """The examples on the page that a server gives, by name; of several models those of the last."""
+    with urllib.request.urlopen(urllib.request.Request(f"{url}/docs", headers=dict(headers))) as answer:  # noqa: S310
+        text = answer.read().decode()
+    found = re.findall(r"<span>([^<]*)</span>.*?<code>(.*?)</code>", text, re.DOTALL)
+    return {name: unescape(code) for name, code in found if name in NAMES}
+
+
+def answered(published: dict[str, str], model: str, **variables: str) -> None:
+    """Each example, copied as it is, has its answer."""
     row = schema.example(PUBLIC)
     wanted = row["age"] + row["bmi"]
-    with running(served) as url:
-        published = texts(model)
-        assert list(published) == [
-            "curl",
-            "Python",
-            "curl, Open Inference V2",
-            "curl, MLflow and SageMaker",
-            "Python, tritonclient",
-        ]
-        for name in ("curl", "Python"):
-            found = run(name, published[name], url=url)
-            assert found["model"] == model
-            assert [(one["prediction"], one["verdict"]) for one in found["predictions"]] == [(wanted, "ok")]
-        by_v2 = run("curl, Open Inference V2", published["curl, Open Inference V2"], url=url)
-        outputs = {each["name"]: each["data"] for each in by_v2["outputs"]}
-        assert (outputs["prediction"], outputs["verdict"]) == ([wanted], ["ok"])
-        by_mlflow = run("curl, MLflow and SageMaker", published["curl, MLflow and SageMaker"], url=url)
-        assert by_mlflow == {"predictions": [wanted]}
+    assert list(published) == NAMES
+    for name in ("curl", "Python"):
+        found = run(name, published[name], **variables)
+        assert found["model"] == model
+        assert [(one["prediction"], one["verdict"]) for one in found["predictions"]] == [(wanted, "ok")]
+    by_v2 = run("curl, Open Inference V2", published["curl, Open Inference V2"], **variables)
+    outputs = {each["name"]: each["data"] for each in by_v2["outputs"]}
+    assert (outputs["prediction"], outputs["verdict"]) == ([wanted], ["ok"])
+    by_mlflow = run("curl, MLflow and SageMaker", published["curl, MLflow and SageMaker"], **variables)
+    assert by_mlflow == {"predictions": [wanted]}
+
+
+@pytest.mark.parametrize("model", ["m", "m-2"])
+def test_all_of_them_work_as_they_are_copied_from_the_page(tmp_path: Path, model: str) -> None:
+    """Whatever port the server has: nobody edits an example before it works."""
+    with running(app(tmp_path, loaded(model, 1, Scorer(PUBLIC, Sum())))) as url:
+        answered(page_of(url), model)
+
+
+def test_they_work_where_a_key_is_asked_for(tmp_path: Path) -> None:
+    target = guarded(tmp_path, loaded("m", 1, Scorer(PUBLIC, Sum())))
+    with running(target) as url:
+        published = page_of(url, ("Authorization", f"Bearer {token_of('viewer')}"))
+        answered(published, "m", KEY=token_of("scorer"))
+        refused = run("curl", published["curl"], KEY="")
+        assert refused["error"]["code"] == "unauthorized"
+    assert not [name for name, text in published.items() if "fc_" in text], "whose key asked for the page is in none"
 
 
 def test_classes_are_asked_alike(served: App) -> None:
     with running(served) as url:
-        found = run("curl", texts("coin", classes())["curl"], url=url)
+        found = run("curl", texts("coin", classes(), at=url)["curl"])
         assert found["predictions"][0]["prediction"] in ("no", "yes")
 
 
 class TestTheV2Client:
     """Its text is not run here: its package is not one of ours. What it says is held to what is known to work."""
 
-    def test_it_calls_nothing_that_the_tests_with_the_real_client_do_not(self) -> None:
+    @pytest.mark.parametrize("keyed", [False, True])
+    def test_it_calls_nothing_that_the_tests_with_the_real_client_do_not(self, *, keyed: bool) -> None:
         known = CLIENTS.read_text(encoding="utf-8")
-        tree = ast.parse(texts()["Python, tritonclient"])
+        tree = ast.parse(texts(keyed=keyed)["Python, tritonclient"])
         called = {
             node.func.attr for node in ast.walk(tree) if isinstance(node, ast.Call) and hasattr(node.func, "attr")
         }
@@ -124,10 +149,26 @@ class TestTheV2Client:
             assert made.dtype == {"INT64": np.int64, "FP64": np.float64, "BOOL": bool, "BYTES": object}[kind]
 
 
-def test_a_key_that_is_asked_for_is_told_of() -> None:
-    told = page.html(view(loaded("m", 1)), keyed=True)
+def test_a_key_that_is_asked_for_is_told_of_and_no_form_is_there_that_could_send_none() -> None:
+    told, plain = page.html(view(loaded("m", 1)), keyed=True), page.html(view(loaded("m", 1)))
     assert "Authorization: Bearer KEY" in told
-    assert "Authorization" not in page.html(view(loaded("m", 1)))
+    assert "Authorization" not in plain
+    assert ("<form" in told, "<form" in plain) == (False, True)
+
+
+@pytest.mark.parametrize(("host", "at"), [(b"localhost:81", "http://localhost:81"), (b"[::1]", "http://[::1]")])
+def test_the_page_is_written_for_the_address_by_which_it_was_asked(tmp_path: Path, host: bytes, at: str) -> None:
+    text = call(app(tmp_path), "GET", "/docs", headers=[(b"host", host)]).body.decode()
+    assert f"curl -s {at}/predict/m" in text
+    assert HERE not in text
+    assert f"curl -s {HERE}/predict/m" in call(app(tmp_path), "GET", "/docs", headers=[]).body.decode()
+
+
+def test_a_server_that_speaks_tls_is_asked_so() -> None:
+    published = texts(at="https://models.example.org:8443", keyed=True)
+    assert all("http://" not in text for text in published.values())
+    assert 'InferenceServerClient("models.example.org:8443", ssl=True)' in published["Python, tritonclient"]
+    assert published["curl"].startswith("curl -s https://models.example.org:8443/predict/m ")
 
 
 def test_the_page_has_the_addresses_of_all_protocols() -> None:
@@ -170,11 +211,11 @@ class TestTheDocument:
             return bool(Draft202012Validator(whole).is_valid(answer))
 
         with running(served) as url:
-            published = texts()
-            assert fits("V2Response", run("curl", published["curl, Open Inference V2"], url=url))
-            assert fits("MlflowResponse", run("curl", published["curl, MLflow and SageMaker"], url=url))
-            refused = run("curl", f"curl -s {HERE}/v2/models/nobody/infer -d '{{}}'", url=url)
+            published = texts(at=url)
+            assert fits("V2Response", run("curl", published["curl, Open Inference V2"]))
+            assert fits("MlflowResponse", run("curl", published["curl, MLflow and SageMaker"]))
+            refused = run("curl", f"curl -s {url}/v2/models/nobody/infer -d '{{}}'")
             assert fits("V2Error", refused)
-            refused = run("curl", f"curl -s {HERE}/invocations/nobody -d '{{}}'", url=url)
+            refused = run("curl", f"curl -s {url}/invocations/nobody -d '{{}}'")
             assert fits("MlflowError", refused)
             assert not fits("V2Error", refused)

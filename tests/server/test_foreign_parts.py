@@ -6,6 +6,7 @@ import json
 import os
 import struct
 import threading
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fullcircle.errors import ModelNotServed, RequestInvalid, ServerBusy
@@ -44,7 +45,6 @@ def test_whole_numbers_survive_as_bytes(data: Any, datatype: str, bits: int, *, 
     low, high = (0, 2**bits - 1) if unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     numbers = data.draw(st.lists(st.integers(low, high), max_size=5))
     part = binary.written(datatype, numbers)
-    assert part is not None
     assert len(part) == len(numbers) * bits // 8
     assert binary.values(tensor(datatype, len(numbers)), part, len(numbers)) == numbers
 
@@ -52,7 +52,6 @@ def test_whole_numbers_survive_as_bytes(data: Any, datatype: str, bits: int, *, 
 @given(st.lists(st.none() | st.floats(allow_nan=False), max_size=6))
 def test_floats_survive_as_bytes_and_nan_stands_for_what_is_missing(numbers: list[float | None]) -> None:
     part = binary.written("FP64", numbers)
-    assert part is not None
     found = binary.values(tensor("FP64", len(numbers)), part, len(numbers))
     assert found == numbers
     assert [str(one) for one in found] == [str(one) for one in numbers], "also the sign of zero"
@@ -61,7 +60,6 @@ def test_floats_survive_as_bytes_and_nan_stands_for_what_is_missing(numbers: lis
 @given(st.lists(st.text(), max_size=6))
 def test_texts_survive_as_bytes(texts: list[str]) -> None:
     part = binary.written("BYTES", texts)
-    assert part is not None
     assert binary.values(tensor("BYTES", len(texts)), part, len(texts)) == texts
 
 
@@ -75,9 +73,10 @@ def test_any_bytes_are_as_many_texts_or_are_refused(part: bytes, count: int) -> 
     assert binary.written("BYTES", found) == part
 
 
-def test_what_has_no_form_in_bytes_is_told() -> None:
-    assert binary.written("INT64", [1, None]) is None
-    assert binary.written("BOOL", [None]) is None
+def test_what_has_no_form_in_bytes_is_never_written() -> None:
+    for kind in ("INT64", "BOOL"):
+        with pytest.raises(ValueError, match="nothing for what is missing"):
+            binary.written(kind, [1, None])
     assert binary.written("BYTES", [None, "a"]) == struct.pack("<I", 0) + struct.pack("<I", 1) + b"a"
 
 
@@ -91,6 +90,25 @@ def test_the_parts_of_a_body_are_all_of_it_or_it_is_refused(sizes: list[int | No
         found = binary.parts(sizes, rest)
         assert [None if part is None else len(part) for part in found] == sizes
         assert b"".join(part or b"" for part in found) == rest
+
+
+@given(st.binary(max_size=12))
+def test_truths_are_the_bytes_0_and_1_and_no_others(part: bytes) -> None:
+    wanted = tensor("BOOL", len(part))
+    if set(part) <= {0, 1}:
+        assert binary.values(wanted, part, len(part)) == [byte == 1 for byte in part]
+    else:
+        with pytest.raises(RequestInvalid, match="neither the byte 0 nor the byte 1"):
+            binary.values(wanted, part, len(part))
+
+
+def test_many_truths_are_not_looked_at_one_by_one() -> None:
+    """Eight million took half a second of the interpreter."""
+    part = b"\0\1" * 4_000_000
+    begun = time.process_time()
+    found = binary.cells(tensor("BOOL", len(part)), part, len(part))
+    assert time.process_time() - begun < 0.1
+    assert int(found.sum()) == 4_000_000
 
 
 # --- tensors -------------------------------------------------------------------------------------------------
@@ -137,6 +155,12 @@ def test_values_are_what_was_written(datatype: str, data: list[Any], expected: l
         ("UINT64", 2**64),
         ("FP64", 2**53 + 1),
         ("FP64", 10**309),
+        ("FP16", 1e300),
+        ("FP16", 65520.0),
+        ("FP16", -65520),
+        ("FP32", 1e39),
+        ("FP32", 3.4028235677973366e38),
+        ("FP32", -(2**1000)),
         ("FP64", True),
         ("FP64", "1"),
         ("BOOL", 1),
@@ -148,6 +172,37 @@ def test_values_are_what_was_written(datatype: str, data: list[Any], expected: l
 def test_a_value_that_its_datatype_cannot_hold_is_refused(datatype: str, value: Any) -> None:
     with pytest.raises(RequestInvalid, match="does not fit"):
         columns_of(request_of(document(one("a", datatype, [value]))), b"", INPUTS, 100)
+
+
+@pytest.mark.parametrize("table", [False, True])
+@given(number=st.floats(allow_nan=False, allow_infinity=False), kind=st.sampled_from(["FP16", "FP32"]))
+@example(number=65519.99, kind="FP16")
+@example(number=65520.0, kind="FP16")
+@example(number=3.4028235e38, kind="FP32")
+def test_narrow_numbers_are_refused_where_numpy_makes_infinity_of_them(
+    number: float, kind: str, *, table: bool
+) -> None:
+    with np.errstate(over="ignore"):
+        fits = bool(np.isfinite(np.dtype({"FP16": "f2", "FP32": "f4"}[kind]).type(number)))
+    request = request_of(document(one("x", kind, [number, 1.0], [1, 2])))
+    inputs = (("a", "number"), ("b", "number"))
+    found = table_of(request, b"", 2, 100) if table else None
+    assert found is None or fits
+    if fits:
+        assert columns_of(request, b"", inputs, 100) == {"a": [number], "b": [1.0]}, "and nothing is narrowed"
+    else:
+        with pytest.raises(RequestInvalid, match="does not fit"):
+            columns_of(request, b"", inputs, 100)
+
+
+@pytest.mark.parametrize("digits", [5, 18, 19, 400, 4300])
+def test_a_refusal_repeats_no_number_that_is_longer_than_a_count(digits: int) -> None:
+    body = b'{"inputs":[{"name":"x","shape":[%b],"datatype":"FP64","data":[1]}]}' % (b"9" * digits)
+    with pytest.raises(RequestInvalid, match="too many rows") as caught:
+        columns_of(request_of(body), b"", INPUTS, 100)
+    assert caught.value.status == 413
+    assert (caught.value.received is not None) == (digits <= 18)
+    assert len(str(caught.value)) < 300
 
 
 @given(st.lists(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=2), min_size=1, max_size=6))

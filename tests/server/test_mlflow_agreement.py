@@ -149,6 +149,8 @@ def test_mlflows_own_client_is_answered(ours: Any) -> None:
             first, second = client.invoke(frame).get_predictions()[0].tolist()
             assert first in ("yes", "no")
             assert pd.isna(second)
+            gaps = pd.DataFrame([GOOD, {**GOOD, "bmi": np.nan}, {**GOOD, "age": 59, "bmi": None}])
+            assert len(client.invoke(gaps).get_predictions().dropna()) == 3, "imputed, as the contract says"
             assert client.invoke([[59, 39.75, "f"]]).get_predictions()[0].tolist() == ["yes"]
             with pytest.raises(Exception, match="every row was rejected"):
                 client.invoke(frame.iloc[1:])

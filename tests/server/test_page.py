@@ -180,7 +180,7 @@ def test_a_model_on_a_feature_view_is_asked_by_its_keys() -> None:
     scorer = Scorer(contract(), Sum(), enrich=Looked())
     text = page.html(view(loaded("m", 1, scorer)))
     assert "It is asked by  customer  (int) and sent with  basket  (float)" in Outline(text).text
-    row = {"customer": "KEY", "basket": 1.0}
+    row = {"customer": 1, "basket": 1.0}  # a key of whole numbers is one, as the row can be sent
     assert json.loads(shlex.split(code(text, "curl"))[-1]) == {"rows": [row]}
 
 

@@ -103,12 +103,12 @@ def test_what_is_decoded_quickly_is_what_is_judged_ok_by_hand(rows: list[dict[st
     assert ENCODER.all_clean(matrix) == clean.all()
     block = SCORER.block(matrix[clean])
     answers = iter(block.answers.tolist())
-    for row, fits, one in zip(found, clean.tolist(), predictions, strict=True):
+    for line, fits, one in zip(DECODER.logged(found), clean.tolist(), predictions, strict=True):
         if not fits:
             continue
         assert one.verdict == Verdict(status="ok")
         assert next(answers) == one.value
-        logged = msgspec.json.decode(b"{" + DECODER.logged(row) + b"}")
+        logged = msgspec.json.decode(b'{"inputs":' + line + b"}")
         assert logged["inputs"] == one.inputs
         assert (logged.get("context") or {}) == (one.context or {})
 
@@ -197,8 +197,10 @@ def test_what_is_written_quickly_reads_as_what_is_written_by_hand(labels: list[A
     places = data.draw(st.lists(st.integers(0, len(labels) - 1), min_size=len(chances), max_size=len(chances)))
     block = Block(np.array(places), np.array(chances, dtype=np.float64))
     renderer = Renderer(one, model='m"%', version=3, bundle="b" * 64)
-    values, shares = renderer.parts(block)
-    for (value, share), place, row in zip(zip(values, shares, strict=True), places, chances, strict=True):
+    parts = renderer.parts(block)
+    assert b",".join(parts.figures) == msgspec.json.encode([value for row in chances for value in row])[1:-1]
+    lines = renderer.logged(parts, [b'{"age":1}'] * len(chances), [b"0.250000"] * len(chances))
+    for value, share, logged, place, row in zip(parts.values, parts.shares, lines, places, chances, strict=True):
         expected = Prediction(
             value=labels[place],
             verdict=Verdict(status="ok"),
@@ -209,7 +211,6 @@ def test_what_is_written_quickly_reads_as_what_is_written_by_hand(labels: list[A
             bundle="b" * 64,
             latency=0.25,
         )
-        logged = renderer.logged(value, share, b'"inputs":{"age":1}', b"0.250000")
         assert msgspec.json.decode(logged, type=Prediction) == expected
         by_hand = Row(
             id="x-1", prediction=labels[place], verdict="ok", problems=(), probabilities=expected.probabilities

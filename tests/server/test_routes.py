@@ -130,6 +130,32 @@ def test_what_nobody_wants_any_more_when_it_is_there_is_closed() -> None:
     until(lambda: ENDED == [2])
 
 
+def test_what_came_and_was_unnamed_between_two_looks_is_closed() -> None:
+    starter = Starter()
+    starter.go.clear()
+    routes = Routes(starter)
+    routes.look({"m": ENTRY})
+    starter.go.set()
+    until(lambda: all(one.done() for one in routes._begun.values()))
+    assert routes.look({}) == {}
+    until(lambda: ENDED == [2])
+
+
+def test_what_the_event_loop_was_shown_is_left_to_it() -> None:
+    """It may be answering: who closes it is who asks it."""
+    starter = Starter()
+    routes = Routes(starter)
+    until(lambda: routes.look({"m": ENTRY})["m"].others[0].started is not None)
+    assert routes.look({}) == {}
+    starter.go.clear()
+    routes.look({"m": ENTRY})  # begun anew: the one that was shown is not taken for it
+    assert routes.look({}) == {}
+    assert not ENDED
+    starter.go.set()
+    until(lambda: ENDED == [2])
+    assert len(starter.calls) == 2
+
+
 def test_a_model_without_a_split_has_no_route() -> None:
     starter = Starter()
     plain = Entry(version=1, bundle="one", path="one.zip")

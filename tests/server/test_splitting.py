@@ -16,15 +16,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beside import Split, champion
-from fullcircle.server.breaker import read
+from fullcircle.runtimes.scorer import Enriched
+from fullcircle.server.app import App
 from fullcircle.server.desk import Desk
 from fullcircle.server.engine import Ask
 from fullcircle.server.follower import View
 from fullcircle.server.http import Limits
 from fullcircle.server.meter import Meter
+from fullcircle.server.minutes import Minutes
 from fullcircle.server.routes import Beside, Route, Started, Way
 from fullcircle.server.splitting import Assigner, Splitter
 from fullcircle.tables import predictions as log
+from fullcircle.tables.requests import RequestLog
+from fullcircle.tables.requests import read as read_requests
+from fullcircle.tables.trips import read
 from fullcircle.types.prediction import Prediction
 from fullcircle.types.splits import BUCKETS, Variant
 from serving import GOOD, JSON_HEADER, Response, ask
@@ -227,8 +232,13 @@ def test_whatever_a_version_does_callers_get_the_champions_answer(tmp_path: Path
             rows = logged(found)
             assert len(rows) == 24
             assert {row.version for row in rows} == {1}
+            opened = next(place for place, row in enumerate(rows) if row.propensity == 1.0)
             meant = [bucket(str(number)) < 5000 for number in range(24)]
-            assert [row.assigned == 2 for row in rows] == meant
+            assert [row.assigned == 2 for row in rows[:opened]] == meant[:opened]
+            assert meant[:opened].count(True) == breaker.failed + breaker.slow  # each of them was asked
+            assert {row.propensity for row in rows[:opened]} == {0.5}
+            assert {(row.propensity, row.assigned) for row in rows[opened:]} == {(1.0, 0)}  # of both arms
+            assert True in meant[opened:]
             found.child.close()
 
     asyncio.run(played())
@@ -246,6 +256,40 @@ def test_a_version_that_rejects_everything_is_counted_and_not_taken_for_broken(t
             counts = found.app.meter.snapshot().counts
             assert counts["verdicts\trejected\tm\t2"] == 40
             assert counts.get("verdicts\tok\tm\t1", 0) == 0
+
+    asyncio.run(played())
+
+
+def test_what_neither_version_would_answer_is_counted_apart(tmp_path: Path) -> None:
+    """A client whose rows the champion rejects too is not the version's fault: the flow leaves them out."""
+
+    async def played() -> None:
+        async with split(tmp_path, "rejects", share=9999) as found:
+            unseen = {**GOOD, "age": 18, "sex": "x"}  # both fall back
+            given: list[dict[str, Any]] = [GOOD, {**GOOD, "age": 1}, {"bmi": 20}, unseen, {**GOOD, "age": 18}]
+            for _ in range(3):
+                answered = await post(found, given * 20)
+                verdicts = [one["verdict"] for one in answered.json["predictions"]][:5]
+                assert verdicts == ["rejected", "rejected", "rejected", "fallback", "ok"]
+            counts = found.app.meter.snapshot().counts
+            assert counts["neither\tm\t2"] == 3 * 20 * 3
+            assert counts["verdicts\trejected\tm\t2"] == 3 * 20 * 3
+            assert counts["verdicts\tfallback\tm\t2"] == 3 * 20
+            assert "neither\tm\t1" not in counts
+            requests = RequestLog(tmp_path / "predictions")
+            Minutes(found.app.meter, requests).end()
+            (kept,) = read_requests(tmp_path / "predictions", "m", [("2000-01-01", "2100-01-01")], 2)
+            assert (kept.neither, kept.verdicts["rejected"]) == (180, 180)
+
+    asyncio.run(played())
+
+
+def test_where_the_champion_looks_features_up_nobody_knows_what_it_would_answer(tmp_path: Path) -> None:
+    async def played() -> None:
+        async with split(tmp_path, "rejects", share=9999) as found:
+            found.loaded.scorer.enrich = lambda rows: [Enriched(row) for row in rows]
+            await post(found, [GOOD, {**GOOD, "age": 1}])
+            assert "neither\tm\t2" not in found.app.meter.snapshot().counts
 
     asyncio.run(played())
 
@@ -285,15 +329,114 @@ def test_what_is_not_loaded_yet_or_cannot_be_leaves_all_to_the_champion(tmp_path
         async with split(tmp_path) as found:
             waits = Beside(variant=Variant(version=2, high=9999), problem="the bundle could not be read")
             found.show(Route(way=found.way, champion=1, others=(waits,)))
-            answered = await post(found, [GOOD])
+            answered = await post(found, [{**GOOD, "age": age} for age in range(20, 60)])
             assert answered.json["version"] == 1
-            (row,) = logged(found)
-            assert (row.assigned, row.propensity) == (2, 0.9999)
+            rows = logged(found)
+            assert len(rows) == 40
+            assert {(row.split, row.assigned, row.propensity) for row in rows} == {("s1", 0, 1.0)}
             models = await ask(found.app, "GET", "/models")
             assert models.json["models"][0]["split"]["others"] == [
                 {"version": 2, "share": 0.9999, "shadow": False, "answers": False}
                 | {"problem": "the bundle could not be read"}
             ]
+
+    asyncio.run(played())
+
+
+def test_a_row_is_marked_as_dealt_only_while_chance_decides(tmp_path: Path) -> None:
+    """Not before the version is there nor once it is asked no more: then rows of both arms are marked alike."""
+
+    async def played() -> None:
+        async with split(tmp_path) as found:
+            ages = [{**GOOD, "age": age} for age in range(20, 60)]
+            there = found.route
+            found.show(Route(way=found.way, champion=1, others=(Beside(variant=Variant(version=2, high=5000)),)))
+            await post(found, ages)
+            found.show(there)
+            await post(found, ages)
+            found.splitter.breaker(found.route).is_open = True
+            await post(found, ages)
+            rows = logged(found)
+            assert len(rows) == 120
+            dealt = [row for row in rows if row.propensity != 1.0]
+            assert len(dealt) == 40
+            assert {(row.version, row.assigned, row.propensity) for row in dealt} == {(1, 0, 0.5), (2, 0, 0.5)}
+            settled = [row for row in rows if row.propensity == 1.0]
+            assert {(row.split, row.version, row.assigned) for row in settled} == {("s1", 1, 0)}
+
+    asyncio.run(played())
+
+
+def test_the_share_of_who_is_not_there_is_the_champions(tmp_path: Path) -> None:
+    """A chance is that by which a row got where it was answered, whatever the file says of others."""
+
+    async def played() -> None:
+        async with split(tmp_path) as found:
+            there = Beside(variant=Variant(version=2, high=2500), started=found.started)
+            waits = Beside(variant=Variant(version=3, low=2500, high=9000))
+            found.show(Route(way=found.way, champion=1, others=(there, waits)))
+            await post(found, [{**GOOD, "age": age} for age in range(20, 60)])
+            rows = logged(found)
+            assert {(row.version, row.propensity, row.assigned) for row in rows} == {(1, 0.75, 0), (2, 0.25, 0)}
+
+    asyncio.run(played())
+
+
+@pytest.mark.parametrize("bmi", [25.5, None], ids=["clean", "imputed"])
+def test_the_rows_of_a_request_are_one_in_the_log_in_both_arms(tmp_path: Path, bmi: float | None) -> None:
+    """Whatever their number: by segment, time and latency experiments tell what was dealt together."""
+    counts = [*([1] * 6), *([40] * 10), *([600] * 4), *([1500] * 4)]
+
+    async def played() -> None:
+        async with split(tmp_path, entity=(), unfelt=20.0) as found:
+            meant = [2 if bucket(str(number)) < 5000 else 1 for number in range(len(counts))]
+            answers = []
+            for number, count in enumerate(counts):
+                rows = [{**GOOD, "age": 18 + place % 80, "bmi": 30.0} for place in range(count)]
+                rows[-1]["bmi"] = bmi
+                answered = await post(found, rows, (b"x-entity", b"%d" % number))
+                assert (answered.status, answered.json["version"]) == (200, meant[number])
+                answers.append(answered.json["predictions"])
+            by_id = {row.id: row for row in logged(found)}
+            assert len(by_id) == sum(counts)
+            units = set()
+            for version, one in zip(meant, answers, strict=True):
+                told = [by_id[row["id"]] for row in one]
+                assert [row.value for row in told] == [row["prediction"] for row in one]
+                plus = 1000 if version == 2 else 0
+                assert [row.value for row in told[:-1]] == [48.0 + place % 80 + plus for place in range(len(one) - 1)]
+                assert len({(row.id.partition("-")[0], row.time, row.latency) for row in told}) == 1
+                units.add((told[0].id.partition("-")[0], told[0].time, told[0].latency))
+            assert len(units) == len(counts)
+            assert {*zip(meant, counts, strict=True)} >= {(by, count) for by in (1, 2) for count in (40, 600, 1500)}
+
+    asyncio.run(played())
+
+
+@pytest.mark.parametrize("bmi", [25.5, None], ids=["clean", "imputed"])
+def test_the_rows_of_a_request_are_in_the_log_together_or_not_at_all(tmp_path: Path, bmi: float | None) -> None:
+    """Also without a split: a caller who gets 503 has no rows there that would be there twice after another try."""
+    one = champion()
+    seen = View(loaded={"m": one}, wanted=frozenset({"m"}), file="")
+    (tmp_path / "predictions").mkdir()
+    app = App(lambda: seen, Desk(tmp_path / "predictions", most_bytes=150_000))
+    body = json.dumps({"rows": [{**GOOD, "bmi": bmi}] * 2000}).encode()
+    refused = asyncio.run(ask(app, "POST", "/predict/m", body, JSON_HEADER))
+    assert (refused.status, refused.json["error"]["code"]) == (503, "server_busy")
+    assert not list(log.read(tmp_path / "predictions", "m"))
+    assert (
+        asyncio.run(ask(app, "POST", "/predict/m", json.dumps({"rows": [GOOD]}).encode(), JSON_HEADER)).status == 200
+    )
+
+
+def test_too_many_rows_are_refused_before_a_part_of_them_is_answered(tmp_path: Path) -> None:
+    """Each version's part alone would not be too many."""
+
+    async def played() -> None:
+        async with split(tmp_path) as found:
+            refused = await post(found, [{**GOOD, "age": 18 + place % 80} for place in range(10_001)])
+            assert (refused.status, refused.json["error"]["received"]) == (413, "10,001")
+            assert not logged(found)
 
     asyncio.run(played())
 
@@ -339,6 +482,8 @@ class _Bare:
 
     def __init__(self, share: int) -> None:
         self.splitter = Splitter(Desk(Path("nowhere")), Limits(), Meter())
-        beside = Beside(variant=Variant(version=2, high=share))
+        asked: Any = "nobody"
+        started = Started(loaded=champion(), child=asked)
+        beside = Beside(variant=Variant(version=2, high=share), started=started)
         self.route = Route(way=Way(id="s1", salt="salt", entity=("age",)), champion=1, others=(beside,))
         self.loaded = champion()

@@ -2,79 +2,35 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import http.server
 import json
 import logging
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from access_samples import guarded, written
+from certificates import certificate
 from fullcircle.server import tokens
 from fullcircle.server.app import App
 from fullcircle.server.tokens import KeySet, Tokens
 from fullcircle.types.access import Issuer
 from serving import GOOD, JSON_HEADER, Response, call
-
-RSA = rsa.generate_private_key(65537, 2048)
-OTHER = rsa.generate_private_key(65537, 2048)
-EC = ec.generate_private_key(ec.SECP256R1())
-ED = ed25519.Ed25519PrivateKey.generate()
-ISSUER = Issuer(
-    issuer="https://id.example", audience="models", algorithm="RS256", keys="keys.json", claim="groups",
-    roles={"ml": "engineer", "apps": "scorer", "eyes": "viewer"},
-)  # fmt: skip
-
-
-def public(key: Any, kid: str, **more: str) -> dict[str, Any]:
-    kind = {rsa.RSAPrivateKey: RSAAlgorithm, ec.EllipticCurvePrivateKey: ECAlgorithm}
-    algorithm: Any = next((found for one, found in kind.items() if isinstance(key, one)), OKPAlgorithm)
-    return {**algorithm.to_jwk(key.public_key(), as_dict=True), "kid": kid, "use": "sig", **more}
-
-
-def key_set(*keys: dict[str, Any]) -> bytes:
-    return json.dumps({"keys": keys}).encode()
-
-
-def claims(**changes: Any) -> dict[str, Any]:
-    now = int(time.time())
-    whole: dict[str, Any] = {
-        "iss": "https://id.example",
-        "aud": "models",
-        "sub": "anna@example.org",
-        "groups": ["apps", "other"],
-    }
-    whole |= {"exp": now + 600, "nbf": now - 5}
-    return {name: value for name, value in {**whole, **changes}.items() if value is not None}
-
-
-def signed(key: Any = RSA, algorithm: str = "RS256", headers: Mapping[str, Any] | None = None, **changes: Any) -> str:
-    return jwt.encode(claims(**changes), key, algorithm=algorithm, headers={"kid": "one", **(headers or {})})
-
-
-def encoded(part: object) -> str:
-    content = part if isinstance(part, bytes) else json.dumps(part).encode()
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
-
-
-def by_hand(header: Mapping[str, Any], payload: object, signature: bytes | None = None, key: Any = RSA) -> str:
-    """A token that no library would make; signed rightly (RS256) where no signature is given."""
-    text = f"{encoded(dict(header))}.{encoded(payload)}"
-    made = RSAAlgorithm(RSAAlgorithm.SHA256).sign(text.encode(), key) if signature is None else signature
-    return f"{text}.{encoded(made)}"
+from token_samples import EC, ED, ISSUER, OTHER, RSA, by_hand, claims, encoded, key_set, public, signed
 
 
 @pytest.fixture
@@ -365,6 +321,98 @@ def test_what_was_found_right_is_not_judged_again(app: App) -> None:
     assert len(kept._kept) <= tokens.KEPT + 11
 
 
+# --- what a stranger may cost, and what each caller may -------------------------------------------------------------
+
+
+def forged(number: int) -> str:
+    """It names the issuer, the algorithm and a key rightly: only its signature is not the issuer's."""
+    head, body, _ = signed(sub=f"stranger {number}").split(".")
+    return f"{head}.{body}.{encoded(number.to_bytes(256, 'big'))}"
+
+
+def test_m3_strangers_get_only_so_many_signatures_checked(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    known, new = signed(), signed(sub="bob")
+    assert predict(app, known).status == 200
+    judged: list[object] = []
+    monkeypatch.setattr(jwt.algorithms.RSAAlgorithm, "verify", lambda *given: bool(judged.append(given)))  # type: ignore[func-returns-value]
+    found = [predict(app, forged(number)) for number in range(tokens.JUDGED + 200)]
+    assert {one.status for one in found} == {401, 503}
+    assert len(judged) < tokens.JUDGED + 200
+    late = next(one for one in found if one.status == 503)
+    assert (late.headers["retry-after"], late.json["error"]["code"]) == ("1", "server_busy")
+    monkeypatch.undo()
+    assert predict(app, known).status == 200, "who is known is not kept out by that"
+    tried = predict(app, new)
+    deadline = time.monotonic() + 5
+    while tried.status != 200:
+        assert tried.status == 503
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+        tried = predict(app, new)
+
+
+def test_m3_what_needs_no_look_at_its_signature_takes_nobodys_turn(app: App) -> None:
+    wrong = [signed(exp=1), signed(iss="others"), signed(headers={"kid": "three"}), signed(RSA, "RS512"), "a.b.c"]
+    for token in wrong * tokens.JUDGED:
+        assert predict(app, token).status == 401
+    assert predict(app, signed()).status == 200
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/v2/health/live"])
+def test_m3_whether_the_process_lives_is_told_without_a_look_at_the_token(
+    path: str, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Tokens, "caller", lambda *given: pytest.fail("it was judged"))
+    header = (b"authorization", b"Bearer " + forged(1).encode())
+    assert call(app, "GET", path, headers=(header,)).status == 200
+
+
+def test_l9_each_caller_has_a_rate_whatever_token_it_comes_with(tmp_path: Path) -> None:
+    (tmp_path / "keys.json").write_bytes(key_set(public(RSA, "one")))
+    app = with_issuer(tmp_path, Issuer(**{**ISSUER.__dict__, "rate": 3.0}))
+    found = [predict(app, signed(exp=int(time.time()) + 500 + number)) for number in range(5)]
+    assert [one.status for one in found] == [200, 200, 200, 429, 429]
+    assert found[-1].headers["retry-after"] == "1"
+    assert "3 requests a second" in found[-1].json["error"]["allowed"]
+    assert predict(app, signed(sub="bob")).status == 200, "of its own"
+
+
+def test_l9_workers_share_a_callers_rate(tmp_path: Path) -> None:
+    (tmp_path / "keys.json").write_bytes(key_set(public(RSA, "one")))
+    judge = Tokens((Issuer(**{**ISSUER.__dict__, "rate": 8.0}),), tmp_path, workers=4)
+    judge.look()
+    caller = judge.caller(signed().encode())
+    assert caller is not None
+    assert caller.bucket is not None
+    assert (caller.bucket.rate, caller.bucket.room) == (2.0, 2.0)
+    for number in range(tokens.KEPT + 10):
+        judge._bucket(f"jwt:{number}", 2.0)
+    assert len(judge._buckets) == tokens.KEPT
+    assert judge._bucket("jwt:9999999", 2.0) is judge._bucket("jwt:9999999", 2.0)
+
+
+def test_l9_each_caller_has_a_size(tmp_path: Path) -> None:
+    (tmp_path / "keys.json").write_bytes(key_set(public(RSA, "one")))
+    small = with_issuer(tmp_path, Issuer(**{**ISSUER.__dict__, "body": 10}))
+    assert predict(small, signed()).status == 413
+    large = with_issuer(tmp_path, Issuer(**{**ISSUER.__dict__, "body": 10_000}))
+    assert predict(large, signed()).status == 200
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [None, 7, "text", [], {}, {"kty": "RSA"}, {"kty": "RSA", "n": 5, "e": []}, {"kty": "RSA", "n": "!", "e": ""}],
+)
+def test_l10_what_is_no_key_does_not_spoil_the_others(strange: Any, app: App, tmp_path: Path) -> None:
+    assert predict(app, signed()).status == 200
+    new = ec.generate_private_key(ec.SECP256R1())
+    content = {"keys": [strange, public(new, "ec"), strange, public(OTHER, "new")]}
+    (tmp_path / "keys.json").write_bytes(json.dumps(content).encode())
+    app._guard.look()  # type: ignore[union-attr]
+    assert predict(app, signed(OTHER, headers={"kid": "new"})).status == 200
+    assert predict(app, signed()).status == 401, "what was taken away is gone"
+
+
 def test_no_subject_is_written_down(app: App, caplog: pytest.LogCaptureFixture) -> None:
     predict(app, signed(groups=["eyes"]))
     (line,) = [one.fields for one in caplog.records if one.message == "refused"]  # type: ignore[attr-defined]
@@ -502,3 +550,53 @@ def _head(handler: Any, *lines: str) -> None:
         "\r\n".join([f"HTTP/1.1 {lines[0]}", *lines[1:], "Content-Length: 0", "", ""]).encode()
     )
     handler.connection.close()
+
+
+def test_l11_an_issuer_that_drips_while_it_agrees_on_tls_is_given_up_and_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tokens, "AGAIN", 0.1)
+    monkeypatch.setattr(tokens, "SECONDS", 0.4)
+    caplog.set_level(logging.ERROR)
+    asked, over = [], threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.sendall(b"\x16\x03\x03\x40\x00\x02")
+            while not over.wait(0.05):
+                connection.sendall(b"\0")
+
+    def serve(door: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                asked.append(door.accept()[0])
+                threading.Thread(target=drip, args=(asked[-1],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        threading.Thread(target=serve, args=(door,), daemon=True).start()
+        keys = f"https://127.0.0.1:{door.getsockname()[1]}/keys"
+        app = with_issuer(tmp_path, Issuer(**{**ISSUER.__dict__, "keys": keys}))
+        until(lambda: len(asked) > 1, app)
+        over.set()
+        door.shutdown(socket.SHUT_RDWR)
+    assert "the keys of the issuer cannot be had" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["localhost", "elsewhere.example"])
+def test_l11_keys_come_over_tls_from_who_has_the_certificate(
+    name: str, issuing: Issuing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR)
+    cert, key = certificate(tmp_path, name)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    issuing.server.socket = context.wrap_socket(issuing.server.socket, server_side=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    keys = f"https://localhost:{issuing.server.server_address[1]}/keys"
+    app = with_issuer(tmp_path, Issuer(**{**ISSUER.__dict__, "keys": keys}))
+    if name == "localhost":
+        until(lambda: predict(app, signed()).status == 200, app)
+        return
+    until(lambda: "SSLCertVerificationError" in caplog.text, app)
+    assert issuing.asked == 0
+    assert predict(app, signed()).status == 503

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import json
 import subprocess
 import sys
@@ -15,11 +17,19 @@ from typing import Any
 
 import pytest
 
+from access_samples import ROLES, json_and, written
 from fullcircle.deployment import client
+from fullcircle.server.app import App
+from fullcircle.server.desk import Desk
+from fullcircle.server.follower import View
+from fullcircle.server.guard import Guard
+from fullcircle.server.unloaded import NAME as UNLOADED
+from fullcircle.server.unloaded import Unloaded
 from fullcircle.testing.v2.__main__ import main
 from fullcircle.testing.v2.peer import LENGTH, Peer, Reply, in_bytes, out_of_bytes
 from fullcircle.testing.v2.running import CASES, conform
 from sample_models import archive, serve
+from serving import GOOD, Response, ask, call, loaded
 
 # --- our own server, as a process ----------------------------------------------------------------------------
 
@@ -100,6 +110,11 @@ def test_a_model_is_unloaded_and_loaded_on_every_worker_and_a_new_server_remembe
         assert (told["m"].version, told["n"].version) == (None, 2)
         assert "was unloaded" in (told["m"].problem or {})["message"]
         assert client.ready(url), "what somebody unloaded keeps no server from being ready"
+        said = [json.loads(line) for line in (tmp_path / "errors.log").read_text().splitlines()]
+        changes = [
+            (one["message"], one["model"], one["peer"]) for one in said if one["message"] in ("loaded", "unloaded")
+        ]
+        assert changes == [(what, "m", "127.0.0.1") for what in ("unloaded", "loaded", "unloaded")]
         assert index(url) == [
             {"name": "m", "version": "", "state": "UNAVAILABLE", "reason": "unloaded"},
             {"name": "n", "version": "2", "state": "READY", "reason": ""},
@@ -118,6 +133,79 @@ def test_a_model_is_unloaded_and_loaded_on_every_worker_and_a_new_server_remembe
         assert [one["version"] for one in index(url)] == ["3", "2"], "it answers by the version that is served now"
 
 
+def changing(folder: Path) -> App:
+    """An application that asks for keys, and whose one model comes and goes with the file."""
+    guard, unloaded = Guard(written(folder, *ROLES.values())), Unloaded(folder)
+    guard.look()
+    one = loaded()
+
+    def seen() -> View:
+        out = unloaded.names()
+        return View(loaded={} if out else {"m": one}, wanted=frozenset({"m"}) - out, unloaded=out, file="")
+
+    return App(seen, Desk(folder / "predictions"), unloaded=unloaded, guard=guard)
+
+
+CHANGE = "/v2/repository/models/m/"
+
+
+def test_the_log_says_who_loaded_and_unloaded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    target = changing(tmp_path)
+    for what in ("unload", "load"):
+        assert call(target, "POST", CHANGE + what, b"{}", json_and("viewer")).status == 403
+        assert call(target, "POST", CHANGE + what, b"[]", json_and("engineer")).status == 400
+        assert call(target, "POST", CHANGE + what, b"{}", json_and("engineer")).status == 200
+    said = [(one.message, one.fields) for one in caplog.records if one.name.endswith("handlers")]  # type: ignore[attr-defined]
+    fields = {"model": "m", "key": ROLES["engineer"].id}
+    assert said == [("unloaded", fields), ("loaded", fields)], "once for each change, and none for what was refused"
+
+
+@pytest.mark.parametrize(
+    ("what", "body", "status"),
+    [
+        ("unload", b"", 200),
+        ("unload", b'{"parameters": {"unload_dependents": false}}', 200),
+        ("unload", b'{"parameters": null}', 200),
+        ("unload", b'{"parameters": []}', 400),
+        ("unload", b'{"parameters": {"force": true}}', 400),
+        ("unload", b'{"force": true}', 400),
+        ("load", b'{"parameters": {}}', 200),
+        ("load", b'{"parameters": {"config": "{}"}}', 400),
+        ("load", b'{"parameters": 0}', 400),
+        ("load", b'{"version": 2}', 400),
+        ("load", b'{"parameters": {}, "config": "{}"}', 400),
+    ],
+)
+def test_nothing_that_is_asked_for_is_left_undone(tmp_path: Path, what: str, body: bytes, status: int) -> None:
+    target = changing(tmp_path)
+    found = call(target, "POST", CHANGE + what, body, json_and("engineer"))
+    assert found.status == status, found.body
+    assert call(target, "GET", "/v2/models/m/ready", b"", json_and("engineer")).status == (
+        503 if what == "unload" and status == 200 else 200
+    )
+
+
+def test_whoever_waits_for_the_file_keeps_nobody_else_waiting(tmp_path: Path) -> None:
+    target = changing(tmp_path)
+
+    async def both() -> tuple[Response, Response]:
+        change = asyncio.create_task(ask(target, "POST", f"{CHANGE}unload", b"", json_and("engineer")))
+        await asyncio.sleep(0.05)
+        live = await ask(target, "GET", "/v2/health/live")
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        return live, await change
+
+    with (tmp_path / f"{UNLOADED}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        late = threading.Timer(5.0, fcntl.flock, (lock, fcntl.LOCK_UN))
+        late.start()
+        begun = time.monotonic()
+        live, changed = asyncio.run(both())
+        late.cancel()
+    assert (live.status, changed.status) == (200, 200)
+    assert time.monotonic() - begun < 4.0
+
+
 def test_what_cannot_be_loaded_says_why(folder: Path, url: str) -> None:
     served = (folder / "served.json").read_text()
     document = json.loads(served)
@@ -126,7 +214,9 @@ def test_what_cannot_be_loaded_says_why(folder: Path, url: str) -> None:
         (folder / "served.json").write_text(json.dumps(document))
         peer = Peer(url=url, model="broken")
         until(lambda: all(peer.send("GET", f"{peer.place}/ready").status == 503 for _ in range(30)), folder)
-        assert peer.send("POST", "/v2/repository/models/broken/load").status == 400
+        found = peer.send("POST", "/v2/repository/models/broken/load")
+        assert (found.status, found.headers["retry-after"]) == (503, "1"), "nothing is wrong with the request"
+        assert found.document["error"].startswith("the model cannot be loaded; received: the bundle could not")
     finally:
         (folder / "served.json").write_text(served)
         until(lambda: all(len(index(url)) == 1 for _ in range(30)), folder)
@@ -149,6 +239,25 @@ def test_the_command_prints_each_case_and_ends_with_one_where_a_promise_is_broke
     found = {one["name"]: one["outcome"] for one in json.loads(capsys.readouterr().out)}
     assert found["server-live"] == "passed"
     assert found["infer"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["127.0.0.1:8710", "--model", "m"], "begins with http://"),
+        (["http://127.0.0.1:9", "--model", "m", "--header", "Authorization"], "NAME: VALUE"),
+        (["http://127.0.0.1:9", "--model", "m", "--request", "/no/such/file"], "cannot be read: "),
+        (["http://127.0.0.1:9", "--model", "m", "--request", __file__], "cannot be read: "),
+        (["http://127.0.0.1:9"], "--model"),
+    ],
+)
+def test_what_the_command_cannot_begin_with_is_said_in_a_line(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
 
 
 def test_a_server_that_is_not_there_fails_every_case_that_needs_it() -> None:
@@ -229,7 +338,15 @@ class Other(BaseHTTPRequestHandler):
         assert len(data) == one["shape"][0] or self.has("shape")
         assert all(isinstance(value, int | float) for value in data)
         doubled = [2.0 * value for value in data]
-        self.answer(request, doubled[::-1] if self.has("order") and len(data) > 1 else doubled)
+        if self.has("order"):
+            doubled.reverse()
+        elif self.has("first for all"):
+            doubled = doubled[:1] * len(doubled)
+        elif self.has("one answer"):
+            doubled = [1.0] * len(doubled)
+        elif self.has("shared"):  # rows that see each other
+            doubled = [value + len(doubled) for value in doubled]
+        self.answer(request, doubled)
 
     def answer(self, request: Any, values: list[float]) -> None:
         data: dict[str, list[Any]] = {"double": [*values], "sign": [value > 0 for value in values]}
@@ -334,12 +451,33 @@ def test_errors_of_another_shape_or_status_are_found_by_every_case_that_expects_
         assert "infer" not in failed
 
 
-def test_rows_that_come_in_another_order_are_found(other: OtherServer) -> None:
-    """Two equal rows cannot tell: whoever gives the kit a request of two rows sees it."""
-    other.defect, other.wrong = "order", 400
-    peer = Peer(url=f"http://127.0.0.1:{other.server_port}", model="d")
-    two = {"inputs": [{"name": "x", "shape": [2, 1], "datatype": "FP64", "data": [1.0, 2.0]}]}
-    assert peer.outputs(two)["double"]["data"] == [4.0, 2.0]
+@pytest.mark.parametrize("defect", ["order", "first for all", "shared"])
+def test_rows_that_are_not_answered_as_each_alone_are_found_by_that_case_only(
+    other: OtherServer, defect: str
+) -> None:
+    other.defect, other.wrong = defect, 400
+    found = conform(Peer(url=f"http://127.0.0.1:{other.server_port}", model="d"))
+    failed = {one.name: one.why for one in found if one.outcome == "failed"}
+    assert failed == {"rows-together": "output 'double' is not that of the rows in their order"}
+
+
+def test_where_every_row_has_one_answer_no_order_can_be_seen(other: OtherServer) -> None:
+    other.defect, other.wrong = "one answer", 400
+    found = conform(Peer(url=f"http://127.0.0.1:{other.server_port}", model="d"))
+    (one,) = [one for one in found if one.name == "rows-together"]
+    assert (one.outcome, one.why[:22]) == ("not supported", "no change of a number ")
+    assert not [one.name for one in found if one.outcome == "failed"]
+
+
+def test_a_row_that_the_model_does_not_take_is_not_the_other_row(url: str) -> None:
+    """The first change leaves the column's range, and the request would be refused as a whole."""
+    kinds = {"age": "INT64", "bmi": "FP64", "sex": "BYTES"}
+    row = {**GOOD, "age": 100}
+    inputs = [{"name": name, "shape": [1], "datatype": kind, "data": [row[name]]} for name, kind in kinds.items()]
+    peer = Peer(url=url, model="m", request={"inputs": inputs})
+    CASES["rows-together"](peer)
+    inputs[0]["data"] = [101]
+    assert peer.infer({"inputs": inputs}).status == 422
 
 
 def test_bytes_and_values_are_the_inverse_of_each_other() -> None:

@@ -18,8 +18,6 @@ from fullcircle.settings import FILE, SETTINGS, Setting
 OTHERS: Mapping[str, tuple[str, str, str]] = {
     "host": ("localhost", "0.0.0.0", "127.0.0.1"),  # noqa: S104 - nothing listens here
     "without_tls": ("yes", "no", "yes"),
-    "jwt_algorithm": ("ES256", "EdDSA", "PS512"),
-    "jwt_roles": ("a=viewer", "b=scorer, c=engineer", "a-b/c=approver"),
     "port": ("8711", "0", "65535"),
     "offline": ("yes", "no", "yes"),
     "workers": ("4", "0", "256"),
@@ -237,31 +235,11 @@ class TestValues:
         with pytest.raises(SettingInvalid, match="half described"):
             _ = settings.load({"tls_cert": "c.pem"}, folder=tmp_path).tls
 
-    @pytest.mark.parametrize(
-        "keys",
-        ["http://keys.example.org/", "ftp://example.org/", "https://", "https://me@example.org/", "http://10.0.0.1"],
-    )
-    def test_keys_of_an_issuer_come_from_nobody_else(self, keys: str, tmp_path: Path) -> None:
-        _refused(tmp_path, "not an address that keys may come from", {"jwt_keys": keys})
-
-    @pytest.mark.parametrize("algorithm", ["none", "HS256", "RS1", "", "rs256", "RS256,HS256"])
-    def test_a_shared_secret_and_none_sign_no_token(self, algorithm: str, tmp_path: Path) -> None:
-        _refused(tmp_path, "none that a token may be signed by", {"jwt_algorithm": algorithm})
-
-    @pytest.mark.parametrize("roles", ["a", "a=", "=viewer", "a=root", "a=viewer,a=engineer", "a=Viewer"])
-    def test_roles_that_cannot_be_read_are_refused(self, roles: str, tmp_path: Path) -> None:
-        _refused(tmp_path, "jwt_roles cannot be read", {"jwt_roles": roles})
-
-    def test_an_issuer_is_described_wholly_or_not_at_all(self, tmp_path: Path) -> None:
-        assert settings.load(folder=tmp_path).issuer is None
-        whole = {"jwt_issuer": "https://i", "jwt_audience": "us", "jwt_keys": "keys.json", "jwt_roles": "a = viewer"}
-        found = settings.load(whole, folder=tmp_path).issuer
-        assert found is not None
-        assert (found.keys, found.algorithm, found.claim) == (str(tmp_path / "keys.json"), "RS256", "roles")
-        assert found.roles == {"a": "viewer"}
-        for name in whole:
-            with pytest.raises(SettingInvalid, match="half described"):
-                _ = settings.load({**whole, name: None}, folder=tmp_path).issuer
+    def test_no_setting_says_who_may_ask(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Issuers of tokens are facts: what a folder or a variable names must neither open a server nor close it."""
+        _refused(tmp_path, "no setting of this name", {"jwt_issuer": "https://i"})
+        monkeypatch.setenv("FULLCIRCLE_JWT_ISSUER", "https://i")
+        assert not [name for name in settings.load(folder=tmp_path).values if "jwt" in name]
 
     @pytest.mark.parametrize("value", ["", "1", "true", "Yes", "maybe"])
     def test_offline_is_yes_or_no(self, value: str, tmp_path: Path) -> None:

@@ -8,26 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import integrate, stats
+from scipy import stats
 
 from fullcircle.errors import DataUnfit
 from fullcircle.stats import bandits
 
-COUNTS = st.lists(st.tuples(st.integers(0, 200), st.integers(0, 200)), min_size=2, max_size=5)
-
-
-def test_the_best_of_two_rates_is_the_integral_over_both() -> None:
-    found = bandits.best_of_rates([30, 20], [70, 80])
-    a, b = stats.beta(31, 71), stats.beta(21, 81)
-    chance, _ = integrate.quad(lambda x: a.pdf(x) * b.cdf(x), 0, 1, points=[0.2, 0.3])
-    assert found == pytest.approx([chance, 1 - chance], abs=1e-5)
-
-
-def test_the_best_of_three_is_what_draws_find() -> None:
-    hits, misses = np.array([5, 9, 7]), np.array([50, 61, 40])
-    drawn = np.random.default_rng(0).beta(hits + 1, misses + 1, size=(200_000, 3))
-    often = np.bincount(drawn.argmax(axis=1), minlength=3) / 200_000
-    assert bandits.best_of_rates(hits, misses) == pytest.approx(often, abs=0.005)
+ARMS = st.lists(st.tuples(st.floats(-5, 5), st.floats(0.01, 3)), min_size=2, max_size=5)
 
 
 def test_the_best_of_two_means_is_a_normal_tail() -> None:
@@ -36,18 +22,25 @@ def test_the_best_of_two_means_is_a_normal_tail() -> None:
     assert bandits.best_of_means([1e9, 0.0, 0.0], [1.0, 1.0, 1.0]) == pytest.approx([1.0, 0.0, 0.0])
 
 
+def test_the_best_of_three_is_what_draws_find() -> None:
+    means, errors = np.array([0.10, 0.13, 0.15]), np.array([0.04, 0.04, 0.05])
+    drawn = np.random.default_rng(0).normal(means, errors, size=(200_000, 3))
+    often = np.bincount(drawn.argmax(axis=1), minlength=3) / 200_000
+    assert bandits.best_of_means(means, errors) == pytest.approx(often, abs=0.005)
+
+
 @settings(max_examples=10, deadline=None)
-@given(COUNTS, st.randoms())
+@given(ARMS, st.randoms())
 def test_shares_add_up_do_not_look_at_the_order_of_arms_and_are_the_same_again(
-    counts: list[tuple[int, int]], random: object
+    arms: list[tuple[float, float]], random: object
 ) -> None:
-    order = list(range(len(counts)))
+    order = list(range(len(arms)))
     random.shuffle(order)  # type: ignore[attr-defined]
-    hits, misses = (np.array(each) for each in zip(*counts, strict=True))
-    one = bandits.best_of_rates(hits, misses)
+    means, errors = (np.array(each) for each in zip(*arms, strict=True))
+    one = bandits.best_of_means(means, errors)
     assert one.sum() == pytest.approx(1.0)
-    assert bandits.best_of_rates(hits[order], misses[order]) == pytest.approx(one[order], abs=1e-9)
-    assert (bandits.best_of_rates(hits, misses) == one).all()
+    assert bandits.best_of_means(means[order], errors[order]) == pytest.approx(one[order], abs=1e-9)
+    assert (bandits.best_of_means(means, errors) == one).all()
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=5), st.floats(0, 0.2))
@@ -79,7 +72,7 @@ def test_what_arms_are_worth_is_found_without_bias_however_shares_were_learned()
     found, plain, errors = [], [], []
     for seed in range(200):
         values, arms, shares = played(seed, (0.1, 0.1), 1000)
-        told = bandits.arm_values(values, arms, shares)
+        told = bandits.regret(values, arms, shares).arms
         found.append([each.value for each in told])
         errors.append([each.error for each in told])
         plain.append([values[arms == arm].mean() for arm in (0, 1)])
@@ -91,10 +84,10 @@ def test_what_arms_are_worth_is_found_without_bias_however_shares_were_learned()
 
 def test_a_row_is_weighed_against_the_mean_of_earlier_rows_of_its_arm() -> None:
     """Worked out by hand: m + (y - m) / share where the arm was chosen, else m."""
-    first, second = bandits.arm_values([2.0, 6.0, 4.0], [0, 1, 0], [[0.5, 0.5], [0.2, 0.8], [0.4, 0.6]])
+    lost = bandits.regret([2.0, 6.0, 4.0], [0, 1, 0], [[0.5, 0.5], [0.2, 0.8], [0.4, 0.6]])
+    first, second = lost.arms
     assert first.value == pytest.approx((2 / 0.5 + 2 + (2 + 2 / 0.4)) / 3)
     assert second.value == pytest.approx((0 + 6 / 0.8 + 6) / 3)
-    lost = bandits.regret([2.0, 6.0, 4.0], [0, 1, 0], [[0.5, 0.5], [0.2, 0.8], [0.4, 0.6]])
     assert lost.best == 1
     assert lost.lost.value == pytest.approx(second.value - 4.0)
 
@@ -116,17 +109,16 @@ def test_with_equal_shares_regret_is_half_the_difference() -> None:
     assert found.lost.value == pytest.approx(0.5, abs=0.03)
 
 
-def test_counts_means_floors_and_rows_that_do_not_fit_are_errors() -> None:
+def test_means_floors_and_rows_that_do_not_fit_are_errors() -> None:
     for wrong in (
-        lambda: bandits.best_of_rates([1, -1], [1, 1]),
-        lambda: bandits.best_of_rates([1, 1], [1]),
+        lambda: bandits.best_of_means([1.0, 1.0], [1.0]),
         lambda: bandits.best_of_means([1.0, math.nan], [1.0, 1.0]),
         lambda: bandits.best_of_means([1.0, 1.0], [1.0, 0.0]),
         lambda: bandits.floored([0.5, 0.5], 0.6),
         lambda: bandits.floored([0.0, 0.0], 0.1),
-        lambda: bandits.arm_values([1.0, 2.0], [0, 2], [0.5, 0.5]),
-        lambda: bandits.arm_values([1.0, 2.0], [0, 1], [1.0, 0.0]),
-        lambda: bandits.arm_values([1.0], [0, 1], [0.5, 0.5]),
+        lambda: bandits.regret([1.0, 2.0], [0, 2], [0.5, 0.5]),
+        lambda: bandits.regret([1.0, 2.0], [0, 1], [1.0, 0.0]),
+        lambda: bandits.regret([1.0], [0, 1], [0.5, 0.5]),
         lambda: bandits.regret([1.0], [0], [0.5, 0.5]),
     ):
         with pytest.raises(DataUnfit, match="Thompson sampling cannot"):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fullcircle.stats.exceeding import evidence
+from fullcircle.stats.exceeding import Evidence, evidence
 
 SHARES = st.floats(0.001, 0.5)
 
@@ -56,3 +56,64 @@ def test_whoever_looks_after_every_event_is_rarely_wrong() -> None:
 
 def test_two_failures_in_a_row_are_enough_at_a_thousand_to_one() -> None:
     assert evidence(1, 1, 0.01) < math.log(1000) < evidence(2, 2, 0.01)
+
+
+class TestEvidenceOfWhatBeginsLate:
+    @given(gaps=st.lists(st.floats(0, 200), max_size=4), share=st.floats(0.05, 0.4))
+    def test_its_mean_after_one_more_event_is_what_it_was(self, gaps: list[float], share: float) -> None:
+        """The law: at the allowed share, whatever came before, the next value is as large as this one on average."""
+        found = Evidence(share)
+        now = 1.0
+        for gap in gaps:
+            now = found.after(gap)
+            found.take(gap)
+        mean = sum(share * (1 - share) ** well * found.after(well) for well in range(2000))
+        assert mean == pytest.approx(now, rel=1e-6)
+
+    @given(share=st.floats(0.05, 0.4), less=st.floats(0.1, 1.0))
+    def test_things_that_go_wrong_less_often_make_it_smaller_on_average(self, share: float, less: float) -> None:
+        chance = share * less
+        mean = sum(chance * (1 - chance) ** well * Evidence(share).after(well) for well in range(3000))
+        assert mean <= 1 + 1e-6
+
+    def test_whoever_looks_after_every_event_is_rarely_wrong(self) -> None:
+        """At the allowed share itself, 300 runs of 150 failures at the level 5 %."""
+        rng = np.random.default_rng(12)
+        alarms = 0
+        for _ in range(300):
+            found = Evidence(0.01)
+            for gap in rng.geometric(0.01, 150) - 1:
+                if found.after(gap) >= 20:
+                    alarms += 1
+                    break
+                found.take(gap)
+        assert alarms <= 15 + 3 * math.sqrt(300 * 0.05 * 0.95)
+
+    @pytest.mark.parametrize(("before", "needed"), [(0, 2), (100, 4), (1000, 4), (36_000, 4), (10_000_000, 4)])
+    def test_what_went_well_before_hides_nothing(self, before: int, needed: int) -> None:
+        found, gap, count = Evidence(0.01), before, 1
+        while found.after(gap) < 1000:
+            found.take(gap)
+            gap, count = 0, count + 1
+        assert count == needed
+
+    def test_it_says_what_the_plain_one_says_of_what_goes_wrong_from_the_start(self) -> None:
+        """But for what the later tests cost: half of the weight, at most."""
+        found = Evidence(0.01)
+        for bad, gap in enumerate([3, 0, 7, 20, 1], start=1):
+            count = sum([3, 0, 7, 20, 1][:bad]) + bad
+            value = found.after(gap)
+            found.take(gap)
+            assert math.log(value) >= evidence(bad, count, 0.01) - math.log(2)
+
+    @given(wells=st.lists(st.floats(0, 1e6), min_size=1, max_size=200))
+    def test_it_stays_a_number(self, wells: list[float]) -> None:
+        found = Evidence(0.01)
+        for well in wells:
+            assert found.after(well) > 0
+            found.take(well)
+
+    def test_nonsense_is_refused(self) -> None:
+        for share in (0.0, 1.0, math.nan, -0.5):
+            with pytest.raises(ValueError, match="no such share"):
+                Evidence(share)

@@ -47,6 +47,22 @@ def test_shadows_entities_and_learned_shares_keep_alpha_too() -> None:
     assert entities.ours <= MOST < entities.naive
 
 
+def test_entities_that_come_back_for_ever_do_not_outwit_the_clock() -> None:
+    from benchmarks.experiments_aa import returning
+
+    assert max(returning(40, spread=spread, entities=200, looks=40) for spread in (1.0, 0.01)) <= 0.1
+    assert returning(5, spread=1.0, entities=200, looks=3, most=2.0) == 0.0
+
+
+def test_a_trend_is_no_difference_and_moved_shares_are_no_harm() -> None:
+    from benchmarks.experiments_aa import beside, trending
+
+    found = trending(RUNS // 4, LENGTH)
+    assert found.ours <= MOST < found.naive
+    moved = beside(RUNS, LENGTH)
+    assert moved.ours <= MOST < moved.naive
+
+
 def test_a_difference_that_is_there_is_found() -> None:
     from benchmarks.experiments_aa import WORLDS, _planned, delayed, paired
 

@@ -57,15 +57,16 @@ def test_entities_and_pairs_pay_no_price_of_exactness() -> None:
     assert planning.two_arms(1.0, 0.1).widen == pytest.approx(math.sqrt(2.02), rel=1e-2)
 
 
-def test_the_noise_of_two_rates_is_that_of_their_difference() -> None:
-    found = planning.two_rates(0.1, 0.1, 0.5)
+def test_the_noise_of_two_arms_that_stray_differently_is_that_of_their_difference() -> None:
+    """Rates of 10 % and 20 %, or of 20 % and 10 % in a fifth of the rows."""
+    found = planning.two_arms(0.3, 0.5, second=0.4)
     assert found.value == pytest.approx(math.sqrt(0.09 / 0.5 + 0.16 / 0.5))
     assert found.widen == pytest.approx(1.0)
-    few = planning.two_rates(0.2, -0.1, 0.2)  # the second arm, of the smaller variance, has a fifth of the rows
+    few = planning.two_arms(0.4, 0.2, second=0.3)  # the second arm, of the smaller variance, has a fifth of the rows
     assert few.value == pytest.approx(math.sqrt(0.09 / 0.2 + 0.16 / 0.8))
     pooled = (0.2 * 0.09 + 0.8 * 0.16) * 0.6 / (2 * math.log(4)) / 0.16**2
     assert few.value * few.widen == pytest.approx(math.sqrt(pooled))
-    assert planning.two_rates(0.01, 0.02, 0.2).widen == 1.0  # there the arm's own variance is the larger bound
+    assert planning.two_arms(0.0995, 0.2, second=0.1706).widen == 1.0  # the arm's own variance is the larger bound
     generator, rows = np.random.default_rng(2), 400
     second = generator.random((3000, rows)) < 0.5
     y = generator.random(second.shape) < np.where(second, 0.2, 0.1)
@@ -139,10 +140,8 @@ def test_nothing_can_be_planned_without_a_spread(bad: float) -> None:
         planning.two_arms(bad, 0.5)
 
 
-def test_nothing_can_be_planned_without_an_effect_or_with_rates_that_are_none() -> None:
+def test_nothing_can_be_planned_without_an_effect_or_power() -> None:
     with pytest.raises(DataUnfit, match="effect"):
         planning.size(0.0, Noise(1.0), 0.05)
-    with pytest.raises(DataUnfit, match="rate"):
-        planning.two_rates(0.95, 0.1, 0.5)
     with pytest.raises(DataUnfit, match="power"):
         planning.size(1.0, Noise(1.0), 0.05, power=1.0)

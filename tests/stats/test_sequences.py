@@ -29,18 +29,6 @@ def test_the_boundary_is_that_of_confseq() -> None:
     assert 10 * sequences.multiplier(100 / 12.60056, 0.05) == pytest.approx(30.35209, abs=1e-5)
 
 
-def test_the_one_sided_boundary_is_just_outside_that_of_confseq() -> None:
-    rho = 100 / (2 * math.log(10) + math.log(1 + 2 * math.log(10)))  # confseq's best_rho of one side at 5 %
-    assert 27.66071 < 10 * sequences.sided(100 / rho, 0.05) < 27.66071 * 1.01
-
-
-def test_the_bounded_sequence_is_that_of_ville() -> None:
-    mean, low, high = sequences.bounded(X, 0.0, 1.0, 0.05)
-    assert low[[0, 9, 39]] == pytest.approx([0.0, 0.0, 0.291575394804], abs=1e-10)
-    assert high[[0, 9, 39]] == pytest.approx([1.0, 1.0, 0.728424605196], abs=1e-10)
-    assert mean[-1] == pytest.approx(X.mean())
-
-
 def test_the_margin_is_that_of_ville_but_for_students_law() -> None:
     found = sequences.mean(X)
     margin = float(sequences.multiplier(sequences.best(0.05), 0.05)) * found.error
@@ -72,15 +60,6 @@ def test_rho_is_that_of_the_paper() -> None:
 def test_at_the_margin_the_mixture_is_one_over_alpha(u: float, alpha: float) -> None:
     z = float(sequences.multiplier(u, alpha))
     assert z * z * u / (1 + u) / 2 - math.log1p(u) / 2 == pytest.approx(-math.log(alpha), rel=1e-9)
-
-
-@given(st.floats(1e-6, 1e6), st.floats(0.001, 0.25))
-def test_one_side_is_nearer_than_two_and_a_little_farther_than_two_at_twice_the_chance(
-    u: float, alpha: float
-) -> None:
-    one = float(sequences.sided(u, alpha))
-    assert float(sequences.multiplier(u, 2 * alpha)) <= one * (1 + 1e-12)
-    assert one <= float(sequences.multiplier(u, alpha)) * 1.001 or alpha > 0.1
 
 
 @given(VALUES, CHANCES, CHANCES)
@@ -168,6 +147,94 @@ def test_sums_by_entity_do_not_look_at_the_order_of_rows(rows: list[tuple[str, i
     assert sums.sum() == sum(values)
 
 
+@given(VALUES, VALUES)
+def test_one_part_alone_is_itself(a: np.ndarray, b: np.ndarray) -> None:
+    one = sequences.difference(sequences.mean(a), sequences.mean(b))
+    unknown = sequences.difference(sequences.mean(a), sequences.mean([1.0]))
+    for parts in ([one], [one, unknown], [unknown, one]):
+        told = sequences.together(parts)
+        assert told.value == pytest.approx(one.value, rel=1e-12, abs=1e-12)
+        assert told.error == pytest.approx(one.error, rel=1e-12)
+        assert told.skew == pytest.approx(one.skew, rel=1e-9, abs=1e-12)
+        assert told.units == pytest.approx(one.units)
+
+
+@pytest.mark.parametrize("parts", [[], [sequences.mean([1.0])], [sequences.mean([])] * 2])
+def test_parts_that_know_nothing_know_nothing_together(parts: list[Estimate]) -> None:
+    told = sequences.together(parts)
+    assert math.isnan(told.value)
+    assert sequences.sequence(told, 30, 0.05).low == -math.inf
+    assert sequences.log_evidence(told, 30, 0.05) == -math.inf
+
+
+def test_parts_without_an_error_say_nothing_however_many() -> None:
+    told = sequences.together([sequences.mean([2.0] * 9), sequences.mean([2.0] * 5)])
+    assert (told.value, told.error, told.skew) == (2.0, 0.0, 0.0)
+    assert sequences.sequence(told, 30, 0.05).low == -math.inf
+
+
+def test_parts_are_weighed_by_their_units_and_stray_as_drawn_anew() -> None:
+    """Worlds of two levels, dealt by 90 % and then by halves: what both arms have in common is in no estimate."""
+    generator = np.random.default_rng(8)
+
+    def drawn() -> Estimate:
+        parts = []
+        for level, share, rows in ((0.0, 0.9, 400), (5.0, 0.5, 200)):
+            second = generator.random(rows) < share
+            values = generator.exponential(size=rows) + level
+            parts.append(sequences.difference(sequences.mean(values[second]), sequences.mean(values[~second])))
+        return sequences.together(parts)
+
+    many = [drawn() for _ in range(500)]
+    assert np.mean([each.value for each in many]) == pytest.approx(0.0, abs=0.02)
+    assert np.mean([each.error for each in many]) == pytest.approx(np.std([each.value for each in many]), rel=0.1)
+    assert np.mean([each.units for each in many]) == pytest.approx(400 * 0.09 + 200 * 0.25, rel=0.02)
+    assert np.mean([each.skew for each in many]) == pytest.approx(stats.skew([each.value for each in many]), abs=0.35)
+
+
+@given(VALUES, st.floats(0.01, 100), st.floats(-3, 3))
+def test_with_a_spread_bounds_are_never_narrower_and_say_what_the_evidence_says(
+    values: np.ndarray, spread: float, null: float
+) -> None:
+    found = sequences.mean(values)
+    plain, told = sequences.sequence(found, 20, 0.05), sequences.sequence(found, 20, 0.05, spread)
+    assert told.low <= plain.low
+    assert told.high >= plain.high
+    evidence = sequences.log_evidence(found, 20, 0.05, null, spread)
+    assert evidence <= sequences.log_evidence(found, 20, 0.05, null)
+    if abs(evidence + math.log(0.05)) > 1e-6:
+        assert (evidence >= -math.log(0.05)) == (not told.low <= null <= told.high)
+
+
+def test_where_the_spread_is_as_planned_both_clocks_are_one() -> None:
+    values = np.random.default_rng(6).normal(size=900)
+    found = sequences.mean(values)
+    spread = found.error * math.sqrt(found.units)
+    assert sequences.sequence(found, 500, 0.05, spread) == pytest.approx(sequences.sequence(found, 500, 0.05))
+
+
+def test_where_no_unit_comes_any_more_bounds_go_on_with_the_information() -> None:
+    """An estimate of 1000 units whose error shrinks: in errors its bounds get wider, by the multiplier's figure."""
+    best = sequences.best(0.05)
+    for smaller in (1.0, 2.0, 10.0, 1e3, 1e6):
+        found = Estimate(0.0, 0.05 / smaller, 0.0, 1000.0)
+        told = sequences.sequence(found, 1000, 0.05, 0.05 * math.sqrt(1000))
+        tail = stats.norm.sf(sequences.multiplier(best * smaller**2, 0.05))
+        assert told.high / found.error == pytest.approx(stats.t.isf(tail, 999), rel=1e-6)
+        by_units = sequences.sequence(found, 1000, 0.05).high / found.error
+        assert by_units == pytest.approx(sequences.sequence(found._replace(error=1.0), 1000, 0.05).high)
+
+
+def test_units_that_stand_still_are_no_clock_for_what_is_looked_at_for_ever() -> None:
+    """Brownian motion over 12 powers of ten, 500 looks, 1000 runs: the units say the same all the time."""
+    times = np.geomspace(1.0, 1e12, 500)
+    steps = np.sqrt(np.diff(times, prepend=0.0)) * np.random.default_rng(9).normal(size=(1000, 500))
+    z = np.abs(np.cumsum(steps, axis=1) / np.sqrt(times))
+    still, moving = (sequences.multiplier(sequences.best(0.05) * clock, 0.05) for clock in (1.0, times))
+    assert (z >= still).any(axis=1).mean() > 0.15
+    assert (z >= np.maximum(still, moving)).any(axis=1).mean() <= 0.05
+
+
 def test_arms_that_grow_unevenly_stay_on_the_clock_of_information() -> None:
     """The second arm is ramped: 5 %, then half of the rows. Looks at every tenth row, no difference, 2000 runs."""
     generator, n = np.random.default_rng(3), 1000
@@ -202,32 +269,6 @@ def test_skew_does_not_make_verdicts_where_there_is_none(law: object, middle: fl
                 wrong += 1
                 break
     assert wrong / 300 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 300)
-
-
-def test_the_bounded_sequence_holds_at_every_row() -> None:
-    generator, wrong = np.random.default_rng(5), 0
-    for _ in range(500):
-        values = 50.0 * (generator.random(400) < 0.1) - 10.0
-        _, low, high = sequences.bounded(values, -10.0, 40.0, 0.05)
-        wrong += bool(((low > -5.0) | (high < -5.0)).any())
-        assert (low <= high).all()
-    assert wrong / 500 <= 0.05
-
-
-@given(arrays(np.float64, st.integers(1, 30), elements=st.floats(0, 1)), st.integers(1, 30))
-def test_the_bounded_sequence_is_the_same_in_one_pass_or_in_two(values: np.ndarray, cut: int) -> None:
-    whole = sequences.bounded(values, 0.0, 1.0, 0.1)
-    part = sequences.bounded(values[:cut], 0.0, 1.0, 0.1)
-    for one, other in zip(whole, part, strict=True):
-        assert one[:cut] == pytest.approx(other, abs=1e-12)
-    turned = sequences.bounded(1.0 - values, 0.0, 1.0, 0.1)
-    assert turned[1] == pytest.approx(1.0 - whole[2], abs=1e-9)
-
-
-@pytest.mark.parametrize("values", [[0.5, 1.5], [math.nan], [-1.0]])
-def test_a_value_outside_its_bounds_is_an_error(values: list[float]) -> None:
-    with pytest.raises(DataUnfit, match="bounds it was said to have"):
-        sequences.bounded(values, 0.0, 1.0, 0.05)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, math.nan, -0.1])

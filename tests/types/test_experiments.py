@@ -41,6 +41,13 @@ def test_a_noun_goes_through_json_and_back(noun: object) -> None:
     assert msgspec.json.decode(msgspec.json.encode(noun), type=type(noun)) == noun
 
 
+def test_a_plan_of_before_the_share_of_labels_was_kept_takes_every_row_for_labelled() -> None:
+    written = msgspec.json.decode(msgspec.json.encode(dataclasses.replace(PLAN, valued=0.2)))
+    assert written.pop("valued") == 0.2
+    assert msgspec.json.decode(msgspec.json.encode(written), type=Plan) == PLAN
+    assert PLAN.valued == 1.0
+
+
 def test_nouns_are_frozen_and_take_names_only() -> None:
     nouns: list[Any] = [each for each in vars(experiments).values() if dataclasses.is_dataclass(each)]
     assert len(nouns) == 10

@@ -26,6 +26,7 @@ from fullcircle.cli.alarms import alarms
 from fullcircle.cli.door import Json, ModelOrPath, ProjectPath, Workspace, door, listening, settings_of, show
 from fullcircle.cli.experiment import experiment
 from fullcircle.cli.features import features
+from fullcircle.cli.issuer import issuer
 from fullcircle.cli.key import key
 from fullcircle.cli.outcomes import outcomes
 from fullcircle.cli.quarantine import quarantine
@@ -362,6 +363,7 @@ app.add_typer(snapshots, name="snapshots")
 app.add_typer(features, name="features")
 app.add_typer(alarms, name="alarms")
 app.add_typer(key, name="key")
+app.add_typer(issuer, name="issuer")
 app.add_typer(experiment, name="experiment")
 
 

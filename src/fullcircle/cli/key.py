@@ -80,21 +80,19 @@ def _key_text(found: Any) -> Any:
 def _keys_text(found: Any) -> Any:
     from fullcircle.cli.text import table
 
-    columns = ("id", "name", "role", "models", "verbs", "expires", "a second", "bytes", "created", "by", "")
-    rows = [
-        (
-            one.id,
-            one.name,
-            one.role,
-            ", ".join(one.models) or "all",
-            ", ".join(one.verbs) or "all",
-            one.expires[:16] or "never",
-            f"{one.rate:g}" if one.rate else "",
-            f"{one.body:,}" if one.body else "",
-            one.created[:16],
-            one.by,
-            one.problem,
-        )
-        for one in found
-    ]
-    return table("keys", columns, rows, whole=2)
+    return table("keys", ("id", "whose it is, and what it may"), ((one.id, _told(one)) for one in found), whole=1)
+
+
+def _told(one: Any) -> str:
+    """A key in three lines: as columns it would be wider than a terminal."""
+    limits = [f"{one.rate:g} requests a second"] if one.rate else []
+    limits += [f"bodies of {one.body:,} bytes"] if one.body else []
+    may = [f"models: {', '.join(one.models) or 'all'}", f"verbs: {', '.join(one.verbs) or 'all of its role'}"]
+    may += [f"at most {', '.join(limits)}"] if limits else []
+    until = f"expires {one.expires[:16] or 'never'}"
+    lines = (
+        f"{one.name}, {one.role}, {one.problem or 'valid'}, {until}",
+        "; ".join(may),
+        f"created {one.created[:16]} by {one.by}",
+    )
+    return "\n".join(lines)

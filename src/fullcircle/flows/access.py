@@ -71,11 +71,11 @@ def create(
     limits: dict[str, Any] = {
         "models": ",".join(dict.fromkeys(models)),
         "verbs": ",".join(dict.fromkeys(verbs)),
-        "rate": _rate(rate) if rate else 0.0,
-        "body": _size(body) if body else 0,
+        "rate": rate_of(rate) if rate else 0.0,
+        "body": size_of(body) if body else 0,
     }
     with opened(settings) as session:
-        first = not session.workspace.ledger.state().keys
+        first = not admission.required(session)
         limits["expires"] = _expiry(expires) if expires else ""  # by the clock of the workspace
         fact, token = admission.record(session, name, role, **limits)
         admission.write(session)
@@ -169,7 +169,10 @@ def _expiry(text: str) -> str:
             moment = datetime.fromisoformat(text)
         except ValueError as error:
             raise _wrong("the expiry", text, "a span such as 12h or 30d, or a date such as 2027-01-31") from error
-        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        try:
+            moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        except OverflowError as error:
+            raise _wrong("the expiry", text, "a moment within the years 1 to 9999, also in UTC") from error
     except OverflowError as error:
         raise _wrong("the expiry", text, "a span that ends before the year 10000") from error
     if moment <= now:
@@ -177,7 +180,8 @@ def _expiry(text: str) -> str:
     return moment.isoformat(timespec="seconds")
 
 
-def _rate(text: str) -> float:
+def rate_of(text: str) -> float:
+    """Requests a second, from such as "600/m". Raises SettingInvalid."""
     found = _RATE.fullmatch(text.strip())
     rate = float(found[1]) / _SECONDS[found[2]] if found else 0.0
     if rate <= 0:
@@ -185,7 +189,8 @@ def _rate(text: str) -> float:
     return rate
 
 
-def _size(text: str) -> int:
+def size_of(text: str) -> int:
+    """Bytes, from such as "100kB". Raises SettingInvalid."""
     try:
         size = byte_count(text)
     except ProjectInvalid as error:

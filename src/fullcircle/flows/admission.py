@@ -1,7 +1,7 @@
 """Who may ask the servers of a workspace: the file that they follow, and how the workspace's own commands get in.
 
-The facts ``key.created`` and ``key.revoked`` decide. Once there was a key, servers ask for one, also after the last
-one was revoked; so they do while the settings name an issuer of tokens.
+The facts about keys and issuers of tokens decide, and no setting. Once there was one, servers ask for good: also
+after the last was taken away, and also where a command looks into another ledger and finds none.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import secrets
+import socket
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +24,19 @@ from fullcircle.ledger.folder import locked, replace_file
 from fullcircle.ledger.state import State, VersionState
 from fullcircle.settings import is_loopback
 from fullcircle.types import clock
-from fullcircle.types.access import ID_LETTERS, PREFIX, ROLES, SECRET_BYTES, VERBS, Access, Key, digest_of, parted
+from fullcircle.types.access import (
+    ALGORITHMS,
+    ID_LETTERS,
+    PREFIX,
+    ROLES,
+    SECRET_BYTES,
+    VERBS,
+    Access,
+    Issuer,
+    Key,
+    digest_of,
+    parted,
+)
 from fullcircle.types.facts import Fact
 
 OWN = "own.key"
@@ -36,8 +49,9 @@ def file(session: Session) -> Path:
 
 
 def required(session: Session) -> bool:
-    """Whether servers of this workspace ask for keys."""
-    return bool(session.workspace.ledger.state().keys) or session.settings.issuer is not None
+    """Whether servers of this workspace ask who calls: there was a key or an issuer, or they were told so once."""
+    state = session.workspace.ledger.state()
+    return bool(state.keys or state.issuers) or file(session).exists()
 
 
 def key_of(fact: Fact) -> Key:
@@ -56,22 +70,43 @@ def key_of(fact: Fact) -> Key:
     )
 
 
+def issuer_of(fact: Fact) -> Issuer:
+    """The issuer that a fact added."""
+    body = fact.body
+    pairs = (pair.rpartition("=") for pair in str(body["roles"]).split(","))
+    return Issuer(
+        issuer=body["issuer"],
+        audience=body["audience"],
+        algorithm=body["algorithm"],
+        keys=body["keys"],
+        claim=body["claim"],
+        roles={group: role for group, _, role in pairs if role in ROLES},  # type: ignore[misc] # one of ROLES
+        rate=float(body.get("rate") or 0.0),
+        body=int(body.get("body") or 0),
+    )
+
+
+def issuers(state: State) -> tuple[Issuer, ...]:
+    """The issuers whose tokens are taken; one of a later fullcircle, whose algorithm is not known here, is none."""
+    added = (fact for fact in state.issuers.values() if fact.kind == "issuer.added")
+    return tuple(one for one in map(issuer_of, added) if one.algorithm in ALGORITHMS)
+
+
 def keys(state: State) -> tuple[Key, ...]:
     """The keys that were not revoked, in order; also those that have expired."""
     return tuple(key_of(fact) for id, fact in state.keys.items() if id not in state.revoked)
 
 
 def write(session: Session) -> None:
-    """Write the file anew, where the facts or the settings say something else by now; none while nobody is asked."""
-    path, issuer = file(session), session.settings.issuer
+    """Write the file anew, where the facts say something else by now; none while nobody is asked."""
+    path = file(session)
     with locked(session.workspace.root / "access.lock", 60.0):  # an older state must not overwrite a newer one
-        needed = required(session)
-        if not needed and not path.exists():
+        if not required(session):
             return
         state = session.workspace.ledger.state()
         # A role or verb of a later fullcircle is not known here: such a key opens nothing.
         known = tuple(one for one in keys(state) if one.role in ROLES and {*one.verbs} <= {*VERBS})
-        found = Access(required=needed, keys=known if needed else (), issuers=() if issuer is None else (issuer,))
+        found = Access(required=True, keys=known, issuers=issuers(state))
         content = msgspec.json.format(msgspec.json.encode(found)) + b"\n"
         if not path.exists() or path.read_bytes() != content:
             replace_file(path, content)
@@ -110,6 +145,22 @@ def expired(key: Key) -> bool:
     return bool(key.expires) and datetime.fromisoformat(key.expires).timestamp() <= clock.micros() / 1e6
 
 
+def login() -> str:
+    """The operating system's own word for who runs this and where; the setting ``actor`` can be anything."""
+    try:
+        import pwd
+    except ImportError:  # not on Windows
+        import getpass
+
+        name = getpass.getuser()
+    else:
+        try:
+            name = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:  # in containers a process may run as a number without a name
+            name = f"user {os.getuid()}"
+    return f"{name}@{socket.gethostname()}"
+
+
 def asks_approvers(session: Session) -> bool:
     """Whether an approval needs a key: there was one of role approver at any time."""
     return any(fact.body["role"] == "approver" for fact in session.workspace.ledger.state().keys.values())
@@ -118,7 +169,8 @@ def asks_approvers(session: Session) -> bool:
 def approver(session: Session, version: VersionState, login: str, given: str | None) -> str:
     """The id of the approver's key. Raises ApprovalRefused where there is none, or who approves trained the version.
 
-    Who trained it is who wrote the facts about its run and its registration.
+    Who trained it is who wrote the facts about its run and its registration: the actor of each, whom the settings
+    name, and the login, whom they do not.
     """
     token = os.environ.get("FULLCIRCLE_KEY", "") if given is None else given
     key = right(token.strip(), keys(session.workspace.ledger.state()))
@@ -130,16 +182,21 @@ def approver(session: Session, version: VersionState, login: str, given: str | N
             next_step="set the variable FULLCIRCLE_KEY to your key",
         )
     facts = session.workspace.ledger.facts
-    trained = {fact.actor for fact in facts("run.finished") if fact.body["run"] == version.run}
-    trained |= {fact.actor for fact in facts("version.registered") if fact.seq == version.seq}
-    if {session.workspace.ledger.actor, login.partition("@")[0]} & trained:
+    told = [fact for fact in facts("run.finished") if fact.body["run"] == version.run]
+    told += [fact for fact in facts("version.registered") if fact.seq == version.seq]
+    trained = {fact.actor for fact in told} | {_name(fact.body.get("login") or fact.actor) for fact in told}
+    if same := {session.workspace.ledger.actor, _name(login)} & trained:
         raise ApprovalRefused(
             "who trained a version may not approve it",
-            received=", ".join(sorted(trained)),
-            allowed="anybody else who has a key of role approver",
+            received=", ".join(sorted(same)),
+            allowed="anybody else who has a key of role approver, as another user of the operating system",
             next_step="ask another approver",
         )
     return key.id
+
+
+def _name(login: str) -> str:
+    return login.partition("@")[0]
 
 
 def door(session: Session, *, make: bool = False) -> Door:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from fullcircle import registry
 from fullcircle.deployment import folder, keeper, schedule, units
 from fullcircle.deployment.target import Plan, Running, Service, Target
-from fullcircle.flows import admission, log, needs, taken_along, versions, views
+from fullcircle.flows import admission, issuers, log, needs, taken_along, versions, views
 from fullcircle.flows.reconcile import reconcile, write_served
 from fullcircle.flows.session import Session, model_name, opened
 from fullcircle.flows.taken_along import Batch, batch_service, found_version
@@ -180,6 +180,7 @@ def deploy_in(session: Session, model: str, *, exact_from: Any = None) -> Deploy
     log.settle_or_note(session, log.SECONDS)  # a server that was left running settles nothing by itself
     champion = versions.champion(session, model)
     bundle = versions.bundle(session, model, champion)
+    issuers.check_environment(session, f"{model} version {champion}", bundle)
     session.progress.step("deploy", f"{model} version {champion}")
     python = proofs.environment(
         bundle, session.workspace.environments, offline=session.settings.offline, progress=session.progress

@@ -17,7 +17,7 @@ from fullcircle.flows.experiment_plan import Wanted, plan_of
 from fullcircle.flows.experiment_words import notes_of, text_of
 from fullcircle.flows.exposed import Exposed, Measuring, of_split
 from fullcircle.flows.promote import promote_in
-from fullcircle.flows.reconcile import reconcile, write_served
+from fullcircle.flows.reconcile import reconcile
 from fullcircle.flows.session import Session, loaded, opened
 from fullcircle.ledger.bodies import LONGEST
 from fullcircle.ledger.splits import started
@@ -77,12 +77,14 @@ def start(
 def start_in(session: Session, source: LoadedProject, wanted: Wanted, version: int | None = None) -> Experiment:
     """The same within an open session."""
     model = source.project.name
+    turns_in(session, source)  # one whose split was ended by hand has no end yet, and would never get one
     champion = versions.champion(session, model)
     number = max(session.workspace.ledger.state().versions[model]) if version is None else version
     versions.find(session, model, number)
     delay = length(source.project.label_delay) / _DAY
     plan = plan_of(session, model, _measuring(session, source, champion), (champion, number), delay, wanted)
-    _check_logged(session, model, champion, wanted.entity)
+    for each in (champion,) if wanted.shadow else (champion, number):
+        _check_logged(session, model, each, wanted.entity)
     digest = session.keep(plan)
     split = splitting.start_in(
         session,
@@ -117,7 +119,12 @@ def status(
 
 def status_in(session: Session, source: LoadedProject) -> Experiment:
     """The same within an open session."""
-    return _look(session, source, _last(session, source.project.name), drawn=True)
+    last = _last(session, source.project.name)
+    found = _look(session, source, last, drawn=True)
+    live = last.split.kind != "shadow" and _open(session, last.split)
+    harm = splitting.harm_of(session, last.split) if live else ""
+    told = f"version {last.split.version} does harm, and the next turn takes it back: {harm}"
+    return replace(found, notes=(told, *found.notes)) if harm else found
 
 
 def stop(
@@ -130,8 +137,8 @@ def stop(
 ) -> Experiment:
     """End an experiment: the champion answers for all again, or with ``promote`` the winner does.
 
-    Raises StateConflict where none runs, or where who is to be promoted did not win; and what ``promote`` raises:
-    gates and approvals are asked as always, and then nothing has ended.
+    Raises StateConflict where none runs, where who is to be promoted did not win, or where it did harm; and what
+    ``promote`` raises: gates and approvals are asked as always. Then nothing has ended.
     """
     source = loaded(project)
     with opened(settings, progress, create=False) as session, source.active():
@@ -146,7 +153,7 @@ def stop_in(session: Session, source: LoadedProject, *, promote: bool = False, r
         raise StateConflict(
             f"no experiment of {source.project.name} runs: the last one was {last.stopped.body['action']}",
             received=source.project.name,
-            next_step=f"begin one: fullcircle experiment start {source.project.name} --effect NUMBER",
+            next_step="begin one: fullcircle experiment start PROJECT --effect NUMBER",
         )
     found = _look(session, source, last)
     model, split, verdict = found.model, last.split, found.verdict
@@ -155,12 +162,11 @@ def stop_in(session: Session, source: LoadedProject, *, promote: bool = False, r
         _check_won(found)
         reason = f"it won the experiment of split {split.id}: {found.text}"[:LONGEST]
         going_back.make_ready(session, model, split.version)
+        _check_unharmed(session, last)  # that may have taken a while
         promote_in(session, model, split.version, reason, trigger="experiment")
     if _open(session, split):
-        if promote:
-            splitting.turn_in(session, model)  # it sees that the version is champion
-        else:
-            splitting.end_in(session, model, reason)
+        splitting.end_in(session, model, reason)
+    champion = session.workspace.ledger.state().champions.get(model) == split.version
     session.record(
         "experiment.stopped",
         guard=_running(split),
@@ -168,10 +174,10 @@ def stop_in(session: Session, source: LoadedProject, *, promote: bool = False, r
         split=split.id,
         verdict=digest,
         version=split.version,
-        action="promoted" if session.workspace.ledger.state().champions.get(model) == split.version else "stopped",
+        action="promoted" if champion else "stopped",
         reason=reason[:LONGEST],
     )
-    if promote:
+    if champion:  # also where whoever promoted it did not get so far
         going_back.follow(session, model)
     return status_in(session, source)
 
@@ -196,9 +202,8 @@ def turn_in(session: Session, source: LoadedProject) -> str:
     last = _last(session, source.project.name)
     found = _look(session, source, last)
     if not _open(session, last.split):
-        end = session.workspace.ledger.state().split_ends.get(found.model)
-        told = "its split ended" if end is None else f"its split ended: {end.body.get('reason') or ''}"
-        return _stopped(session, source, told)
+        end = next(fact for fact in _ends(session, last.split) if fact.body["split"] == last.split.id)
+        return _stopped(session, source, f"its split ended: {end.body.get('reason') or ''}")
     broken = ", ".join(each.text for each in found.verdict.guardrails if not each.holds)
     if broken:  # harm is harm, also where the verdict is not to be believed
         return _stopped(session, source, f"a guardrail broke: {broken}")
@@ -219,29 +224,22 @@ class _Begun:
     stopped: Fact | None
 
 
-def _newest(session: Session, model: str) -> _Begun | None:
+def _last(session: Session, model: str) -> _Begun:
     ledger = session.workspace.ledger
     state = ledger.state()
     fact = state.experiments.get(model)
     if fact is None:
-        return None
+        raise StateConflict(
+            f"{model} never had an experiment",
+            received=model,
+            next_step="begin one: fullcircle experiment start PROJECT --effect NUMBER",
+        )
     id = fact.body["split"]
     split = state.splits.get(model)
     if split is None or split.id != id:
         split = next(started(each) for each in ledger.facts("split.started") if each.body["split"] == id)
     plan = session.recall(str(fact.body["plan"]), Plan)
     return _Begun(fact, split, plan, state.experiment_ends.get(id))
-
-
-def _last(session: Session, model: str) -> _Begun:
-    found = _newest(session, model)
-    if found is None:
-        raise StateConflict(
-            f"{model} never had an experiment",
-            received=model,
-            next_step=f"begin one: fullcircle experiment start {model} --effect NUMBER",
-        )
-    return found
 
 
 def _look(session: Session, source: LoadedProject, last: _Begun, *, drawn: bool = False) -> Experiment:
@@ -284,19 +282,8 @@ def _learned(session: Session, source: LoadedProject, last: _Begun) -> str:
     shares = verdicts.shares(last.plan, _rows(session, source, last), now() / 1e6)
     if shares is None:
         return ""
-    share = round(shares[1] * BUCKETS)
-    if share != split.variant.high:
-        session.record(
-            "split.moved",
-            guard=_still_at(split),
-            model=split.model,
-            split=split.id,
-            place=split.place + 1,
-            share=share,
-        )
-        write_served(session)
-        return f"version {split.version} of {split.model} gets {share / BUCKETS:.2%} from now on"
-    return ""
+    # Also where they stay: what was learned today is not asked again before tomorrow.
+    return splitting.move_in(session, split, round(shares[1] * BUCKETS))
 
 
 def _stopped(session: Session, source: LoadedProject, reason: str) -> str:
@@ -321,16 +308,40 @@ def _check_won(found: Experiment) -> None:
         )
 
 
-def _check_logged(session: Session, model: str, champion: int, entity: Sequence[str]) -> None:
-    """Refuse columns that the log does not hold: what hangs together could not be told from it."""
-    left_out, _ = log.kept_back(versions.bundle(session, model, champion).contract)
-    gone = [name for name in entity if name in left_out]
+def _check_unharmed(session: Session, last: _Begun) -> None:
+    """Refuse a version that was taken back since the experiment began, or is to be: it won on what it still did."""
+    split = last.split
+    ends = [fact for fact in _ends(session, split) if fact.seq > last.fact.seq]
+    taken = next((fact for fact in ends if fact.body["action"] == "rolled_back"), None)
+    harm = splitting.harm_of(session, split) if taken is None else str(taken.body.get("reason") or "")
+    if harm or taken is not None:
+        raise StateConflict(
+            f"version {split.version} of {split.model} was taken back, whatever it is better in: {harm}",
+            received=f"version {split.version}",
+            allowed="a version whose breaker is closed, and that no split ended as rolled back since it began",
+            next_step="mend what went wrong, package it again, and begin an experiment of that version",
+        )
+
+
+def _ends(session: Session, split: Split) -> list[Fact]:
+    """The facts by which splits of the same version ended, oldest first."""
+    wanted = (split.model, split.version)
+    ended = session.workspace.ledger.facts("split.ended")
+    return [fact for fact in ended if (fact.body["model"], fact.body.get("version")) == wanted]
+
+
+def _check_logged(session: Session, model: str, version: int, entity: Sequence[str]) -> None:
+    """Refuse columns that the log does not hold as they came: what hangs together could not be told from it."""
+    contract = versions.bundle(session, model, version).contract
+    left_out, _ = log.kept_back(contract)
+    filled = [each.name for each in contract.columns if "impute" in (each.unseen, each.outside, each.wrong_type)]
+    gone = [name for name in entity if name in left_out or name in filled]
     if gone:
         raise StateConflict(
-            "rows are assigned by a column that the log may not hold, so nobody can tell which belong together",
-            received=", ".join(gone),
-            allowed="columns that are logged, or hashed",
-            next_step="let the contract hash the column, or name another with --entity",
+            "rows are assigned by a column that the log may not hold as it came: none can tell which belong together",
+            received=f"{', '.join(gone)}, by the contract of version {version}",
+            allowed="columns that are logged, or hashed, with values of the caller's own (not imputed ones)",
+            next_step="let the contract hash the column, or reject what does not fit; or name another with --entity",
         )
 
 
@@ -342,22 +353,7 @@ def _running(split: Split) -> Callable[[State], None]:
             raise StateConflict(
                 f"the experiment of {split.model} was stopped by somebody else meanwhile",
                 received=split.model,
-                next_step=f"look again: fullcircle experiment status {split.model}",
-            )
-
-    return guard
-
-
-def _still_at(split: Split) -> Callable[[State], None]:
-    """A guard: the split has the shares that were decided on."""
-
-    def guard(state: State) -> None:
-        known = state.splits.get(split.model)
-        if known is None or (known.id, known.place) != (split.id, split.place):
-            raise StateConflict(
-                f"the split of {split.model} was moved by somebody else meanwhile",
-                received=split.model,
-                next_step="nothing is to be done: the next turn goes on from there",
+                next_step="look again: fullcircle experiment status PROJECT",
             )
 
     return guard

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fullcircle.errors import FullcircleError, SettingInvalid
-from fullcircle.flows.exposed import EVENTS, SLOWER, Exposed, Measuring, gathered
+from fullcircle.flows.exposed import EVENTS, FAILED, LABEL, SLOWER, Exposed, Measuring, gathered
 from fullcircle.flows.quality import FEWEST_LABELS
 from fullcircle.flows.session import Session
 from fullcircle.flows.versions import find
@@ -53,13 +53,14 @@ class Wanted:
 class Past:
     """What the log tells: a unit's standard deviation, rows in a unit, rows a day (0: nobody can say).
 
-    ``delay`` is what nearly all labels took, in days.
+    ``delay`` is the time of labels in days, ``valued`` the share of the rows that had it and have a value.
     """
 
     spread: float
     rows_a_unit: float
     rows_a_day: float
     delay: float
+    valued: float
     assumed: tuple[str, ...]
 
 
@@ -73,15 +74,22 @@ def plan_of(
     _check(wanted)
     rails = tuple(guardrail(text, measuring, wanted.shadow) for text in wanted.guardrails)
     metric = replace(measuring.metric(wanted.metric), entity=wanted.entity)
-    past = _past(session, model, measuring, metric, both[0])
+    if wanted.shadow and metric.name == LABEL:
+        raise SettingInvalid(
+            "what happened is the same for both versions where both answer the same row",
+            received=f"--metric {LABEL} with --shadow",
+            allowed=", ".join(name for name in measuring.names if name != LABEL),
+            next_step="choose a metric of the answer, or leave --shadow out",
+        )
+    past = _past(session, model, measuring, metric, both[0], delay)
     kind: Any = "paired" if wanted.shadow else "ratio" if past.rows_a_unit > 1 or wanted.entity else metric.kind
     metric = replace(metric, kind=kind)
-    delay = delay or past.delay
     noise, assumed = _noise(past.spread, metric, wanted.share)
     size = planning.size(wanted.effect, noise, wanted.alpha, wanted.power)
     likely = planning.likely(wanted.effect, noise, size, wanted.alpha)
     rows, half = (math.ceil(each * past.rows_a_unit) for each in (size, likely))
-    days = [None if past.rows_a_day <= 0 else each / past.rows_a_day + delay for each in (rows, half)]
+    a_day = past.rows_a_day * past.valued
+    days = [None if a_day <= 0 else each / a_day + past.delay for each in (rows, half)]
     shares = (1.0, 1.0) if wanted.shadow else (1.0 - wanted.share, wanted.share)
     return Plan(
         model=model,
@@ -98,7 +106,8 @@ def plan_of(
         days=days[0],
         likely_days=days[1],
         rows_a_unit=past.rows_a_unit,
-        label_delay_days=delay,
+        valued=past.valued,
+        label_delay_days=past.delay,
         floor=FLOOR if wanted.thompson else None,
         until=_moment(wanted.until),
         assumed=(*past.assumed, *assumed),
@@ -108,20 +117,23 @@ def plan_of(
 def guardrail(text: str, measuring: Measuring, shadow: bool) -> Guardrail:
     """Read a guardrail such as "rejected<=1%", "fallback<=2x", "slower:200ms<=5%" or "mae<=0.1" (so much worse)."""
     match = _GUARD.fullmatch(text)
+    # A shadow has nobody who stands in for it, and what happened is the same for both.
+    known = [name for name in EVENTS if not (shadow and name == FAILED)]
+    names = [name for name in measuring.names if not (shadow and name == LABEL)]
     if match is not None:
         name, limit, kind = match[1], float(match[2]), match[3]
-        event = name in EVENTS or (name.startswith(SLOWER) and _is_span(name.removeprefix(SLOWER)))
+        event = name in known or (name.startswith(SLOWER) and _is_span(name.removeprefix(SLOWER)))
         if event and kind == "%" and 0 < limit < 100:
             return Guardrail(name=name, kind="rate", limit=limit / 100)
         if event and kind == "x" and limit > 0 and not shadow:
             return Guardrail(name=name, kind="times", limit=limit)
-        if name in measuring.names and kind is None:
+        if name in names and kind is None:
             return Guardrail(name=name, kind="margin", limit=limit, better=measuring.metric(name).better)
     raise SettingInvalid(
         "this is no guardrail of such an experiment",
         received=text,
         allowed=f"EVENT<=1% (of its rows) or, of a split, EVENT<=2x (times the champion's) with EVENT one of "
-        f"{', '.join(EVENTS)} and slower:200ms; METRIC<=0.1 (worse by so much) with {', '.join(measuring.names)}",
+        f"{', '.join(known)} and slower:200ms; METRIC<=0.1 (worse by so much) with {', '.join(names)}",
         next_step="say for example --guardrail rejected<=1%",
     )
 
@@ -155,7 +167,7 @@ def _check(wanted: Wanted) -> None:
         )
 
 
-def _past(session: Session, model: str, measuring: Measuring, metric: Metric, champion: int) -> Past:
+def _past(session: Session, model: str, measuring: Measuring, metric: Metric, champion: int, delay: float) -> Past:
     """From the champion's rows of the last weeks; where there are too few, from its report."""
     begin = now() - PAST_DAYS * round(_DAY) * 1_000_000
     folder = session.workspace.predictions
@@ -163,15 +175,20 @@ def _past(session: Session, model: str, measuring: Measuring, metric: Metric, ch
     found = gathered(rows, log.read_outcomes(folder, model), measuring, [metric.name], entity=metric.entity)
     values = found.values[metric.name]
     usable = np.flatnonzero(np.isfinite(values))
-    units = len(np.unique(found.unit))
-    a_day, assumed = _rows_a_day(found)
+    enough = len(usable) >= FEWEST_LABELS
+    units = found.unit[usable] if enough else found.unit
     took = found.arrived[usable] - found.at[usable]
+    delay = delay or max(_LEAST_DELAY, float(np.quantile(took, NEARLY)) if len(took) else 0.0) / _DAY
+    a_day, assumed = _rows_a_day(found)
+    valued, doubtful = _valued(found, delay)
+    assumed = (*assumed, *doubtful)
     known = {
-        "rows_a_unit": found.rows / units if units else 1.0,
+        "rows_a_unit": len(units) / len(np.unique(units)) if len(units) else 1.0,
         "rows_a_day": a_day,
-        "delay": max(_LEAST_DELAY, float(np.quantile(took, NEARLY)) if len(took) else 0.0) / _DAY,
+        "delay": delay,
+        "valued": valued,
     }
-    spread = _spread(found.unit[usable], values[usable]) if len(usable) >= FEWEST_LABELS else 0.0
+    spread = _spread(units, values[usable]) if enough else 0.0
     if spread > 0:
         return Past(spread=spread, assumed=assumed, **known)
     spread, told = _reported(session, model, measuring, metric, champion)
@@ -192,6 +209,15 @@ def _rows_a_day(found: Exposed) -> tuple[float, tuple[str, ...]]:
     if days < 1.0:
         return found.rows / max(days, 1 / 24), ("rows a day are those of less than one day",)
     return found.rows / days, ()
+
+
+def _valued(found: Exposed, delay: float) -> tuple[float, tuple[str, ...]]:
+    """The share of the rows that had their time and have a value: only these count."""
+    due = found.at <= now() / 1e6 - delay * _DAY
+    valued = int(np.isfinite(found.arrived[due]).sum())
+    if valued:
+        return valued / int(due.sum()), ()
+    return 1.0, (f"each row gets a label, as none of {int(due.sum()):,} that had their time has one",)
 
 
 def _reported(session: Session, model: str, measuring: Measuring, metric: Metric, champion: int) -> tuple[float, str]:

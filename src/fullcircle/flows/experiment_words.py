@@ -9,7 +9,8 @@ def text_of(found: Experiment) -> str:
     """The verdict in a few sentences."""
     said = _finding(found)
     if found.ended:
-        return f"{said} It was {found.ended} on {found.at[:10]}."
+        why = f": {found.reason.rstrip('.')}" if found.reason and found.ended != "promoted" else ""
+        return f"{said} It was {found.ended} on {found.at[:10]}{why}."
     return said if found.verdict.state != "running" else f"{said} {when(found)}"
 
 
@@ -26,12 +27,12 @@ def _finding(found: Experiment) -> str:
     if verdict.standing in ("better", "worse"):
         return (
             f"Version {version} is {verdict.standing} than version {champion} in {plan.metric.name}: "
-            f"{between(difference)}. {sure(plan)}"
+            f"{between(difference)}. {sure(found)}"
         )
     if verdict.standing == "same":
         return (
             f"Version {version} is as good as version {champion} in {plan.metric.name}: the difference is less than "
-            f"{plan.effect:g} either way ({between(difference)}). {sure(plan)}"
+            f"{plan.effect:g} either way ({between(difference)}). {sure(found)}"
         )
     if difference.value is None:
         return f"Nothing is known yet of version {version} beside version {champion}: no row counts so far."
@@ -41,9 +42,12 @@ def _finding(found: Experiment) -> str:
     )
 
 
-def sure(plan: Plan) -> str:
-    """How sure a verdict is, in words."""
-    return f"Of experiments in which nothing differs at most {plan.alpha:.2g} ever say so, at however many looks."
+def sure(found: Experiment) -> str:
+    """How sure a verdict is, in words; of one that is not there yet, how sure it will be."""
+    said = {"same": ("the difference is that large", "say so"), "undecided": ("nothing differs", "find a difference")}
+    world, claim = said.get(found.verdict.standing, ("nothing differs", "say so"))
+    most = f"{100 * found.plan.alpha:.3g}%"
+    return f"Of experiments in which {world} at most {most} ever {claim}, at however many looks."
 
 
 def when(found: Experiment) -> str:
@@ -51,7 +55,8 @@ def when(found: Experiment) -> str:
     verdict, plan = found.verdict, found.plan
     if verdict.rows_left is None:
         return "Nobody can say when it will be known."
-    told = f"It will likely know after about {verdict.rows_left:,} more rows with a label"
+    rows = "1 more row" if verdict.rows_left == 1 else f"{verdict.rows_left:,} more rows"
+    told = f"It will likely know after about {rows} with a label"
     if verdict.days_left is None:
         return f"{told}; how many come a day is not known."
     late = f", and the {days(plan.label_delay_days)} that labels take" if plan.label_delay_days else ""
@@ -66,7 +71,10 @@ def planned(plan: Plan) -> str:
     )
     if plan.days is None or plan.likely_days is None:
         return f"{told}; how long that takes nobody can say."
-    return f"{told}: {days(plan.days)}, or likely {days(plan.likely_days)}, at {plan.rows_a_day:,.0f} rows a day."
+    often = "" if plan.valued == 1.0 else f", of which {plan.valued:.0%} get a value"
+    return (
+        f"{told}: {days(plan.days)}, or likely {days(plan.likely_days)}, at {plan.rows_a_day:,.0f} rows a day{often}."
+    )
 
 
 def between(difference: Difference) -> str:
@@ -81,10 +89,11 @@ def between(difference: Difference) -> str:
 
 def days(value: float) -> str:
     """A span of days for people."""
-    if value < 1:
-        hours = max(1, round(value * 24))
+    hours = max(1, round(value * 24))
+    if hours < 24:
         return f"{hours} hour{'' if hours == 1 else 's'}"
-    return f"{value:,.0f} day{'' if round(value) == 1 else 's'}" if value >= 10 else f"{value:.2g} days"
+    told = f"{value:,.0f}" if value >= 10 else f"{max(value, 1.0):.2g}"
+    return f"{told} day{'' if told == '1' else 's'}"
 
 
 def number(value: float) -> str:
@@ -98,6 +107,8 @@ def notes_of(found: Experiment) -> tuple[str, ...]:
     notes = [f"assumed in the plan: {each}" for each in plan.assumed]
     if found.mode == "split":
         notes.append("a row counts for the version that it was dealt to, also where the champion had to stand in")
+    if plan.metric.kind in ("proportion", "mean"):
+        notes.append("of rows that were asked together the first one counts: by the plan, rows come one by one")
     if found.mode == "split" and not plan.metric.entity:
         notes.append("callers must not send X-Entity: the log does not say which rows it kept together")
     if plan.metric.kind in ("ratio", "paired"):

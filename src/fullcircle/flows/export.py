@@ -38,12 +38,7 @@ def export(
     """
     told, file = spoken(reason, "an export"), Path(out).absolute()
     if file.suffix != ".jsonl" or file.exists() or not file.parent.is_dir():
-        raise SettingInvalid(
-            "the rows cannot be written there",
-            received=str(file),
-            allowed="a new file in a folder that is there, with a name that ends with .jsonl",
-            next_step="name another file",
-        )
+        raise _nowhere(file, "a new file in a folder that is there, with a name that ends with .jsonl")
     with opened(settings, create=False) as session:
         folder = session.workspace.predictions
         if not folder.is_dir() or model not in segments.models(folder):
@@ -54,7 +49,7 @@ def export(
             )
         partial = file.with_name(f".{file.name}.{os.getpid()}")
         try:
-            rows, digest = _written(partial, folder, model, since, until)
+            rows, digest = _written(_begun(partial, file), folder, model, since, until)
             session.record(
                 "predictions.exported",
                 workspace=session.workspace.id,
@@ -65,16 +60,42 @@ def export(
                 digest=digest,
                 reason=told,
             )
-            os.link(partial, file)  # unlike a rename it replaces nothing that came meanwhile
+            try:
+                os.link(partial, file)  # unlike a rename it replaces nothing that came meanwhile
+            except OSError as error:
+                why = f"{error.strerror} when its rows were ready; the ledger has the export, and nothing left"
+                raise _nowhere(file, f"a file that nobody else makes meanwhile: {why}") from error
         finally:
             with suppress(FileNotFoundError):
                 partial.unlink()
     return Exported(model=model, rows=rows, file=str(file), digest=digest, reason=told)
 
 
-def _written(path: Path, folder: Path, model: str, since: str, until: str) -> tuple[int, str]:
+def _begun(partial: Path, file: Path) -> int:
+    """Begin the file under another name, and see that it can get its own later: before the fact says that it has."""
+    probe = partial.with_name(f"{partial.name}.probe")
+    try:
+        opened = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise _nowhere(file, f"a folder that can be written to: {error.strerror}") from error
+    try:
+        os.link(partial, probe)
+        probe.unlink()
+    except OSError as error:
+        os.close(opened)
+        raise _nowhere(file, f"a file system with hard links: {error.strerror}") from error
+    return opened
+
+
+def _nowhere(file: Path, allowed: str) -> SettingInvalid:
+    return SettingInvalid(
+        "the rows cannot be written there", received=str(file), allowed=allowed, next_step="name another file"
+    )
+
+
+def _written(begun: int, folder: Path, model: str, since: str, until: str) -> tuple[int, str]:
     rows, digest = 0, hashlib.sha256()
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    with os.fdopen(begun, "wb") as file:
         for row in read(folder, model, since=since, until=until):
             line = msgspec.json.encode(row) + b"\n"
             digest.update(line)

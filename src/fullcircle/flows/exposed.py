@@ -30,7 +30,8 @@ from fullcircle.types.splits import Split
 
 Floats = NDArray[np.float64]
 LABEL = "label"
-EVENTS = ("rejected", "fallback", "failed")
+FAILED = "failed"
+EVENTS = ("rejected", "fallback", FAILED)
 SLOWER = "slower:"
 _STRETCH = 2_000
 # One value a row, from answers and what happened.
@@ -45,7 +46,8 @@ class Exposed:
     none yet). ``second`` says whether the row was dealt to the challenger, whoever answered it then, ``share`` with
     which chance. ``unit`` numbers what hangs together: an entity, else a request. ``values`` are by metric, of a
     shadow the challenger's less the champion's; NaN where there is none. ``events`` are by guardrail, of a shadow
-    those of its copies. ``lost`` are rows that a shadow has no copy of.
+    those of its copies. ``lost`` are rows that a shadow has no copy of, ``uneven`` those of which only one of the two
+    has a value.
     """
 
     at: Floats
@@ -56,6 +58,7 @@ class Exposed:
     values: Mapping[str, Floats]
     events: Mapping[str, NDArray[np.bool_]]
     lost: NDArray[np.bool_]
+    uneven: NDArray[np.bool_]
 
     @property
     def rows(self) -> int:
@@ -184,7 +187,9 @@ def gathered(
     judges = {name: measuring.per_row(name) for name in names}
     units: dict[Any, int] = {}
     events = {each.name: _event(each.name) for each in guardrails if each.kind != "margin"}
-    found: dict[str, list[Any]] = {name: [] for name in ("at", "arrived", "second", "share", "unit", "lost")}
+    found: dict[str, list[Any]] = {
+        name: [] for name in ("at", "arrived", "second", "share", "unit", "lost", "uneven")
+    }
     seen: dict[str, list[bool]] = {name: [] for name in events}
     values: dict[str, list[Floats]] = {name: [] for name in names}
     for stretch in _stretches(rows):
@@ -195,12 +200,14 @@ def gathered(
             for place, (row, told) in enumerate(pairs)
             if row.value is not None and told is not None and told.value is not None and labels[place] is not None
         ]
-        for name, made in _values(judges, pairs, labels, usable, copies is not None).items():
-            values[name].append(made)
+        made, uneven = _values(judges, pairs, labels, usable, copies is not None)
+        for name, each in made.items():
+            values[name].append(each)
         arrived = np.full(len(stretch), math.nan)
-        for place in usable:
+        for place in np.flatnonzero(np.isfinite(made[names[0]])):
             arrived[place] = _seconds(outcomes[stretch[place].id].time)
         found["arrived"] += arrived.tolist()
+        found["uneven"] += uneven.tolist()
         for row, told in pairs:
             dealt = (row.assigned or row.version) == version
             chance = math.nan if row.propensity is None else row.propensity
@@ -220,6 +227,7 @@ def gathered(
         values={name: np.concatenate([np.zeros(0), *parts]) for name, parts in values.items()},
         events={name: np.array(each, dtype=bool) for name, each in seen.items()},
         lost=np.array(found["lost"], dtype=bool),
+        uneven=np.array(found["uneven"], dtype=bool),
     )
 
 
@@ -229,17 +237,27 @@ def _values(
     labels: Sequence[Value],
     usable: Sequence[int],
     paired: bool,
-) -> dict[str, Floats]:
-    told = [labels[place] for place in usable]
-    found = {}
+) -> tuple[dict[str, Floats], NDArray[np.bool_]]:
+    """The values by metric, NaN where it gives no number; and of which pairs the first metric knows only one."""
+    actual = [labels[place] for place in usable]
+    uneven = np.array([told is not None and (row.value is None) != (told.value is None) for row, told in pairs])
+    found: dict[str, Floats] = {}
     for name, judge in judges.items():
-        made = np.full(len(pairs), math.nan)
+        values = np.full(len(pairs), math.nan)
         if usable:
-            made[usable] = judge([pairs[place][1] or pairs[place][0] for place in usable], told)
-            if paired:
-                made[usable] -= judge([pairs[place][0] for place in usable], told)
-        found[name] = made
-    return found
+            values[usable] = _finite(judge([pairs[place][1] or pairs[place][0] for place in usable], actual))
+        if usable and paired:
+            champion = _finite(judge([pairs[place][0] for place in usable], actual))
+            if not found:
+                uneven[usable] |= np.isnan(values[usable]) != np.isnan(champion)
+            values[usable] -= champion
+        found[name] = values
+    return found, uneven
+
+
+def _finite(values: Floats) -> Floats:
+    """What is no number, such as a metric of probabilities where a fallback has none, is no value."""
+    return np.asarray(np.where(np.isfinite(values), values, math.nan))
 
 
 def _label(row: Prediction, outcome: Outcome | None, contract: Contract) -> Value:
@@ -250,8 +268,12 @@ def _label(row: Prediction, outcome: Outcome | None, contract: Contract) -> Valu
 
 
 def _unit(row: Prediction, entity: Sequence[str]) -> Any:
-    """What the row hangs together with: rows of an entity, else those of one request, which are dealt together."""
-    values = tuple(held(row, column) for column in entity)
+    """What the row hangs together with: rows of an entity, else those of one request, which are dealt together.
+
+    Where a value was put in, the log has that and not what the row was dealt by.
+    """
+    filled = {each.column for each in row.verdict.problems if each.action == "impute"}
+    values = tuple(None if column in filled else held(row, column) for column in entity)
     if values and all(each is not None for each in values):
         return values
     return row.id.partition("-")[0], row.time, row.latency
@@ -259,7 +281,7 @@ def _unit(row: Prediction, entity: Sequence[str]) -> Any:
 
 def _event(name: str) -> Callable[[Prediction], bool]:
     """Whether a row is one of those that a guardrail counts."""
-    if name == "failed":
+    if name == FAILED:
         return lambda row: row.assigned != 0
     if name.startswith(SLOWER):
         limit = duration(name.removeprefix(SLOWER)).total_seconds()

@@ -41,15 +41,26 @@ def monitor(
 ) -> Window:
     """Take one turn of monitoring, and tell what the last window (or all since a UTC time, ISO 8601) says.
 
-    ``since`` only chooses what is told. A split of the model, and its experiment, take a turn too.
+    ``since`` only chooses what is told. A split of the model, and its experiment, take a turn too, whatever happens.
     Raises VersionNotFound where the model has no champion, and WorkspaceBusy where another process is at it.
     """
     source = loaded(project)
     with opened(settings, progress, create=False) as session:
-        window = monitor_in(session, source, since=since)
-        splitting.turns_in(session, source.project.name)
-        experiment.turns_in(session, source)
+        try:
+            window = monitor_in(session, source, since=since)
+        except Exception:  # what keeps monitoring from its turn must not keep a version that does harm
+            _beside(session, source)
+            raise
+        _beside(session, source)
         return window
+
+
+def _beside(session: Session, source: LoadedProject) -> None:
+    """A turn of what is tried beside the champion."""
+    try:
+        splitting.turns_in(session, source.project.name)
+    finally:
+        experiment.turns_in(session, source)
 
 
 def monitor_in(session: Session, source: LoadedProject, *, since: str | None = None) -> Window:

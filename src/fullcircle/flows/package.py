@@ -10,7 +10,7 @@ from typing import Any
 from fullcircle import registry
 from fullcircle.development.loading import LoadedProject
 from fullcircle.errors import GateFailed, StateConflict
-from fullcircle.flows import attestations, consent, drafts, flavor, testing
+from fullcircle.flows import admission, attestations, consent, drafts, flavor, issuers, testing
 from fullcircle.flows.promote import judged_against
 from fullcircle.flows.provenance import provenance
 from fullcircle.flows.reconcile import reconcile, registering
@@ -136,6 +136,7 @@ def package_in(
             approve="person" if approve == "person" else None,
             provenance=made_of,
             attestations=signed,
+            login=admission.login(),
         )
         session.tracking.confirm(draft.model, version, seq)
     return Packaged(
@@ -177,6 +178,7 @@ def _rehearsed(
         snapshot=draft.snapshot,
         proof=session.keep(nothing),
         approve="person" if approve == "person" else None,
+        login=admission.login(),
     )
     size, files = len(session.workspace.blobs.get(blob)), bundle.manifest.files
     return Packaged(
@@ -245,6 +247,7 @@ def build(
                 *packages(requires),
                 *drafts.needed(view),
                 *(_online(session) if view is not None else ()),
+                *issuers.packages(session),
                 *(["onnxruntime"] if chosen.certificate.form == "onnx" else []),
             ),
             compiled=chosen.data is not None,

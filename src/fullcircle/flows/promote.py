@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,7 +58,7 @@ def approve(
             in_turn(state)
             still_good(state)
 
-        who = login()
+        who = admission.login()
         body = {"model": model, "version": number, "report": found.report, "reason": told, "login": who}
         if admission.asks_approvers(session):
             body["key"] = admission.approver(session, found, who, key)
@@ -87,22 +85,6 @@ def _approval(fact: Fact) -> Approval:
         login=body.get("login") or "",
         key=body.get("key") or "",
     )
-
-
-def login() -> str:
-    """The operating system's own word for who runs this and where; the setting ``actor`` can be anything."""
-    try:
-        import pwd
-    except ImportError:  # not on Windows
-        import getpass
-
-        name = getpass.getuser()
-    else:
-        try:
-            name = pwd.getpwuid(os.getuid()).pw_name
-        except KeyError:  # in containers a process may run as a number without a name
-            name = f"user {os.getuid()}"
-    return f"{name}@{socket.gethostname()}"
 
 
 def asked_for(model: str, version: int) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from fullcircle.errors import BlobMissing, SettingInvalid, StateConflict
-from fullcircle.flows.promote import login, spoken
+from fullcircle.flows.admission import login
+from fullcircle.flows.promote import spoken
 from fullcircle.flows.session import Session, model_name, opened
 from fullcircle.flows.steps import step_of
 from fullcircle.ledger.state import State

@@ -1,28 +1,25 @@
 """Splits: begin one, move its steps, end it; and take it back where it does harm.
 
-The server's breaker acts within requests and writes a file (``server.breaker``); here that becomes a fact. A turn may
+The server's breaker acts within requests and writes a file (``tables.trips``); here that becomes a fact. A turn may
 be taken by any number of processes at once: each of its facts is guarded by the state that it was decided on.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import secrets
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-
-import msgspec
 
 from fullcircle.errors import (
     ApprovalMissing,
     FullcircleError,
     GateFailed,
-    SettingInvalid,
     StateConflict,
     VersionNotFound,
 )
-from fullcircle.flows import going_back, versions
+from fullcircle.flows import going_back, split_terms, versions
 from fullcircle.flows.promote import may_answer, promote_in
 from fullcircle.flows.reconcile import reconcile, write_served
 from fullcircle.flows.session import Session, model_name, opened
@@ -33,8 +30,7 @@ from fullcircle.monitoring.grid import iso, micros, now
 from fullcircle.monitoring.journal import Journal
 from fullcircle.settings import Settings
 from fullcircle.stats.exceeding import evidence
-from fullcircle.tables import predictions, requests
-from fullcircle.types.durations import duration
+from fullcircle.tables import predictions, requests, trips
 from fullcircle.types.progress import Progress
 from fullcircle.types.splits import (
     ALPHA,
@@ -46,19 +42,13 @@ from fullcircle.types.splits import (
     Shadowed,
     Split,
     SplitStatus,
-    Step,
     text_of,
 )
 
-FOLDER = "splits"  # of the workspace: where servers write that a breaker opened
 SHADOWS = "shadows"  # of the workspace: the log of shadows
 MORE = 0.01
 """A version may leave so much more of its rows unanswered than twice what the champion does."""
 _MINUTE = 60_000_000  # microseconds: what is counted beside the log is told by the minute
-
-
-class _Trip(msgspec.Struct, frozen=True):
-    reason: str
 
 
 class _Passed(Exception):
@@ -82,7 +72,7 @@ def start(
     ``shares`` such as "5%": one for a split, the steps of a canary (100 % is the promotion), none for a shadow.
     ``entity`` are the columns by which rows are assigned. Raises GateFailed and ApprovalMissing for a version that
     may not answer callers, which may be a shadow all the same; StateConflict where a split is open already;
-    VersionNotFound and SettingInvalid.
+    VersionNotFound; SettingInvalid, also for a version of another task or other classes than the champion's.
     """
     with opened(settings, progress, create=False) as session:
         reconcile(session)
@@ -110,7 +100,7 @@ def start_in(
     least: int = LEAST,
 ) -> Split:
     """Begin a split within an open session. See ``start``."""
-    steps = _steps(kind, shares, bake)
+    steps = split_terms.steps(kind, shares, bake)
     champion = versions.champion(session, model)
     known = session.workspace.ledger.state().versions.get(model, {})
     number = max(known) if version is None else version
@@ -122,7 +112,9 @@ def start_in(
             allowed=", ".join(str(each) for each in known if each != champion) or "none yet",
             next_step="train and package a challenger, or name another with --version",
         )
-    _check_entity(session, model, (champion, number), entity)
+    contracts = {each: versions.bundle(session, model, each).contract for each in (champion, number)}
+    split_terms.check_alike(model, contracts)
+    split_terms.check_entity(model, contracts, entity)
     split = Split(
         id=secrets.token_hex(8),
         model=model,
@@ -161,19 +153,15 @@ def end_in(session: Session, model: str, reason: str) -> None:
         raise StateConflict(
             f"{model} has no split to end", received=model, next_step=f"see: fullcircle deploy {model} --status"
         )
-    _end(session, split, "ended", reason)
-
-
-def turn(project: str | Path, *, settings: Settings | None = None, progress: Progress | None = None) -> SplitStatus:
-    """Take a turn of a model's split, where there is one, and say how it stands. See ``turn_in``."""
-    with opened(settings, progress, create=False) as session:
-        model = model_name(session, project)
-        turn_in(session, model)
-        return status_in(session, model)
+    won = session.workspace.ledger.state().champions.get(model) == split.version
+    _end(session, split, "promoted" if won else "ended", reason)
 
 
 def turns_in(session: Session, only: str = "") -> None:
-    """Take a turn of every open split, or of one model's. What cannot be done now is told, and tried again."""
+    """Take a turn of every open split, or of one model's. What cannot be done now is told, and tried again.
+
+    The served file is brought up to the facts in any case: who wrote one may have died before it was.
+    """
     for model in tuple(session.workspace.ledger.state().splits):
         if only not in ("", model):
             continue
@@ -181,20 +169,23 @@ def turns_in(session: Session, only: str = "") -> None:
             turn_in(session, model)
         except FullcircleError as error:
             session.progress.note(f"the split of {model} cannot go on at the moment: {error.what}")
+    write_served(session)
 
 
 def turn_in(session: Session, model: str) -> str:
     """Take a turn within an open session: take the version back, move on, or leave things as they are.
 
-    Returns what was done, "" for nothing. A split ends when the champion is another one; with the version's promotion
-    as "promoted". Raises what a promotion raises for lack of something that may come.
+    Returns what was done, "" for nothing, or where another process did it. A split ends when the champion is another
+    one; with the version's promotion as "promoted", and a server that runs moves into its environment where whoever
+    promoted it did not get so far. Raises what a promotion raises for lack of something that may come, and what
+    ``going_back.follow`` raises.
     """
     split = session.workspace.ledger.state().splits.get(model)
     if split is None:
         return ""
     champion = session.workspace.ledger.state().champions.get(model)
     if champion == split.version:
-        return _end(session, split, "promoted", f"version {champion} is champion")
+        return _arrived(session, split, f"version {champion} is champion")
     if champion != split.champion:
         return _end(session, split, "ended", f"the champion changed from version {split.champion} to {champion}")
     if split.kind == "shadow":
@@ -222,13 +213,13 @@ def status_in(session: Session, model: str) -> SplitStatus:
     if split.kind == "shadow":
         shadowed = shadowed_in(session, split)
         text = f"version {split.version} is a shadow of version {split.champion} since {split.started[:19]}: "
-        text += f"{shadowed.rows:,} rows, of which {shadowed.lost:,} have no copy (yet)"
+        text += f"{shadowed.rows:,} rows, of which {shadowed.lost:,} have no copy (yet){_unasked(session, split)}"
         return SplitStatus(model=model, split=split, text=text, shadowed=shadowed, ended=ended, reason=reason)
     seen, rival = (_seen(session, split, number) for number in (split.version, split.champion))
     text = f"version {split.version} gets {text_of(split.variant.high)} of {model} since {split.since[:19]}, "
-    text += f"version {split.champion} the rest; it answered {seen.requests:,} requests"
+    text += f"version {split.champion} the rest; it answered {seen.requests:,} requests{_unasked(session, split)}"
     if split.kind == "canary":
-        text += f". {_what_next(split, seen)}"
+        text += f". {_what_next(split)}"
     return SplitStatus(model=model, split=split, text=text, version=seen, champion=rival, ended=ended, reason=reason)
 
 
@@ -246,30 +237,30 @@ def shadowed_in(session: Session, split: Split) -> Shadowed:
 
 def harm_of(session: Session, split: Split) -> str:
     """Why the version of a split is to be taken back; "" where nothing is known against it."""
-    tripped = session.workspace.root / FOLDER / f"{split.id}.json"
-    if tripped.exists():
-        try:
-            return msgspec.json.decode(tripped.read_bytes(), type=_Trip).reason
-        except msgspec.MsgspecError:
-            return "its breaker opened, and the file that says why cannot be read"
+    tripped = trips.read(session.workspace.root / trips.FOLDER, split.id)
+    if tripped is not None:
+        return tripped.reason
     return _unanswered(session, split) or _risk(session, split)
 
 
 def _unanswered(session: Session, split: Split) -> str:
     """Whether it rejects, or answers by a fallback, far more of its rows than the champion does.
 
-    Requests are counted, each as the share of its rows: rows of one request have one cause, as a rule.
+    Requests are counted, each as the share of its rows: rows of one request have one cause, as a rule. The minute in
+    which the step began counts whole: what the version did a moment before tells against it too. What the champion
+    would have left unanswered as well is nobody's harm, and of the rest so much less is allowed.
     """
-    seen, rival = (_seen(session, split, number) for number in (split.version, split.champion))
+    seen, rival = (_seen(session, split, number, _MINUTE) for number in (split.version, split.champion))
     if not seen.rows or not seen.requests:
         return ""
     usual = (rival.unanswered + 1) / (rival.rows + 2)
-    allowed = min(2 * usual + MORE, 0.9)
-    bad = math.floor(seen.requests * seen.unanswered / seen.rows)
+    allowed = min(2 * usual + MORE - min(usual, seen.neither / seen.rows), 0.9)
+    bad = math.floor(seen.requests * (seen.unanswered - seen.neither) / seen.rows)
     if evidence(bad, seen.requests, allowed) < math.log(1 / ALPHA):
         return ""
+    shared = f", {seen.neither:,} of which the champion would not have answered either" if seen.neither else ""
     return (
-        f"it rejected, or answered by a fallback, {seen.unanswered:,} of {seen.rows:,} rows; "
+        f"it rejected, or answered by a fallback, {seen.unanswered:,} of {seen.rows:,} rows{shared}; "
         f"the champion {rival.unanswered:,} of {rival.rows:,}"
     )
 
@@ -285,15 +276,19 @@ def _risk(session: Session, split: Split) -> str:
     return "its realised losses grew: the monitor's evidence on risk fired" if fired else ""
 
 
-def _seen(session: Session, split: Split, version: int) -> Seen:
-    """What is counted of a version since the step began, to the minute."""
-    since = iso(max(0, (micros(split.since) or 0) - _MINUTE))
+def _seen(session: Session, split: Split, version: int, before: int = 0) -> Seen:
+    """What is counted of a version in this step: in the minutes of the clock that began in it.
+
+    A line of a minute cannot be divided; those count too that began up to ``before`` microseconds earlier.
+    """
+    since = iso(max(0, (micros(split.since) or 0) - before))
     (found,) = requests.read(session.workspace.predictions, split.model, [(since, iso(now() + _MINUTE))], version)
     verdicts = found.verdicts
     return Seen(
         requests=sum(known.count for status, known in found.requests.items() if status in (200, 422)),
         rows=sum(verdicts.values()),
         unanswered=verdicts.get("rejected", 0) + verdicts.get("fallback", 0),
+        neither=found.neither,
     )
 
 
@@ -306,16 +301,24 @@ def _ripe(session: Session, split: Split) -> bool:
 
 def _onward(session: Session, split: Split) -> str:
     """The next step; 100 % is the promotion."""
-    place = split.place + 1
-    share = split.steps[place].share
+    share = split.steps[split.place + 1].share
     if share == BUCKETS:
         return _promoted(session, split)
-    seen = _seen(session, split, split.version).requests
-    known = {"model": split.model, "split": split.id, "place": place, "share": share, "requests": seen}
-    with suppress(_Passed):
-        session.record("split.moved", guard=_still(split), **known)
+    return move_in(session, split, share, requests=_seen(session, split, split.version).requests)
+
+
+def move_in(session: Session, split: Split, share: int, **more: int) -> str:
+    """Give the version of a split this share (of 10,000 buckets) from now on; ``more`` is noted beside.
+
+    Returns what was done, "" where the split was moved or ended by somebody else meanwhile.
+    """
+    known = {"model": split.model, "split": split.id, "place": split.place + 1, "share": share, **more}
+    moved = _unless_passed(session, "split.moved", _still(split), known)
     write_served(session)
-    told = f"version {split.version} of {split.model} gets {text_of(share)} from now on"
+    if not moved:
+        return ""
+    kept = "keeps" if share == split.variant.high else "gets"
+    told = f"version {split.version} of {split.model} {kept} {text_of(share)} from now on"
     session.progress.note(told)
     return told
 
@@ -330,19 +333,38 @@ def _promoted(session: Session, split: Split) -> str:
         champion = session.workspace.ledger.state().champions.get(split.model)
         if champion != split.version:  # else another process was faster
             return _end(session, split, "rolled_back", f"it may not be promoted: {error.what}")
-    told = _end(session, split, "promoted", reason)
-    going_back.follow(session, split.model)
-    return told
+    return _arrived(session, split, reason)
+
+
+def _arrived(session: Session, split: Split, reason: str) -> str:
+    """The version is champion. The split ends last, so that a turn that is killed on the way is taken again."""
+    try:
+        going_back.follow(session, split.model)
+    except FullcircleError:
+        _end(session, split, "promoted", reason)
+        raise
+    return _end(session, split, "promoted", reason)
 
 
 def _end(session: Session, split: Split, action: Ending, reason: str) -> str:
+    """End it; "" where it had ended already."""
     known = {"model": split.model, "split": split.id, "version": split.version, "action": action}
-    with suppress(_Passed):
-        session.record("split.ended", guard=_open(split), reason=reason[:LONGEST], **known)
+    ended = _unless_passed(session, "split.ended", _open(split), {**known, "reason": reason[:LONGEST]})
     write_served(session)
+    if not ended:
+        return ""
     told = f"the split of {split.model} with version {split.version}: {action.replace('_', ' ')}, {reason}"
     session.progress.note(told)
     return told
+
+
+def _unless_passed(session: Session, kind: str, guard: Callable[[State], None], said: Mapping[str, object]) -> bool:
+    """Write a fact; False where another process took the turn."""
+    try:
+        session.record(kind, guard=guard, **said)
+    except _Passed:
+        return False
+    return True
 
 
 def _open(split: Split) -> Callable[[State], None]:
@@ -387,59 +409,28 @@ def _unsplit(split: Split, allowed: Callable[[State], None] | None) -> Callable[
     return guard
 
 
-def _what_next(split: Split, seen: Seen) -> str:
+def _what_next(split: Split) -> str:
     if split.last:
         return "It stays at this share: end it, or promote the version"
     step, following = split.steps[split.place], split.steps[split.place + 1]
     name = "the promotion" if following.share == BUCKETS else text_of(following.share)
     at = iso((micros(split.since) or 0) + round(step.bake * 1_000_000))[:19]
-    return f"Then comes {name}: not before {at}, and {split.least:,} requests"
+    return (
+        f"Then comes {name}: not before {at}, and {split.least:,} requests. fullcircle serve takes that step, or "
+        "fullcircle monitor PROJECT --every 10m; the server of a deployment alone does not"
+    )
 
 
-def _steps(kind: Kind, shares: Sequence[str], bake: str) -> tuple[Step, ...]:
-    if kind == "shadow":
-        return ()
+def _unasked(session: Session, split: Split) -> str:
+    """That servers do not know the version, where they do not, and why; "" where they do."""
     try:
-        seconds = duration(bake).total_seconds()
+        entry = json.loads(session.workspace.served.read_bytes())["models"][split.model]
+        if entry["split"]["id"] == split.id and entry["others"]:
+            return ""
+    except (OSError, ValueError, KeyError):
+        pass
+    try:
+        versions.bundle(session, split.model, split.version)
     except FullcircleError as error:
-        raise SettingInvalid(
-            "the bake time cannot be read", received=bake, allowed=error.allowed, next_step="say --bake 1h"
-        ) from error
-    found = [_share(text) for text in shares]
-    most = BUCKETS if kind == "canary" and len(found) > 1 else BUCKETS - 1
-    if not found or found != sorted(set(found)) or found[0] <= 0 or found[-1] > most or _several(kind, found):
-        raise SettingInvalid(
-            "these are no shares of what is asked",
-            received=", ".join(shares) or "none",
-            allowed="more than 0 % and below 100 % for a split; growing ones for a canary, at last 100%",
-            next_step="say --split 50%, or --canary 5%,25%,100%",
-        )
-    return tuple(Step(share=share, bake=seconds) for share in found)
-
-
-def _several(kind: Kind, found: Sequence[int]) -> bool:
-    return kind == "split" and len(found) > 1
-
-
-def _share(text: str) -> int:
-    """A share such as "5%" as a number of buckets; -1 for what is none."""
-    digits = text.strip().removesuffix("%").strip()
-    if not text.strip().endswith("%") or not digits.replace(".", "", 1).isdecimal() or len(digits) > 10:
-        return -1
-    found = float(digits) * BUCKETS / 100
-    return round(found) if abs(found - round(found)) < 1e-6 else -1
-
-
-def _check_entity(session: Session, model: str, both: Sequence[int], entity: Sequence[str]) -> None:
-    """Refuse columns that one of the versions does not know: its rows could not be assigned by them."""
-    for number in both:
-        contract = versions.bundle(session, model, number).contract
-        known = (*contract.names, *contract.context)
-        strange = [name for name in entity if name not in known]
-        if strange:
-            raise SettingInvalid(
-                f"version {number} of {model} has no such column to assign rows by",
-                received=", ".join(strange),
-                allowed=", ".join(known),
-                next_step="name columns of its rows with --entity, or leave it out: then the header X-Entity decides",
-            )
+        return f". Nobody asks it: {error.what}. End the split, or restore the workspace from a copy"
+    return ". Nobody asks it yet: served.json does not name it, which the next turn mends: fullcircle monitor PROJECT"

@@ -18,7 +18,7 @@ from fullcircle.development.environment import environment, machine
 from fullcircle.development.loading import LoadedProject
 from fullcircle.errors import ModelRefused
 from fullcircle.evaluation.metrics import Metric, main_metric
-from fullcircle.flows import consent, drafts, reports, views
+from fullcircle.flows import admission, consent, drafts, reports, views
 from fullcircle.flows.evaluate import measured, report_on
 from fullcircle.flows.material import Material, prepare
 from fullcircle.flows.session import Session, loaded, opened, with_params
@@ -258,6 +258,7 @@ def _final_run(
         draft=digest,
         view=source.project.view.name if source.project.view is not None else None,
         definition=draft.definition or None,
+        login=admission.login(),
     )
     return Trained(
         model=project.name,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from fullcircle.settings import SETTINGS, Settings
 
-_PATHS = ("workspace", "config", "environments", "blobs", "features", "tls_cert", "tls_key", "jwt_keys")
+_PATHS = ("workspace", "config", "environments", "blobs", "features", "tls_cert", "tls_key")
 _SQLITE = "sqlite:///"
 
 

@@ -6,19 +6,17 @@ All of it may be asked at any time and as often as one likes. The chance that it
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fullcircle.flows.compared import Compared, by_metric, compared, counting
 from fullcircle.flows.exposed import Exposed, Floats
 from fullcircle.flows.quality import FEWEST_LABELS, VALUE
 from fullcircle.monitoring.grid import iso
-from fullcircle.stats import bandits, cohorts, mixtures, planning, randomised, sequences
+from fullcircle.stats import bandits, cohorts, mixtures, planning, sequences
 from fullcircle.stats.intervals import Interval
-from fullcircle.stats.planning import Noise
 from fullcircle.types.experiments import (
     Difference,
     Guardrail,
@@ -37,84 +35,10 @@ LOOKS = 60
 _DAY = 86_400.0
 
 
-@dataclass(frozen=True)
-class Compared:
-    """Values (n,) in the order in which they came to count, and how they are compared.
-
-    ``exact`` is the randomised sequence, for rows that chance dealt one by one. Otherwise ``unit`` says which rows
-    hang together. ``paired`` values are differences already. ``units`` is the planned size.
-    """
-
-    values: Floats
-    second: NDArray[np.bool_]
-    share: Floats
-    unit: NDArray[np.intp]
-    units: float
-    spread: float
-    alpha: float
-    first_share: float
-    paired: bool
-    exact: bool
-
-    @property
-    def noise(self) -> Noise | None:
-        """How far estimates of these values stray, None where that cannot be told yet."""
-        if self.paired:
-            found = self._estimate(len(self.values))
-            known = math.isfinite(found.error) and found.error > 0
-            return Noise(found.error * math.sqrt(found.units)) if known else None
-        if self.exact:
-            spread = float(np.std(self.values)) if len(self.values) > 1 else 0.0
-            return planning.two_arms(spread, self.first_share) if spread > 0 else None
-        found = self._estimate(len(self.values))
-        units = len(np.unique(self.unit))
-        return Noise(found.error * math.sqrt(units)) if found.error > 0 and units else None
-
-    def interval(self, rows: int) -> Interval:
-        """What was known from the first of them."""
-        if rows == 0:
-            return sequences.NOTHING
-        if self.exact:
-            return randomised.interval(self._trail.at(rows - 1), self._scale, self.alpha)
-        return sequences.sequence(self._estimate(rows), self._clock, self.alpha)
-
-    def evidence(self, null: float = 0.0) -> float:
-        """The logarithm of the e-value against a difference of ``null``, from all of them."""
-        if not len(self.values):
-            return -math.inf
-        if self.exact:
-            return float(randomised.log_evidence(self._trail.at(-1), self._scale, null))
-        return sequences.log_evidence(self._estimate(len(self.values)), self._clock, self.alpha, null)
-
-    @cached_property
-    def _trail(self) -> randomised.Trail:
-        return randomised.trail(self.values, self.second, self.share)
-
-    @property
-    def _scale(self) -> float:
-        return randomised.scale(self.spread, self.units, self.first_share, self.alpha)
-
-    @property
-    def _clock(self) -> float:
-        """The planned size on the clock of the estimate: of two arms n m / (n + m)."""
-        return self.units if self.paired else self.units * self.first_share * (1.0 - self.first_share)
-
-    def _estimate(self, rows: int) -> sequences.Estimate:
-        unit, values, second = self.unit[:rows], self.values[:rows], self.second[:rows]
-        if self.paired:
-            return _ratio(unit, values)
-        return sequences.difference(_ratio(unit[second], values[second]), _ratio(unit[~second], values[~second]))
-
-
-def _ratio(unit: NDArray[np.intp], values: Floats) -> sequences.Estimate:
-    """The mean of a row, of rows that hang together by ``unit``."""
-    return sequences.ratio(*sequences.by_entity(unit, values, np.ones(len(values))))
-
-
 def verdict(plan: Plan, rows: Exposed, moment: float, paired: bool) -> Verdict:
     """What is known at a ``moment`` (seconds since 1970)."""
     order = cohorts.cohort(rows.at, _until(rows.arrived, moment), moment, plan.label_delay_days * _DAY)
-    main = _compared(plan, rows, order.usable, plan.metric.name, paired)
+    main = compared(plan, rows, order.usable, paired)
     interval = main.interval(len(main.values))
     standing = planning.standing(interval, plan.effect, up=plan.metric.better == "up")
     trust = (_copied(rows, order.due), *_labels(plan, rows, order)) if paired else _dealt(plan, rows, order)
@@ -124,7 +48,8 @@ def verdict(plan: Plan, rows: Exposed, moment: float, paired: bool) -> Verdict:
         state, standing = "untrusted", "undecided"
     elif not all(each.holds for each in rails):
         state = "broken"
-    left = _rows_left(plan, main, interval, paired) if state == "running" else None
+    left = _rows_left(plan, main, interval, len(order.usable)) if state == "running" else None
+    a_day = plan.rows_a_day * plan.valued
     return Verdict(
         version=plan.arms[-1].version,
         standing=standing,
@@ -132,11 +57,11 @@ def verdict(plan: Plan, rows: Exposed, moment: float, paired: bool) -> Verdict:
         difference=_difference(interval, plan.metric.unit),
         chance=_chance(main.evidence()),
         a_day=_a_day(plan, interval),
-        arms=_arms(plan, rows, order, paired),
+        arms=_arms(plan, rows, order, main),
         trust=trust,
         guardrails=rails,
         rows_left=left,
-        days_left=None if left is None or plan.rows_a_day <= 0 else left / plan.rows_a_day,
+        days_left=None if left is None or a_day <= 0 else left / a_day,
         regret=None if plan.floor is None else _regret(plan, main),
     )
 
@@ -144,8 +69,8 @@ def verdict(plan: Plan, rows: Exposed, moment: float, paired: bool) -> Verdict:
 def looks(plan: Plan, rows: Exposed, moment: float, paired: bool) -> tuple[Look, ...]:
     """What was known at up to 60 earlier moments and at this one, oldest first."""
     order = cohorts.cohort(rows.at, _until(rows.arrived, moment), moment, plan.label_delay_days * _DAY)
-    main = _compared(plan, rows, order.usable, plan.metric.name, paired)
-    counted = np.maximum(rows.arrived, rows.at + plan.label_delay_days * _DAY)[order.usable]
+    main = compared(plan, rows, order.usable, paired)
+    counted = np.maximum(rows.arrived, rows.at + plan.label_delay_days * _DAY)[counting(plan, rows, order.usable)]
     number = len(main.values)
     places = np.unique(np.linspace(1, number, min(LOOKS, number)).astype(int)) if number else ()
     return tuple(
@@ -161,36 +86,19 @@ def looks(plan: Plan, rows: Exposed, moment: float, paired: bool) -> tuple[Look,
 def shares(plan: Plan, rows: Exposed, moment: float) -> tuple[float, ...] | None:
     """The next shares of an experiment that learns them; None while an arm has too few values to go by."""
     order = cohorts.cohort(rows.at, _until(rows.arrived, moment), moment, plan.label_delay_days * _DAY)
-    main = _compared(plan, rows, order.usable, plan.metric.name, False)
-    sign = 1.0 if plan.metric.better == "up" else -1.0
-    arms = [_ratio(main.unit[who], sign * main.values[who]) for who in (~main.second, main.second)]
-    if plan.floor is None or any(not each.error > 0.0 or each.units < FEWEST_LABELS for each in arms):
+    main = compared(plan, rows, order.usable, False)
+    units = [len(np.unique(main.unit[who])) for who in (~main.second, main.second)]
+    found = main.estimate
+    if plan.floor is None or min(units) < FEWEST_LABELS or not found.error > 0.0:
         return None
-    chances = bandits.best_of_means([each.value for each in arms], [each.error for each in arms])
+    value = found.value if plan.metric.better == "up" else -found.value
+    chances = bandits.best_of_means([0.0, value], [found.error * math.sqrt(0.5)] * 2)
     return tuple(float(each) for each in bandits.floored(chances, plan.floor))
 
 
 def _until(arrived: Floats, moment: float) -> Floats:
     """What was not there yet at the moment is none."""
     return np.asarray(np.where(arrived <= moment, arrived, math.nan))
-
-
-def _compared(plan: Plan, rows: Exposed, usable: NDArray[np.intp], name: str, paired: bool) -> Compared:
-    """The rows that count. Rows of one request were dealt together, so exact are only those that came alone."""
-    unit = rows.unit[usable]
-    alone = plan.metric.kind in ("proportion", "mean") and len(np.unique(unit)) == len(unit)
-    return Compared(
-        values=rows.values[name][usable],
-        second=rows.second[usable],
-        share=rows.share[usable],
-        unit=unit,
-        units=plan.rows / plan.rows_a_unit,
-        spread=plan.spread,
-        alpha=plan.alpha,
-        first_share=plan.arms[-1].share,
-        paired=paired,
-        exact=alone and not paired and name == plan.metric.name,
-    )
 
 
 def _dealt(plan: Plan, rows: Exposed, order: cohorts.Cohort) -> tuple[Warrant, ...]:
@@ -227,10 +135,14 @@ def _coverage(plan: Plan, rows: Exposed, order: cohorts.Cohort, chance: float) -
 
 
 def _copied(rows: Exposed, due: NDArray[np.bool_]) -> Warrant:
-    """Whether the shadow's log is whole: a copy is lost where it was too slow, and that is no chance."""
-    number, lost = int(due.sum()), int((rows.lost & due).sum())
-    holds = lost <= BAD * number
-    return Warrant(name="copies", holds=holds, chance=1.0, text=f"{lost:,} of {number:,} rows have no copy")
+    """Whether both answered the same rows: a copy is lost where the shadow was too slow, and what one of them rejects
+    is hard. Neither is chance. Before its first copy the shadow was not there yet.
+    """
+    there = np.flatnonzero(~rows.lost)
+    due = due & (np.arange(rows.rows) >= (there[0] if len(there) else 0))
+    number, lost, uneven = (int(each.sum()) for each in (due, rows.lost & due, rows.uneven & due))
+    text = f"{lost:,} of {number:,} rows have no copy, {uneven:,} a value of one version only"
+    return Warrant(name="copies", holds=lost + uneven <= BAD * number, chance=1.0, text=text)
 
 
 def _counts(rows: Exposed, here: NDArray[np.bool_], which: NDArray[np.bool_] | None = None) -> NDArray[Any]:
@@ -242,35 +154,42 @@ def _counts(rows: Exposed, here: NDArray[np.bool_], which: NDArray[np.bool_] | N
 
 
 def _guarded(plan: Plan, rows: Exposed, usable: NDArray[np.intp], rail: Guardrail, paired: bool) -> Warrant:
-    second = np.ones(rows.rows, dtype=bool) if paired else rows.second
+    second = ~rows.lost if paired else rows.second
     share, planned = plan.arms[-1].share, plan.rows / plan.rows_a_unit
     if rail.kind == "margin":
         return _margin(plan, rows, usable, rail, paired)
     happened = rows.events[rail.name]
-    hits, units = _weighed(rows.unit[second], happened[second])
+    told = f"{rail.name}: {int(happened[second].sum()):,} of {int(second.sum()):,} rows"
     if rail.kind == "rate":
+        hits, units = _weighed(rows, happened, second)
         chance = _chance(float(mixtures.above(hits, units, rail.limit, planned * share, plan.alpha)))
-        text = f"{rail.name}: {int(happened[second].sum()):,} of {int(second.sum()):,} rows, at most {rail.limit:.2%}"
+        text = f"{told}, at most {rail.limit:.2%}"
     else:
-        others, _ = _weighed(rows.unit[~second], happened[~second])
-        sizes = max(1.0, planned * BAD)
-        found = mixtures.above_other(hits, others, share, sizes, times=rail.limit, alpha=plan.alpha)
-        chance = _chance(float(found))
-        text = f"{rail.name}: {hits:,} beside {others:,} of the champion, at most {rail.limit:g} times its share"
+        total = 0.0
+        for one in np.unique(rows.share):  # evidence of each share that was in force, of which e-values multiply
+            hits, others = (_weighed(rows, happened, who & (rows.share == one))[0] for who in (second, ~second))
+            sizes = max(1.0, planned * BAD)
+            total += float(mixtures.above_other(hits, others, one, sizes, times=rail.limit, alpha=plan.alpha))
+        chance = _chance(total)
+        text = (
+            f"{told}, {int(happened[~second].sum()):,} of {int((~second).sum()):,} of the champion, "
+            f"at most {rail.limit:g} times as often"
+        )
     return Warrant(name=rail.name, holds=chance > plan.alpha, chance=chance, text=text)
 
 
-def _weighed(unit: NDArray[np.intp], happened: NDArray[np.bool_]) -> tuple[int, int]:
-    """How many units, each as the share of its rows to which it happened: rows of one request have one cause."""
-    if not len(unit):
-        return 0, 0
-    hits, rows = sequences.by_entity(unit, happened.astype(float), np.ones(len(unit)))
-    return math.floor(float((hits / rows).sum())), len(rows)
+def _weighed(rows: Exposed, happened: NDArray[np.bool_], who: NDArray[np.bool_]) -> tuple[float, int]:
+    """How many units it was, each as the share of its rows to which it happened, and of how many: rows of one request
+    have one cause. Parts of a unit are fair: (q/p)^x is at most 1 + x (q/p - 1) for x from 0 to 1.
+    """
+    hits, number = sequences.by_entity(rows.unit[who], happened[who], np.ones(int(who.sum())))
+    return float((hits / number).sum()), len(number)
 
 
 def _margin(plan: Plan, rows: Exposed, usable: NDArray[np.intp], rail: Guardrail, paired: bool) -> Warrant:
     name, up = rail.name, rail.better == "up"
-    found = replace(_compared(plan, rows, usable, name, paired), exact=False)
+    usable = usable[np.isfinite(rows.values[name][usable])]
+    found = by_metric(plan, rows, usable, name, paired)
     interval = found.interval(len(found.values))
     limit = -rail.limit if up else rail.limit
     worse = interval.value < limit if up else interval.value > limit
@@ -279,8 +198,11 @@ def _margin(plan: Plan, rows: Exposed, usable: NDArray[np.intp], rail: Guardrail
     return Warrant(name=name, holds=chance > plan.alpha, chance=chance, text=text)
 
 
-def _rows_left(plan: Plan, main: Compared, interval: Interval, paired: bool) -> int | None:
-    """Rows till it will likely be known: of a difference as seen so far, or none of the least that matters."""
+def _rows_left(plan: Plan, main: Compared, interval: Interval, rows: int) -> int | None:
+    """Rows till it will likely be known: of a difference as seen so far, or none of the least that matters.
+
+    ``rows`` are those that count so far, several of a unit where they came together.
+    """
     noise = main.noise
     if noise is None:
         return plan.likely_rows
@@ -289,7 +211,7 @@ def _rows_left(plan: Plan, main: Compared, interval: Interval, paired: bool) -> 
     if math.isfinite(interval.value) and interval.value:
         needed = min(needed, planning.likely(interval.value, noise, planned, plan.alpha))
     had = len(np.unique(main.unit))
-    left = (needed - had) * len(main.unit) / max(had, 1)
+    left = (needed - had) * rows / max(had, 1)
     return max(1, math.ceil(left)) if math.isfinite(left) else None
 
 
@@ -299,16 +221,16 @@ def _a_day(plan: Plan, interval: Interval) -> Difference | None:
     return _difference(sequences.scaled(interval, plan.rows_a_day), plan.metric.unit)
 
 
-def _arms(plan: Plan, rows: Exposed, order: cohorts.Cohort, paired: bool) -> tuple[Share, ...]:
+def _arms(plan: Plan, rows: Exposed, order: cohorts.Cohort, main: Compared) -> tuple[Share, ...]:
     counts = np.zeros(rows.rows, dtype=bool)
     counts[order.usable] = True
     found = []
-    for arm, who in zip(plan.arms, (~rows.second, rows.second), strict=True):
-        own = np.ones(rows.rows, dtype=bool) if paired else who
-        values = rows.values[plan.metric.name][counts & own]
-        mean = None if paired or not len(values) else float(values.mean())
+    for arm, which in zip(plan.arms, (False, True), strict=True):
+        own = np.ones(rows.rows, dtype=bool) if main.paired else rows.second == which
+        values = main.values[main.second == which]
+        mean = None if main.paired or not len(values) else float(values.mean())
         share = arm.share
-        if not paired and rows.rows:
+        if not main.paired and rows.rows:
             last = float(rows.share[-1])
             share = last if arm is plan.arms[-1] else 1.0 - last
         found.append(
@@ -325,11 +247,13 @@ def _arms(plan: Plan, rows: Exposed, order: cohorts.Cohort, paired: bool) -> tup
 
 
 def _regret(plan: Plan, main: Compared) -> Difference | None:
-    if len(main.values) < 2:
+    _, first = np.unique(main.unit, return_index=True)
+    first.sort()
+    if len(first) < 2:
         return None
-    sign = 1.0 if plan.metric.better == "up" else -1.0
-    chances = np.stack([1.0 - main.share, main.share], axis=1)
-    lost = bandits.regret(sign * main.values, main.second.astype(int), chances).lost
+    sign, share = 1.0 if plan.metric.better == "up" else -1.0, main.share[first]
+    chances = np.stack([1.0 - share, share], axis=1)
+    lost = bandits.regret(sign * main.values[first], main.second[first].astype(int), chances).lost
     return _difference(sequences.sequence(lost, main.units, plan.alpha), plan.metric.unit)
 
 

@@ -36,6 +36,8 @@ NEEDED: Mapping[str, Mapping[str, type]] = {
     "predictions.erased": {"workspace": str, "model": str, "segment": str, "digest": str},
     "key.created": {"id": str, "name": str, "role": str, "digest": str},
     "key.revoked": {"id": str},
+    "issuer.added": {"issuer": str, "audience": str, "algorithm": str, "keys": str, "claim": str, "roles": str},
+    "issuer.removed": {"issuer": str},
     "blob.deleted": {"digest": str},
 }
 

@@ -72,6 +72,7 @@ class State:
     ``experiments`` are the facts by which the last experiments began, by model, ``experiment_ends`` those by which
     experiments ended, by split.
     ``keys`` are the facts by which keys were created, by id, in order; ``revoked`` the ids of revoked ones.
+    ``issuers`` are the latest facts about each issuer of tokens, by its name: it was added or removed.
     """
 
     seq: int = 0
@@ -102,6 +103,7 @@ class State:
     experiment_ends: Mapping[str, Fact] = field(default_factory=dict)
     keys: Mapping[str, Fact] = field(default_factory=dict)
     revoked: frozenset[str] = frozenset()
+    issuers: Mapping[str, Fact] = field(default_factory=dict)
 
     def approval(self, model: str, version: int) -> Fact | None:
         """The fact by which somebody approved a version on the report that it has, or None."""
@@ -154,6 +156,7 @@ class Folding:
         self._experiment_ends: dict[str, Fact] = {}
         self._keys: dict[str, Fact] = {}
         self._revoked: set[str] = set()
+        self._issuers: dict[str, Fact] = {}
 
     def add(self, fact: Fact) -> None:
         """Take the next fact in."""
@@ -210,6 +213,8 @@ class Folding:
                 self._keys.setdefault(str(body["id"]), fact)  # an id that was used is never another key
             case "key.revoked":
                 self._revoked.add(str(body["id"]))
+            case "issuer.added" | "issuer.removed":
+                self._issuers[str(body["issuer"])] = fact
             case "blob.deleted":
                 self._deleted.add(body["digest"])
 
@@ -251,6 +256,7 @@ class Folding:
             experiment_ends=MappingProxyType(dict(self._experiment_ends)),
             keys=MappingProxyType(dict(self._keys)),
             revoked=frozenset(self._revoked),
+            issuers=MappingProxyType(dict(self._issuers)),
         )
 
     def _snapshot(self, fact: Fact) -> None:

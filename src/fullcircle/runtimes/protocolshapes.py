@@ -86,7 +86,7 @@ def tensors(contract: Contract, row: Mapping[str, Value]) -> Shape:
     """One row as a V2 request, a tensor for each column; what has no value is left out."""
     kinds = {column.name: column.kind for column in contract.columns}
     inputs = [
-        {"name": name, "shape": [1], "datatype": _datatype(kinds.get(name, ""), value), "data": [value]}
+        {"name": name, "shape": [1], "datatype": datatype(kinds.get(name, ""), value), "data": [value]}
         for name, value in row.items()
         if value is not None
     ]
@@ -106,7 +106,8 @@ def of_model(name: str, contract: Contract, row: Mapping[str, Value]) -> Shape:
     return {f"/v2/models/{name}/infer": v2, f"/invocations/{name}": mlflow}
 
 
-def _datatype(kind: str, value: Value) -> str:
+def datatype(kind: str, value: Value = None) -> str:
+    """The datatype of a column of this kind; where it has none, that of a value."""
     return _KINDS.get(kind) or ("BYTES" if kind else _TYPES.get(type(value), "BYTES"))
 
 

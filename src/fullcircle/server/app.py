@@ -23,7 +23,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from fullcircle.errors import (
@@ -36,6 +36,7 @@ from fullcircle.errors import (
 )
 from fullcircle.runtimes.columns import Typed
 from fullcircle.server import addresses, arrow, dialects, explain, invocations
+from fullcircle.server.callers import Cuts
 from fullcircle.server.desk import Desk, not_looked_up
 from fullcircle.server.engine import Ask, Coming, Engine
 from fullcircle.server.follower import Loaded, Trouble, View
@@ -132,13 +133,14 @@ class App:
             "/health/live": _live,
             "/health/ready": self._ready,
             "/metrics": lambda call: self._publishing.metrics(call.scope, self._side),
-            "/docs": lambda call: self._publishing.docs(call.view, keyed=self._keyed()),
+            "/docs": lambda call: self._publishing.docs(call.view, call.scope, keyed=self._keyed()),
             "/openapi.json": lambda call: self._publishing.openapi(call.view, keyed=self._keyed()),
             **v2.Handlers(self._parts(), view, unloaded).table(),
             **invocations.Handlers(self._parts()).table(),
         }
         self._engines: dict[str, tuple[Loaded, Engine]] = {}
         self._followed: View | None = None
+        self._cuts = Cuts()
         self.coming: Coming | None = None
         """What counts the requests that were handed over and are not begun; None where nobody counts them."""
         self.draining = False
@@ -199,6 +201,7 @@ class App:
         if view is self._followed:
             return
         self._followed = view
+        self._cuts.forget()  # the models of the view before may go
         for loaded in view.loaded.values():
             self._engine(loaded)
         for name in self._engines.keys() - view.loaded.keys():
@@ -235,14 +238,13 @@ class App:
         if caller is None:
             return receive
         if (model := hidden(caller, path)) is not None:
-            _served(caller.sees(self._view()), model)
+            _served(self._cuts.seen(caller, self._view()), model)
         return bounded(receive, caller.body) if caller.body else receive
 
     async def _dispatched(self, path: str, scope: Scope, receive: Receive, begun: float) -> Answer:
         """The answer of the address's handler: what is in no table is answered by nobody."""
-        caller = scope.get("caller")
-        view = self._view() if caller is None else caller.sees(self._view())
-        known = addresses.find(path)
+        view = self._cuts.seen(scope.get("caller"), self._view())
+        known = _find(path)
         if known is None:
             raise _no_such_address()
         address, names = known
@@ -285,7 +287,8 @@ class App:
         return await self._asked(loaded, Ask(body, rows, plain), scope)
 
     async def _asked(self, loaded: Loaded, ask: Ask, scope: Scope) -> Answer:
-        engine, route = self._engine(loaded), self._view().routes.get(loaded.model)
+        known, route = self._engines.get(loaded.model), self._view().routes.get(loaded.model)
+        engine = known[1] if known is not None and known[0] is loaded else self._engine(loaded)
         if route is None or route.champion != loaded.version:
             found = await engine.answer(ask)
         else:
@@ -409,6 +412,9 @@ def _taken(loaded: Loaded, columns: Typed) -> tuple[list[Any] | None, list[dict[
         if encoder.all_clean(matrix):
             return loaded.decoder.structs(encoder.values(matrix), columns.contexts(contract)), None
     return None, [{**row, **dict.fromkeys(strange)} for row in columns.dicts(contract)]
+
+
+_find = lru_cache(maxsize=256)(addresses.find)
 
 
 def _served(view: View, model: str) -> Loaded:

@@ -2,45 +2,32 @@
 
 A request goes wrong where the version fails on a row that the champion answers, or takes longer than the champion's
 p99 allows. One in a hundred may (``types.splits.BAD``): that is the error budget. Each process judges what it saw by
-evidence that is valid at any time (``stats.exceeding``), by one test on failures and one on slow requests. Slow ones
-within a second have one cause as a rule, such as a busy machine: they count as one, and all requests by as much less.
-Whoever opens it writes a small file beside served.json, which all other processes see, and the next ones too.
+evidence that is valid at any time and that good requests of before do not weaken (``stats.exceeding``), by one test
+on failures and one on slow requests. Slow ones within a second have one cause as a rule, such as a busy machine: they
+count as one, and the good ones before them by as much less. Whoever opens it writes a small file beside served.json,
+which all other processes see, and the next ones too.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
-import msgspec
-
-from fullcircle.stats.exceeding import evidence
+from fullcircle.stats.exceeding import Evidence, evidence
+from fullcircle.tables import trips
 from fullcircle.types.splits import ALPHA, BAD, SLOWER, UNFELT
 
-FOLDER = "splits"
 FIRST = 10  # times as long may a request take while too little is known of the champion for a p99
 BURST = 1.0  # seconds in which slow requests count as one
 ROWS = 100  # rows for which a tenth of a second more is allowed
 _KEPT = 1000  # of the champion's requests
 _AGAIN = 100  # requests after which its p99 is worked out again
-_ENOUGH = math.log(1 / ALPHA)
+_TOLD = 100  # of those that went wrong: so many are thought of when it is said how many lately did
 _logger = logging.getLogger(__name__)
-
-
-class Trip(msgspec.Struct, frozen=True):
-    """What the file says: why, after how many requests, of which so many went wrong."""
-
-    split: str
-    version: int
-    reason: str
-    requests: int = 0
-    bad: int = 0
 
 
 class Breaker:
@@ -56,13 +43,17 @@ class Breaker:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._split, self._version, self._clock = split, version, clock
-        self._path = None if folder is None else folder / f"{split}.json"
+        self._folder = folder
         self._unfelt = unfelt
         self._seconds: deque[float] = deque(maxlen=_KEPT)
         self._told = 0
         self._p99 = 0.0
         self.requests = self.failed = self.slow = 0
-        self._bursts, self._burst = 0, -math.inf
+        self._wrong: deque[int] = deque(maxlen=_TOLD)  # which requests
+        self._failures, self._delays = Evidence(BAD), Evidence(BAD)
+        self._fine = 0  # requests in a row that did not fail
+        self._prompt = 0  # that were not slow, since the last burst of slow ones began
+        self._before, self._size, self._burst = 0, 0, -math.inf  # of the last burst: prompt ones before it, slow ones
         self.is_open = False
         self.look()
 
@@ -82,61 +73,53 @@ class Breaker:
     def well(self) -> None:
         """The version answered a request."""
         self.requests += 1
+        self._fine += 1
+        self._prompt += 1
 
     def fails(self, why: str) -> bool:
         """It failed, where the champion could answer. Whether that is too much: it is open then."""
         self.requests += 1
         self.failed += 1
-        return self._judged(self.failed, self.requests, why)
+        self._prompt += 1
+        found = self._failures.after(self._fine)
+        self._failures.take(self._fine)
+        self._fine = 0
+        return self._judged(found, why)
 
     def lags(self, why: str) -> bool:
         """It took too long. Whether that is too much: it is open then."""
         self.requests += 1
         self.slow += 1
+        self._fine += 1
         now = self._clock()
         if now - self._burst >= BURST:
-            self._bursts, self._burst = self._bursts + 1, now
-        count = math.floor(self.requests * self._bursts / self.slow)
-        return self._judged(self._bursts, max(count, self._bursts), why)
+            if self._size:
+                self._delays.take(self._before / self._size)
+            self._before, self._size, self._burst, self._prompt = self._prompt, 0, now, 0
+        self._size += 1
+        return self._judged(self._delays.after(self._before / self._size), why)
 
-    def _judged(self, bad: int, count: int, why: str) -> bool:
-        if self.is_open or evidence(bad, count, BAD) < _ENOUGH:
+    def _judged(self, found: float, why: str) -> bool:
+        self._wrong.append(self.requests)
+        if self.is_open or found * ALPHA < 1:
             return False
         self.is_open = True
-        wrong = self.failed + self.slow
-        reason = f"{wrong} of {self.requests:,} requests went wrong, {100 * BAD:g} in 100 may; the last one: {why}"
+        spans = [(place + 1, self.requests - since + 1) for place, since in enumerate(reversed(self._wrong))]
+        bad, count = max(spans, key=lambda span: evidence(span[0], span[1], BAD))
+        reason = f"{bad} of its last {count:,} requests went wrong, {100 * BAD:g} in 100 may; the last one: {why}"
         _logger.error("version %d is sent back: %s", self._version, reason)
-        self._write(Trip(self._split, self._version, reason, self.requests, wrong))
+        self._write(trips.Trip(self._split, self._version, reason, self.requests, self.failed + self.slow))
         return True
 
     def look(self) -> None:
         """See whether anybody opened it."""
-        if not self.is_open and self._path is not None and self._path.exists():
+        if not self.is_open and self._folder is not None and trips.path_of(self._folder, self._split).exists():
             self.is_open = True
 
-    def _write(self, trip: Trip) -> None:
-        if self._path is None:
+    def _write(self, trip: trips.Trip) -> None:
+        if self._folder is None:
             return
-        beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
-            self._path.parent.mkdir(exist_ok=True)
-            beside.write_bytes(msgspec.json.encode(trip))
-            with suppress(FileExistsError):
-                os.link(beside, self._path)
+            trips.write(self._folder, trip)
         except OSError as error:
             _logger.error("that it is sent back cannot be written down, and others may ask it: %s", error)
-        finally:
-            with suppress(OSError):
-                beside.unlink()
-
-
-def read(folder: Path, split: str) -> Trip | None:
-    """What the file of a split says; None where no process opened its breaker."""
-    try:
-        content = (folder / f"{split}.json").read_bytes()
-    except FileNotFoundError:
-        return None
-    try:
-        return msgspec.json.decode(content, type=Trip)
-    except msgspec.MsgspecError:
-        return Trip(split, 0, "its breaker opened, and the file that says why cannot be read")

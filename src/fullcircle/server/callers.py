@@ -36,7 +36,7 @@ class Bucket:
 class Caller:
     """Somebody who is known. ``models`` None: all. ``until`` is in Unix seconds; ``body`` in bytes, 0: no limit."""
 
-    __slots__ = ("_cut", "body", "bucket", "id", "models", "until", "verbs")
+    __slots__ = ("body", "bucket", "id", "models", "until", "verbs")
 
     def __init__(
         self,
@@ -50,17 +50,30 @@ class Caller:
     ) -> None:
         self.id, self.verbs, self.models = id, verbs, models
         self.until, self.bucket, self.body = until, bucket, body
-        self._cut: tuple[View, View] | None = None
 
-    def sees(self, view: View) -> View:
+
+class Cuts:
+    """What callers may know of what is served now. Of what was served before nothing is kept: it holds models."""
+
+    def __init__(self) -> None:
+        self._view: View | None = None
+        self._cuts: dict[frozenset[str], View] = {}
+
+    def seen(self, caller: Caller | None, view: View) -> View:
         """What is served, as far as this caller may know of it."""
-        if self.models is None:
+        if caller is None or caller.models is None:
             return view
-        if self._cut is None or self._cut[0] is not view:
-            kept = {field.name: _within(getattr(view, field.name), self.models) for field in fields(view)}
-            cut = View(**kept)
-            self._cut = (view, cut)
-        return self._cut[1]
+        if view is not self._view:
+            self._view, self._cuts = view, {}
+        found = self._cuts.get(caller.models)
+        if found is None:
+            kept = {field.name: _within(getattr(view, field.name), caller.models) for field in fields(view)}
+            found = self._cuts[caller.models] = View(**kept)
+        return found
+
+    def forget(self) -> None:
+        """Keep nothing of what was served until now."""
+        self._view, self._cuts = None, {}
 
 
 def _within(value: Any, models: frozenset[str]) -> Any:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fullcircle.errors import OnlineStoreUnavailable, ServerBusy, ViewNotPublished
-from fullcircle.server.desk import Desk, Written, not_looked_up
+from fullcircle.server.desk import Desk, not_looked_up
 from fullcircle.server.engine import CLOSED, Ask, overloaded
 from fullcircle.server.frames import Mode, Question, Reply, packed, read
 from fullcircle.server.http import Answer, Limits
@@ -122,8 +122,8 @@ class Child:
     async def answer(self, ask: Ask) -> Answer:
         """See Engine."""
         predictions = await self.predict(ask)
-        written = self._desk.scored(self._loaded, predictions, ask.arrived, ask.mark)
-        return finished(self._loaded, [Written(written.rows, written.others)], ask, self._meter)
+        written = await self._desk.logged(self._loaded, predictions, ask.arrived, ask.mark)
+        return finished(self._loaded, written, ask, self._meter)
 
     async def predict(self, ask: Ask) -> list[Prediction]:
         """What the model answers to each row, which is in no log yet. Raises as ``answer`` does."""

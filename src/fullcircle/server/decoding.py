@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from collections.abc import Callable, Mapping, Sequence
+from itertools import starmap
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,6 +57,7 @@ class Decoder:
         self._kinds = [(column.name, column.kind, column.nullable) for column in contract.columns]
         self._plain = not any(self._kept_back) and not self._context
         self._row, self._decoder = _structs(contract)
+        self._pack = struct.Struct(f"{self._columns}d").pack
         self.numbers = not self._context and all(column.kind == "number" for column in contract.columns)
         """Whether ``table`` can be asked."""
 
@@ -119,10 +122,24 @@ class Decoder:
         get = attrgetter(*(known[name] for name in names))
         return get if len(names) > 1 else lambda row: (get(row),)
 
-    def table(self, values: Sequence[float]) -> list[Any]:
+    def table(self, values: Sequence[float | None]) -> list[Any]:
         """Rows as structs, of numbers row by row. Only where every column is a number, and there is no context."""
-        width, row = self._columns, self._row
-        return [row(*values[start : start + width]) for start in range(0, len(values), width)]
+        if len(values) == self._columns:
+            return [self._row(*values)]
+        return list(starmap(self._row, zip(*[iter(values)] * self._columns, strict=True)))
+
+    def packed(self, values: Sequence[float | None]) -> Matrix | None:
+        """The matrix of these rows, where it costs less than ``matrix``: not of one row, or with missing values."""
+        if len(values) == self._columns:
+            return None
+        try:
+            return _matrix(bytearray(struct.pack(f"{len(values)}d", *values)), self._columns)
+        except struct.error:  # a missing value
+            return None
+
+    def listed(self, columns: Sequence[Sequence[float | None]]) -> list[Any]:
+        """The same of one list for each column, in order."""
+        return list(starmap(self._row, zip(*columns, strict=True)))
 
     def structs(self, values: Sequence[Mapping[str, Any]], contexts: Sequence[Mapping[str, Any] | None]) -> list[Any]:
         """Rows as structs from judged values and what each brought along."""
@@ -138,35 +155,51 @@ class Decoder:
 
         width = self._columns
         if not self._codes and not self._context:
-            return np.array([_tuple(row) for row in rows], dtype=np.float64)
-        values = [list(_tuple(row)[:width]) for row in rows]
-        for place, codes in self._codes:
-            for row in values:
-                found = row[place]
-                row[place] = math.nan if found is None else codes.get(found, LOOK)
-        return np.array(values, dtype=np.float64)
+            values: Sequence[Sequence[Any]] = list(map(_tuple, rows))
+        else:
+            lists = [list(_tuple(row)[:width]) for row in rows]
+            for place, codes in self._codes:
+                for row in lists:
+                    found = row[place]
+                    row[place] = math.nan if found is None else codes.get(found, LOOK)
+            values = lists
+        try:
+            packed = bytearray().join(starmap(self._pack, values))
+        except struct.error:  # a missing value
+            return np.array(values, dtype=np.float64)
+        return _matrix(packed, width)
 
-    def logged(self, row: Any, key: bytes = b"") -> bytes:
-        """The row as the log keeps it: the end of a JSON object with ``inputs``, and ``context`` where there is some.
+    def logged(self, rows: Sequence[Any], key: bytes = b"") -> list[bytes]:
+        """Rows as the log keeps them: what stands behind ``"inputs":`` in JSON, and ``context`` where there is some.
 
         Private values are left out, or hashed with ``key`` where the contract says so.
         """
         if self._plain:
-            return b'"inputs":' + _encode(row)
+            return list(map(_encode, rows))
+        return [self._kept(row, key) for row in rows]
+
+    def _kept(self, row: Any, key: bytes) -> bytes:
         values = _tuple(row)
         inputs = public(dict(zip(self._names, values, strict=False)), *self._kept_back, key)
         if not self._context:
-            return b'"inputs":' + _encode(inputs)
+            return _encode(inputs)
         context = {
             name: loggable(value)
             for name, value in zip(self._context, values[self._columns :], strict=True)
             if value is not msgspec.UNSET
         }
         shown = public(context, *self._kept_back, key)
-        return b'"inputs":' + _encode(inputs) + b',"context":' + _encode(shown)
+        return _encode(inputs) + b',"context":' + _encode(shown)
 
 
 _tuple = msgspec.structs.astuple
+
+
+def _matrix(packed: bytearray, width: int) -> Matrix:
+    """The matrix of numbers in 64 bits each, row by row. It may be written to."""
+    import numpy as np
+
+    return np.frombuffer(packed).reshape(-1, width)
 
 
 def _filled(values: Any, count: int) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -16,12 +17,13 @@ from fullcircle.errors import (
     ViewNotPublished,
     WorkspaceUnusable,
 )
-from fullcircle.server.engine import Mark
+from fullcircle.server.engine import Ask, Mark
 from fullcircle.server.follower import Loaded
 from fullcircle.server.http import Answer, answer
-from fullcircle.server.rendering import Lines
+from fullcircle.server.rendering import Lines, Parts
 from fullcircle.server.requests import Label, labels, unfit
 from fullcircle.tables import waiting
+from fullcircle.tables.appending import line_of
 from fullcircle.tables.predictions import PredictionLog, append_outcomes, known, signed
 from fullcircle.tables.segments import ID
 from fullcircle.types.prediction import Outcome, Prediction
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from fullcircle.runtimes.scorer import Block
     from fullcircle.server.meter import Meter
 
+_PIECE = 128  # rows that are written as JSON before others get their turn
 _logger = logging.getLogger(__name__)
 
 
@@ -57,68 +60,99 @@ class Desk:
         loaded: Loaded,
         rows: Sequence[Any],
         block: Block,
-        arrived: Sequence[float],
-        marks: Sequence[Mark | None] = (),
+        batch: Sequence[Ask],
     ) -> Lines:
         """Log rows that the contract let through as they are, all answered.
 
-        ``rows`` are what the version's decoder gave, ``arrived`` when each came (``time.perf_counter``), ``marks``
-        what the log says of the split of each, where there is one. Raises ServerBusy
-        where the log cannot be written: nothing unrecorded.
+        ``rows`` are what the version's decoder gave: those of each request of ``batch``, one after another. Raises
+        ServerBusy where the log cannot be written: nothing unrecorded.
         """
-        renderer, logged = loaded.renderer, loaded.decoder.logged
-        values, chances = renderer.parts(block)
-        shares = chances or [b""] * len(values)
-        now, key = time.perf_counter(), self._log.key
-        latencies = [b"%.6f" % (now - since) for since in arrived]
-        if marks:  # they stand behind it
-            latencies = [
-                latency if mark is None else latency + mark.json
-                for latency, mark in zip(latencies, marks, strict=True)
-            ]
-        bodies = [
-            renderer.logged(value, share, logged(row, key), latency)
-            for value, share, row, latency in zip(values, shares, rows, latencies, strict=True)
-        ]
+        now = time.perf_counter()
+        latencies: list[bytes] = []
+        for ask in batch:
+            latency = b"%.6f" % (now - ask.arrived)
+            latencies += [latency if ask.mark is None else latency + ask.mark.json] * len(ask.rows or ())
+        parts, bodies = self._bodies(loaded, rows, block, latencies)
+        return Lines(self._logged(loaded, bodies), *parts, block.answers, block.chances)
+
+    async def many(
+        self, loaded: Loaded, rows: Sequence[Any], blocks: Sequence[Block], arrived: float, mark: Mark | None
+    ) -> Written:
+        """The same for one request of many rows, answered block by block. Raises ServerBusy.
+
+        Whatever their number, the rows of a request go to the log together, so all of them are there or none, with
+        the same time and latency, which tell them from others. Between blocks others get their turn.
+        """
+        latency = b"%.6f" % (time.perf_counter() - arrived) + (b"" if mark is None else mark.json)
+        parts, bodies, start = [], [], 0
+        for block in blocks:
+            await asyncio.sleep(0)
+            part = rows[start : start + len(block.answers)]
+            (values, shares, _), made = self._bodies(loaded, part, block, [latency] * len(part))
+            parts.append((values, shares))
+            bodies += made
+            start += len(part)
+        ids, written = self._logged(loaded, bodies), list[bytes]()
+        for values, shares in parts:
+            await asyncio.sleep(0)
+            part = ids[len(written) : len(written) + len(values)]
+            written += map(loaded.renderer.row, part, values, shares)
+        return Written(written, {})
+
+    def scored(self, loaded: Loaded, rows: Sequence[object]) -> Sequence[Prediction]:
+        """What the version answers to rows that are judged by hand, in no log yet. Raises ServerBusy."""
+        try:
+            return loaded.scorer.score(rows)
+        except (OnlineStoreUnavailable, ViewNotPublished) as error:
+            _logger.error("features cannot be looked up: %s", error)
+            raise not_looked_up() from error
+
+    async def logged(
+        self, loaded: Loaded, predictions: Sequence[Prediction], arrived: float, mark: Mark | None = None
+    ) -> Written:
+        """Log the predictions for one request, at once as ``many`` does, and write the answers. Raises ServerBusy."""
+        more = {"latency": round(time.perf_counter() - arrived, 6), **({} if mark is None else mark.fields())}
+        found: list[Prediction] = []
+        bodies: list[bytes] = []
+        for start in range(0, len(predictions), _PIECE):
+            if start:
+                await asyncio.sleep(0)
+            made = signed(
+                predictions[start : start + _PIECE],
+                loaded.scorer.contract,
+                model=loaded.model,
+                version=loaded.version,
+                bundle=loaded.bundle,
+                key=self._log.key,
+            )
+            part = [replace(one, **more) for one in made]
+            found += part
+            bodies += map(line_of, part)
+        written: list[bytes] = []
+        for place, (id, one) in enumerate(zip(self._logged(loaded, bodies), found, strict=True)):
+            if place and place % _PIECE == 0:
+                await asyncio.sleep(0)
+            written.append(loaded.renderer.other(replace(one, id=id)))
+        others = {place: one.verdict.status for place, one in enumerate(found) if one.verdict.status != "ok"}
+        return Written(written, others)
+
+    def _bodies(
+        self, loaded: Loaded, rows: Sequence[Any], block: Block, latencies: Sequence[bytes]
+    ) -> tuple[Parts, list[bytes]]:
+        """What rows that are all ok are answered, and their lines of the log, as JSON."""
+        parts = loaded.renderer.parts(block)
+        kept = loaded.decoder.logged(rows, self._log.key)
+        return parts, loaded.renderer.logged(parts, kept, latencies)
+
+    def _logged(self, loaded: Loaded, bodies: Sequence[bytes]) -> list[str]:
+        """Write lines to the log; their ids. Raises ServerBusy."""
         try:
             ids, _ = self._log.write(loaded.model, bodies)
         except WorkspaceUnusable as error:
             raise _unrecorded(error) from error
         if ids and not ids[0]:
             self._lose(loaded, len(ids))
-        return Lines(ids, values, shares, block.answers, block.chances)
-
-    def judged(self, loaded: Loaded, rows: Sequence[object], arrived: float, mark: Mark | None = None) -> Written:
-        """Judge rows by hand, answer and log them. Raises ServerBusy."""
-        try:
-            scored = loaded.scorer.score(rows)
-        except (OnlineStoreUnavailable, ViewNotPublished) as error:
-            _logger.error("features cannot be looked up: %s", error)
-            raise not_looked_up() from error
-        return self.scored(loaded, scored, arrived, mark)
-
-    def scored(
-        self, loaded: Loaded, predictions: Sequence[Prediction], arrived: float, mark: Mark | None = None
-    ) -> Written:
-        """Log predictions that were made elsewhere, and write their answers. Raises ServerBusy."""
-        latency = round(time.perf_counter() - arrived, 6)
-        found = signed(
-            predictions,
-            loaded.scorer.contract,
-            model=loaded.model,
-            version=loaded.version,
-            bundle=loaded.bundle,
-            key=self._log.key,
-        )
-        try:
-            more = {} if mark is None else mark.fields()
-            done = self._log.append([replace(one, latency=latency, **more) for one in found])
-        except WorkspaceUnusable as error:
-            raise _unrecorded(error) from error
-        if done and not done[0].id:
-            self._lose(loaded, len(done))
-        others = {place: one.verdict.status for place, one in enumerate(done) if one.verdict.status != "ok"}
-        return Written([loaded.renderer.other(one) for one in done], others)
+        return ids
 
     def outcomes(self, loaded: Loaded, given: Sequence[Outcome]) -> Answer:
         """Write labels to the log, and say what became of each.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -74,16 +74,9 @@ class _Native(msgspec.Struct):
     predictions: list[Row]
 
 
-class Told(NamedTuple):
-    """What a protocol makes of a request: rows for the engine, and what is needed for the answer."""
-
-    taken: Taken
-    kept: Any = None
-
-
-Take = Callable[["Loaded", bytes], Told]
+Take = Callable[["Loaded", bytes], Ask]
 Give = Callable[["Loaded", Any, Sequence[Row], int], Answer]
-Write = Callable[["Loaded", Any, "Lines"], Answer]
+Write = Callable[["Loaded", Any, "Lines", int, int], Answer]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,52 +103,35 @@ async def predicted(parts: Parts, call: Asked, model: str, take: Take, give: Giv
     """The answer to a request for predictions. Raises RequestInvalid and ServerBusy.
 
     ``take`` reads the body, ``give`` writes the answer to rows of which not all were rejected, and is told the
-    version; ``write`` does so at once where an engine has all rows ok. They may run in a thread, and take a second
-    time where the version was replaced meanwhile.
+    version; ``write`` does so at once where an engine has all rows ok (see ``Ask.writer``). They may run in a thread,
+    and take a second time where the version was replaced meanwhile.
     """
     body = await parts.reader.body(call.receive)
     loaded = parts.latest(model)
     if len(body) <= parts.limits.inline_bytes:
-        told = take(loaded, body)
-        ask = _ask(told, write)
+        ask = take(loaded, body)
+        ask.writer = write
         found = await parts.ask(loaded, ask, call.scope)
-        return found if ask.written else _given(loaded, told, found, give)
+        return found if ask.written else _given(loaded, ask.kept, found, give)
     with parts.reader.held(body):
-        told = await parts.side.run(partial(take, loaded, body))
+        ask = await parts.side.run(partial(take, loaded, body))
         latest = parts.latest(model)
         if latest is not loaded:
-            loaded, told = latest, await parts.side.run(partial(take, latest, body))
-        ask = _ask(told, write)
+            loaded, ask = latest, await parts.side.run(partial(take, latest, body))
+        ask.writer = write
         found = await parts.ask(loaded, ask, call.scope)
-        return found if ask.written else await parts.side.run(partial(_given, loaded, told, found, give))
+        return found if ask.written else await parts.side.run(partial(_given, loaded, ask.kept, found, give))
 
 
-class _Ask(Ask):
-    """A request whose answer may be written in another form. ``written`` says that it was."""
-
-    __slots__ = ("written",)
-
-    def __init__(self, taken: Taken) -> None:
-        super().__init__(b"", taken.rows, taken.plain)
-        self.matrix = taken.matrix
-        self.written = False
+def asked(taken: Taken) -> Ask:
+    """What an engine is asked."""
+    return Ask(b"", taken.rows, taken.plain)
 
 
-def _ask(told: Told, write: Write) -> _Ask:
-    found = _Ask(told.taken)
-
-    def writer(loaded: Loaded, lines: Lines) -> Answer:
-        found.written = True
-        return write(loaded, told.kept, lines)
-
-    found.writer = writer
-    return found
-
-
-def _given(loaded: Loaded, told: Told, found: Answer, give: Give) -> Answer:
+def _given(loaded: Loaded, kept: Any, found: Answer, give: Give) -> Answer:
     document = _decoder.decode(found.body)
     if found.status < 400:
-        return give(loaded, told.kept, document.predictions, document.version)
+        return give(loaded, kept, document.predictions, document.version)
     return _rejected(document.predictions)
 
 
@@ -165,7 +141,8 @@ def _rejected(rows: Sequence[Row]) -> Answer:
     for row in rows:
         for problem in row.problems:
             if problem["action"] == "reject":
-                reason = f"{problem['column'][:60]!a} {problem['reason']}" if problem["column"] else "model"
+                of_model = problem["reason"] == "model"  # a column may have no name: pandas writes its index so
+                reason = "model" if of_model else f"{problem['column'][:60]!r} {problem['reason']}"
                 reasons[reason] = reasons.get(reason, 0) + 1
     told = [f"{reason} ({count:,} times)" if count > 1 else reason for reason, count in list(reasons.items())[:10]]
     error = RequestInvalid(
@@ -183,11 +160,9 @@ def check(headers: Headers, limits: Limits, other: bytes) -> bool:
 
     A web page cannot do so: whoever sends Origin has to declare the type, for which a browser asks leave first.
     """
-    kind = next((value for name, value in headers if name == b"content-type"), None)
-    if kind == JSON[1]:  # nearly all
-        return check_headers(headers, limits, other)
-    if kind is not None:
-        return check_headers([(name, _plainly(name, value, other)) for name, value in headers], limits, other)
+    for name, _ in headers:
+        if name == b"content-type":
+            return check_headers(headers, limits, other)
     if any(name == b"origin" for name, _ in headers):
         raise RequestInvalid(
             "a web page's request has no Content-Type",
@@ -196,14 +171,6 @@ def check(headers: Headers, limits: Limits, other: bytes) -> bool:
             status=415,
         )
     return check_headers([*headers, JSON], limits)
-
-
-def _plainly(name: bytes, value: bytes, other: bytes) -> bytes:
-    """A content type without the charset that it has anyway."""
-    if name != b"content-type" or not value.lower().startswith(other):
-        return value
-    kind, *more = (part.strip().lower() for part in value.split(b";"))
-    return kind if all(part in (b"", b"charset=utf-8", b'charset="utf-8"') for part in more) else value
 
 
 def worded(found: Answer, dialect: Dialect) -> Answer:

@@ -72,11 +72,15 @@ class Ask:
 
     ``rows`` are structs of the version's decoder, where nothing needs a second look; ``plain`` rows to be judged by
     hand that did not come as JSON. ``mark`` is what the log says of its split, None where there is none. ``matrix``
-    is that of ``rows`` where it is known already. ``writer`` writes the answer of another protocol where all rows are
-    ok: an engine may call it instead of writing the native form, and need not.
+    is that of ``rows`` where it is known already. ``writer`` writes the answer of another protocol, with what it
+    ``kept``, where all rows are ok: the lines from the first number to before the second. An engine may call it
+    instead of writing the native form, and then says so in ``written``. ``pinned`` says that the caller named the
+    version: no other may answer.
     """
 
-    __slots__ = ("arrived", "body", "count", "future", "mark", "matrix", "plain", "rows", "writer")
+    __slots__ = (
+        "arrived", "body", "count", "future", "kept", "mark", "matrix", "pinned", "plain", "rows", "writer", "written"
+    )  # fmt: skip
 
     def __init__(self, body: bytes, rows: list[Any] | None = None, plain: list[dict[str, Any]] | None = None) -> None:
         self.body = body
@@ -88,7 +92,10 @@ class Ask:
         self.future: Any = None
         self.mark: Mark | None = None
         self.matrix: Matrix | None = None
-        self.writer: Callable[[Loaded, Lines], Answer] | None = None
+        self.writer: Callable[[Loaded, Any, Lines, int, int], Answer] | None = None
+        self.kept: Any = None
+        self.written = False
+        self.pinned = False
 
     def by_hand(self, limit: int) -> list[dict[str, Any]]:
         """The rows as they are judged by hand. Raises RequestInvalid for a body of another form."""

@@ -72,6 +72,7 @@ class Guard:
         self._file, self._workers, self._needed, self._every = file, workers, needed, every
         self._rules = Rules(required=True)  # until the first look: nobody
         self._seen: object = ()
+        self._told = ""
         self._peers: OrderedDict[str, Bucket] = OrderedDict()
         self._notes = Bucket(NOTES_A_SECOND, NOTES)
         self._stop = threading.Event()
@@ -102,20 +103,32 @@ class Guard:
     def _read(self, mark: object) -> None:
         first, self._seen = self._seen == (), mark
         try:
-            content = self._file.read_bytes()
-            rules = _rules(msgspec.json.decode(content, type=Access), self._rules, self._workers, self._file.parent)
+            rules = self._ruled(msgspec.json.decode(self._file.read_bytes(), type=Access), first=first)
         except FileNotFoundError:
             if first:
                 self._rules = Rules(required=self._needed)
             elif self._rules.required:
                 _logger.error("%s is gone: the keys that were known stay", FILE)
-        except (OSError, ValueError, RecursionError, MissingExtra) as error:  # msgspec's are kinds of ValueError
-            if first and isinstance(error, MissingExtra):
-                raise
-            _logger.error("%s cannot be used (%s): the keys that were known stay", FILE, type(error).__name__)
+        except (OSError, ValueError, RecursionError) as error:  # msgspec's are kinds of ValueError
+            if isinstance(error, OSError):  # that may pass while the file stays as it is
+                self._seen = object()
+            if self._told != (told := type(error).__name__):
+                _logger.error("%s cannot be used (%s): the keys that were known stay", FILE, told)
+            self._told = told
             self._rules = replace(self._rules, required=True)  # somebody wanted it to be
         else:
+            self._told = ""
             self._rules = replace(rules, required=rules.required or self._needed)
+
+    def _ruled(self, access: Access, *, first: bool) -> Rules:
+        """The rules of ``access``. A server that runs and cannot judge tokens follows its keys all the same."""
+        try:
+            return _rules(access, self._rules, self._workers, self._file.parent)
+        except MissingExtra as error:
+            if first:
+                raise
+            _logger.error("no tokens are taken: %s; %s", error, error.next_step)
+            return _rules(replace(access, issuers=()), self._rules, self._workers, self._file.parent)
 
     def _follow(self) -> None:
         while not self._stop.wait(self._every):
@@ -135,7 +148,8 @@ class Guard:
             return None
         address = _address(path)
         if address is not None and address.verb is None:
-            self._at_open(rules, scope)
+            if not address.template.endswith("/live"):  # which says the same to everybody
+                self._at_open(rules, scope)
             return None
         caller = self._known(rules, scope)
         if caller is None:
@@ -158,7 +172,7 @@ class Guard:
         """At an address that is open to anybody, who is not known hears no names."""
         try:
             known = self._known(rules, scope)
-        except ServerBusy:  # nobody can tell yet whose token it is
+        except ServerBusy:  # nobody can tell now whose token it is
             known = None
         scope["stranger"] = stranger = known is None or "read" not in known.verbs or known.models is not None
         scope["caller"] = None if stranger else known
@@ -271,7 +285,7 @@ def _rules(access: Access, before: Rules, workers: int, folder: Path) -> Rules:
         keys[f"{PREFIX}{key.id}_".encode()] = (bytes.fromhex(key.digest), caller)
     tokens = before.tokens
     if tokens is None or tokens.issuers != access.issuers:
-        tokens = Tokens(access.issuers, folder) if access.issuers else None
+        tokens = Tokens(access.issuers, folder, workers) if access.issuers else None
     return Rules(required=access.required, keys=keys, tokens=tokens, known=known)
 
 

@@ -152,8 +152,9 @@ def check_headers(headers: Headers, limits: Limits, other: bytes = b"") -> bool:
     for name, value in headers:
         if name == b"content-type":
             kinds += 1
-            is_other = bool(other) and value.strip().lower() == other
-            if kinds > 1 or not (is_other or _is_json(value)):
+            kind = _bare(value)
+            is_other = bool(other) and kind == other
+            if kinds > 1 or not (is_other or kind == JSON[1]):
                 raise _not_json()
         elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
             raise RequestInvalid(
@@ -176,11 +177,10 @@ def _not_json() -> RequestInvalid:
 
 
 @lru_cache(maxsize=256)
-def _is_json(value: bytes) -> bool:
-    kind, *parameters = (part.strip().lower() for part in value.split(b";"))
-    return kind == b"application/json" and all(
-        part in (b"", b"charset=utf-8", b'charset="utf-8"') for part in parameters
-    )
+def _bare(value: bytes) -> bytes:
+    """A content type without the charset that it has anyway; another charset stays."""
+    kind, *more = (part.strip().lower() for part in value.split(b";"))
+    return kind if all(part in (b"", b"charset=utf-8", b'charset="utf-8"') for part in more) else value
 
 
 def _too_large(limits: Limits) -> RequestInvalid:
@@ -206,7 +206,8 @@ class Reader:
         if message["type"] == "http.disconnect":
             raise Disconnected
         if not message.get("more_body", False):  # nearly all: it came with the headers, and nothing has to wait
-            self._check(len(part))
+            if self._held or len(part) > self._limits.body_bytes:
+                self._check(len(part))
             return part
         return await self._rest(part, receive)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fullcircle.runtimes.encoding import Matrix
     from fullcircle.server.follower import Loaded
     from fullcircle.server.meter import Meter
+    from fullcircle.types.prediction import Prediction
 
 BATCH = 512  # rows in one call of the model: above, the loop would be kept from its other callers
 COSTLY = 0.0003  # seconds of a call of the model above which a fuller batch is worth some rounds of the loop
@@ -37,6 +38,7 @@ class Inline:
         self._loaded = loaded
         self._desk = desk
         self._limits = limits
+        self._most = min(BATCH, limits.rows)
         self._meter = meter
         self._coming = coming
         self._waiting: list[Ask] = []
@@ -61,7 +63,7 @@ class Inline:
         self._taken += 1
         self._meter.queued(self._loaded.model, 1)
         try:
-            if ask.rows is not None and len(ask.rows) <= min(BATCH, self._limits.rows):
+            if ask.rows is not None and len(ask.rows) <= self._most:
                 loop = asyncio.get_running_loop()
                 ask.future = loop.create_future()
                 self._waiting.append(ask)
@@ -134,8 +136,7 @@ class Inline:
         """Answer the requests whose rows are all clean; give the others back to be answered alone."""
         loaded = self._loaded
         rows = batch[0].rows if len(batch) == 1 else [row for ask in batch for row in ask.rows or ()]
-        alone = batch[0].matrix if len(batch) == 1 else None
-        matrix = loaded.decoder.matrix(rows or ()) if alone is None else alone
+        matrix = self._matrix(batch, rows or ())
         if not loaded.scorer.encoder.all_clean(matrix):
             batch, rows, matrix = self._sorted_out(batch, matrix, loaded.scorer.encoder.clean(matrix))
             if not batch:
@@ -148,19 +149,31 @@ class Inline:
             for ask in batch:  # whose row it was is found out alone
                 ask.future.set_result(None)
             return
-        arrived = [ask.arrived for ask in batch for _ in ask.rows or ()]
-        marks = [ask.mark for ask in batch for _ in ask.rows or ()] if any(ask.mark for ask in batch) else ()
-        written = self._desk.quick(loaded, rows or (), block, arrived, marks)
-        write = loaded.renderer.answered
+        written = self._desk.quick(loaded, rows or (), block, batch)
+        answered = loaded.renderer.answered
         start = 0
         for ask in batch:
             end = start + len(ask.rows or ())
-            part = written if len(batch) == 1 else written.part(start, end)
-            ask.future.set_result(Answer(200, write(part)) if ask.writer is None else ask.writer(loaded, part))
+            if ask.writer is None:
+                ask.future.set_result(Answer(200, answered(written, start, end)))
+            else:
+                ask.written = True
+                ask.future.set_result(ask.writer(loaded, ask.kept, written, start, end))
             start = end
         now = time.perf_counter()
         seconds = [now - ask.arrived for ask in batch]
         self._meter.answered(loaded.model, loaded.version, {"ok": start}, start, seconds, (), took, self._taken)
+
+    def _matrix(self, batch: list[Ask], rows: Sequence[Any]) -> Matrix:
+        """The matrix of all rows of a batch, put together from those that are there already."""
+        known = [ask.matrix for ask in batch if ask.matrix is not None]
+        if len(known) < len(batch):
+            return self._loaded.decoder.matrix(rows)
+        if len(known) == 1:
+            return known[0]
+        import numpy as np
+
+        return np.concatenate(known)
 
     def _sorted_out(self, batch: list[Ask], matrix: Matrix, clean: Any) -> tuple[list[Ask], list[Any], Matrix]:
         """The requests whose rows are all clean, their rows and matrix. The others are given back."""
@@ -178,26 +191,28 @@ class Inline:
         return kept, [row for ask in kept for row in ask.rows or ()], matrix[chosen]
 
     async def _alone(self, ask: Ask) -> Answer:
-        """Answer one request in pieces, and let the loop do other work between them."""
+        """Answer one request in pieces, and let the loop do other work between them. It is logged as a whole."""
         if ask.rows is not None and len(ask.rows) > BATCH:
             check_count(len(ask.rows), "rows", self._limits.rows)
             found = await self._large(ask)
             if found is not None:
                 return found
         rows = ask.by_hand(self._limits.rows)
-        pieces: list[Written] = []
+        scored: list[Prediction] = []
         for start in range(0, len(rows), BY_HAND):
             if start:
                 await asyncio.sleep(0)
             begun = time.perf_counter()
-            pieces.append(self._desk.judged(self._loaded, rows[start : start + BY_HAND], ask.arrived, ask.mark))
+            scored += self._desk.scored(self._loaded, rows[start : start + BY_HAND])
             self._worked(begun)
-        return finished(self._loaded, pieces, ask, self._meter)
+        written = await self._desk.logged(self._loaded, scored, ask.arrived, ask.mark)
+        return finished(self._loaded, written, ask, self._meter)
 
     async def _large(self, ask: Ask) -> Answer | None:
         """Answer a request of many rows that are all clean; None where one of them needs a second look."""
         loaded, rows = self._loaded, ask.rows or []
-        matrices = [loaded.decoder.matrix(rows[start : start + BATCH]) for start in range(0, len(rows), BATCH)]
+        matrix = loaded.decoder.matrix(rows) if ask.matrix is None else ask.matrix
+        matrices = [matrix[start : start + BATCH] for start in range(0, len(rows), BATCH)]
         if not all(map(loaded.scorer.encoder.all_clean, matrices)):
             return None
         blocks = []
@@ -208,26 +223,19 @@ class Inline:
             self._worked(begun)
             if blocks[-1].failed:
                 return None
-        written: list[bytes] = []
-        for place, block in enumerate(blocks):
-            await asyncio.sleep(0)
-            part = rows[place * BATCH : (place + 1) * BATCH]
-            marks = [ask.mark] * len(part) if ask.mark else ()
-            written += loaded.renderer.rows(self._desk.quick(loaded, part, block, [ask.arrived] * len(part), marks))
-        return finished(loaded, [Written(written, {})], ask, self._meter)
+        return finished(loaded, await self._desk.many(loaded, rows, blocks, ask.arrived, ask.mark), ask, self._meter)
 
     def _worked(self, begun: float) -> None:
         seconds = time.perf_counter() - begun
         self._meter.worked(self._loaded.model, self._loaded.version, seconds, self._taken)
 
 
-def finished(loaded: Loaded, pieces: Sequence[Written], ask: Ask, meter: Meter) -> Answer:
-    """The answer to a request from its pieces: 422 when all of its rows were rejected. Counts it."""
-    rows = [row for piece in pieces for row in piece.rows]
+def finished(loaded: Loaded, written: Written, ask: Ask, meter: Meter) -> Answer:
+    """The answer to a request: 422 when all of its rows were rejected. Counts it."""
+    rows = written.rows
     counts: dict[str, int] = {}
-    for piece in pieces:
-        for status in piece.others.values():
-            counts[status] = counts.get(status, 0) + 1
+    for status in written.others.values():
+        counts[status] = counts.get(status, 0) + 1
     counts["ok"] = len(rows) - sum(counts.values())
     rejected = counts.get("rejected") == len(rows)
     took = [time.perf_counter() - ask.arrived]

@@ -11,16 +11,18 @@ import csv
 import io
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from fullcircle.errors import ModelNotServed, RequestInvalid, ServerBusy
 from fullcircle.server import dialects, tabular
-from fullcircle.server.dialects import Asked, Parts, Row, Told
+from fullcircle.server.dialects import Asked, Parts, Row, asked
+from fullcircle.server.engine import Ask
 from fullcircle.server.http import Answer
-from fullcircle.server.requests import check_count
+from fullcircle.server.prometheus import release
+from fullcircle.server.requests import check_count, too_many
 from fullcircle.server.strict import decode
 from fullcircle.server.tabular import Taken
 
@@ -69,11 +71,7 @@ class Handlers:
 
 async def _version(call: Asked) -> Answer:
     del call
-    try:
-        number = version("fullcircle")
-    except PackageNotFoundError:
-        number = "unknown"
-    return Answer(200, number.encode(), kind=_TEXT)
+    return Answer(200, release().encode(), kind=_TEXT)
 
 
 def _only(view: View) -> str:
@@ -92,9 +90,9 @@ def _only(view: View) -> str:
     raise ModelNotServed("no model is served here", next_step="see /models")
 
 
-def _written(loaded: Loaded, kept: Any, lines: Lines) -> Answer:
+def _written(loaded: Loaded, kept: Any, lines: Lines, start: int, end: int) -> Answer:
     del loaded, kept
-    return Answer(200, b'{"predictions":[' + b",".join(lines.values) + b"]}", ((REJECTED, b"0"),))
+    return Answer(200, b'{"predictions":[' + b",".join(lines.values[start:end]) + b"]}", ((REJECTED, b"0"),))
 
 
 def _given(loaded: Loaded, kept: Any, rows: Sequence[Row], number: int) -> Answer:
@@ -107,15 +105,27 @@ def _given(loaded: Loaded, kept: Any, rows: Sequence[Row], number: int) -> Answe
 # --- JSON ----------------------------------------------------------------------------------------------------
 
 
-def _of_json(limit: int, loaded: Loaded, body: bytes) -> Told:
-    document = decode(body)
+def _of_json(limit: int, loaded: Loaded, body: bytes) -> Ask:
+    document = decode(without_nan(body))
     known = [name for name in _FORMS if isinstance(document, dict) and name in document]
     if len(known) != 1 or document.keys() - {*known, "params"}:
         raise _unfit(f"the body is not an object with exactly one of {', '.join(_FORMS)}")
-    if document.get("params"):
-        raise _unfit("the model has no parameters, and params has some", "no params")
+    if document.get("params") not in (None, {}):
+        raise _unfit("the model has no parameters, and params is not an empty object", "no params")
     (form,) = known
-    return Told(_READERS[form](limit, loaded, document[form]))
+    return asked(_READERS[form](limit, loaded, document[form]))
+
+
+def without_nan(body: bytes) -> bytes:
+    """A document with null for NaN, which is no JSON, but what MLflow's client writes for a missing value.
+
+    A document has no byte 0; with that in place of escapes every second piece between quotes lies outside of strings.
+    """
+    if b"NaN" not in body or b"\0" in body:
+        return body
+    pieces = body.replace(b"\\\\", b"\0\0").replace(b'\\"', b"\0\1").split(b'"')
+    pieces[::2] = b'"'.join(pieces[::2]).replace(b"NaN", b"null").split(b'"')
+    return b'"'.join(pieces).replace(b"\0\1", b'\\"').replace(b"\0\0", b"\\\\")
 
 
 def _split(limit: int, loaded: Loaded, given: Any) -> Taken:
@@ -192,11 +202,12 @@ def _alone(value: Any) -> Any:
 # --- CSV -----------------------------------------------------------------------------------------------------
 
 
-def _of_csv(limit: int, loaded: Loaded, body: bytes) -> Told:
+def _of_csv(limit: int, loaded: Loaded, body: bytes) -> Ask:
     """Lines of values below a line of names, as ``fullcircle score`` reads files: an empty cell is missing."""
     try:
         text = body.decode("utf-8-sig")
-        lines = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if line]
+        found = csv.reader(io.StringIO(text, newline=""), strict=True)
+        lines = list(islice((line for line in found if line), limit + 2))
     except UnicodeDecodeError as error:
         raise _unfit("the body is not UTF-8") from error
     except csv.Error as error:
@@ -204,7 +215,8 @@ def _of_csv(limit: int, loaded: Loaded, body: bytes) -> Told:
     if len(lines) < 2:
         raise _unfit("there is no row below the line of names")
     names, *rows = lines
-    check_count(len(rows), "rows", limit)
+    if len(rows) > limit:  # nobody counted how many there are
+        raise too_many("rows", limit)
     if len(set(names)) != len(names):
         raise _unfit("two columns have one name")
     if not set(names) & tabular.inputs(loaded).keys():
@@ -212,7 +224,7 @@ def _of_csv(limit: int, loaded: Loaded, body: bytes) -> Told:
     if not all(len(row) == len(names) for row in rows):
         raise _unfit("a line has not as many values as the first one", f"{len(names)} values in a line")
     columns = {name: [row[place] for row in rows] for place, name in enumerate(names)}
-    return Told(tabular.of_texts(loaded, columns))
+    return asked(tabular.of_texts(loaded, columns))
 
 
 def _unfit(what: str, allowed: str | None = None) -> RequestInvalid:

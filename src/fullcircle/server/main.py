@@ -44,7 +44,8 @@ def stop_quietly() -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    options.access = options.access or options.served.with_name("access.json")
+    told, options.access = options.access, options.access or options.served.with_name("access.json")
+    options.keyed = told is not None or options.access.exists()  # also for workers that come when the file is gone
     encrypted = options.tls_cert is not None
     check_reach(
         options.host,

@@ -50,7 +50,10 @@ class Snapshot(msgspec.Struct, kw_only=True):
 class _Series:
     """One version of one model."""
 
-    __slots__ = ("batches", "busy", "failed", "lost", "reasons", "refused", "seconds", "seen", "verdicts", "waiting")
+    __slots__ = (
+        *("batches", "busy", "failed", "lost", "neither", "reasons", "refused", "seconds", "seen", "verdicts"),
+        "waiting",
+    )
 
     def __init__(self) -> None:
         self.seen = time.time()
@@ -59,8 +62,7 @@ class _Series:
         self.batches: list[float] = [0] * (len(ROWS) + 2)
         self.verdicts: dict[str, int] = dict.fromkeys(STATUSES, 0)
         self.reasons: dict[str, int] = {}
-        self.failed = 0
-        self.lost = 0
+        self.failed = self.lost = self.neither = 0
         self.busy = 0.0
         self.waiting = 0
 
@@ -177,6 +179,10 @@ class Meter:
         """Rows were answered and could not be written to the prediction log."""
         (self._series.get((model, version)) or self._fresh(model, version)).lost += rows
 
+    def neither(self, model: str, version: int, rows: int) -> None:
+        """The version left rows unanswered that the champion beside it would have left unanswered too."""
+        (self._series.get((model, version)) or self._fresh(model, version)).neither += rows
+
     def swapped(self, model: str, version: int) -> None:
         """From now on this version answers for the model."""
         if self._current.get(model) not in (None, version):
@@ -209,6 +215,8 @@ class Meter:
             found.seen[ends] = series.seen
             found.counts |= {f"verdicts\t{status}\t{ends}": count for status, count in series.verdicts.items()}
             found.counts |= {f"failed\t{ends}": series.failed, f"lost\t{ends}": series.lost}
+            if series.neither:
+                found.counts[f"neither\t{ends}"] = series.neither
             found.counts[f"busy\t{ends}"] = series.busy
             found.counts |= {f"reasons\t{reason}\t{ends}": count for reason, count in list(series.reasons.items())}
             found.histograms[f"batches\t{ends}"] = list(series.batches)

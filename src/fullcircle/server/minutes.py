@@ -16,7 +16,7 @@ from fullcircle.server.meter import OTHER, PREDICT, Meter, Snapshot, labels
 from fullcircle.tables.requests import MINUTE, Histogram, Line, RequestLog
 
 PRESENT = 5.0  # seconds between two writings of the minute that is not over: what SIGKILL can lose
-_COUNTED = ("requests", "reasons", "verdicts", "failed", "lost", "busy")
+_COUNTED = ("requests", "reasons", "verdicts", "failed", "lost", "neither", "busy")
 _logger = logging.getLogger(__name__)
 
 

@@ -15,8 +15,8 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from fullcircle.runtimes import schema
-from fullcircle.server.examples import examples
+from fullcircle.server import tabular
+from fullcircle.server.examples import HERE, examples
 from fullcircle.server.follower import Loaded, View
 from fullcircle.server.http import Answer
 from fullcircle.server.page_parts import SCRIPT, STYLE
@@ -28,7 +28,8 @@ _CATEGORIES = 12
 _POLICIES = (("missing", "missing"), ("unseen", "unseen"), ("outside", "outside"), ("wrong_type", "wrong type"))
 _KEY = (
     '<p class="note">This server asks for a key. Send it with every request below, as the header '
-    "<code>Authorization: Bearer KEY</code> or <code>X-API-Key: KEY</code>.</p>"
+    "<code>Authorization: Bearer KEY</code> or <code>X-API-Key: KEY</code>. The examples take it from the variable "
+    "<code>KEY</code> of the environment (<code>export KEY=fc_...</code>).</p>"
 )
 _ADDRESSES = (
     ("POST", "/predict/NAME", "a prediction and a verdict for each row"),
@@ -47,22 +48,26 @@ _ADDRESSES = (
 )
 
 
-def answer(view: View, *, keyed: bool = False) -> Answer:
-    """The page for what is served now, with the headers that keep it to itself; ``keyed``: a key has to be sent."""
-    return Answer(200, html(view, keyed=keyed).encode("utf-8", errors="replace"), headers(), kind=_KIND)
+def answer(view: View, *, at: str = HERE, keyed: bool = False) -> Answer:
+    """The page for what is served now, with the headers that keep it to itself; see ``html``."""
+    text = html(view, at=at, keyed=keyed)
+    return Answer(200, text.encode("utf-8", errors="replace"), headers(), kind=_KIND)
 
 
-def html(view: View, *, keyed: bool = False) -> str:
-    """The page as text."""
+def html(view: View, *, at: str = HERE, keyed: bool = False) -> str:
+    """The page as text. ``at`` is where the server was asked, and ``keyed`` says that a key has to be sent.
+
+    Where it has, there is no form: a browser cannot send one.
+    """
     models = [view.loaded[name] for name in sorted(view.loaded)]
     names = "".join(f'<li><a href="#{_id(one)}">{escape(one.model)}</a></li>' for one in models)
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>Models served here</title><style>{STYLE}</style></head><body><main>",
+        f'<title>Models served here</title><style>{STYLE}</style></head><body data-at="{escape(at)}"><main>',
         '<header><p class="eyebrow">fullcircle server</p><h1>Models served here</h1>',
         f"{_state(view)}{_KEY if keyed else ''}<nav aria-label='Models'><ul>{names}</ul></nav></header>",
-        *(_model(one) for one in models),
+        *(_model(one, at, keyed=keyed) for one in models),
         _addresses(),
         f"</main><script>{SCRIPT}</script></body></html>",
     ]
@@ -97,10 +102,10 @@ def _state(view: View) -> str:
     return f'<p class="lead bad" role="status">Not ready. {escape(why)}</p>'
 
 
-def _model(one: Loaded) -> str:
+def _model(one: Loaded, at: str, *, keyed: bool) -> str:
     contract = one.scorer.contract
     spec = getattr(one.scorer.enrich, "spec", None)
-    row = schema.example(contract) if spec is None else _keyed(contract, spec)
+    row = tabular.example(one)
     unit = f" ({escape(contract.label_unit)})" if contract.label_unit else ""
     task = f"predicts <b>{escape(contract.label_name or contract.label)}</b>{unit}"
     if contract.task == "classification":
@@ -116,15 +121,11 @@ def _model(one: Loaded) -> str:
             _rules(contract),
             "<h3>Ask it</h3>",
             _hidden(contract) if spec is None else "",
-            *(_code(name, text) for name, text in examples(one.model, contract, row)),
-            _form(one, row),
+            *(_code(name, text) for name, text in examples(one.model, contract, row, at=at, keyed=keyed)),
+            "" if keyed else _form(one, row),
             "</section>",
         ]
     )
-
-
-def _keyed(contract: Contract, spec: ViewSpec) -> dict[str, Value]:
-    return schema.example(contract, keys=spec.key_columns, request=spec.request)
 
 
 def _keys(spec: ViewSpec) -> str:

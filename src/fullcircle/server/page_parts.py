@@ -96,9 +96,11 @@ output pre { border-radius: .5rem; }
 
 SCRIPT = """
 "use strict";
-for (const code of document.querySelectorAll(".code code"))
-  code.textContent = code.textContent.replaceAll("http://127.0.0.1:8710", location.origin)
-    .replaceAll("127.0.0.1:8710", location.host);
+const at = document.body.dataset.at;
+if (location.host && location.origin !== at)  // a proxy stands between, and this is no copy on a disk
+  for (const code of document.querySelectorAll(".code code"))
+    code.textContent = code.textContent.replaceAll(at, location.origin)
+      .replaceAll(at.split("//")[1], location.host);
 for (const button of document.querySelectorAll("button.copy"))
   button.addEventListener("click", async () => {
     const code = button.closest(".code").querySelector("code");

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
+from weakref import WeakKeyDictionary
 
 import httptools
 import uvicorn
@@ -23,10 +24,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from fullcircle.errors import FullcircleError
 from fullcircle.server import refusals
+from fullcircle.server.cycle import Cycle
 from fullcircle.server.engine import Coming
 
 WATCHED = frozenset({b"content-length", b"transfer-encoding", b"expect"})
-HEALTH = b"/health/"
+HEALTH = (b"/health", b"/v2/health/", b"/ping")
 VERSIONS = frozenset({"1.0", "1.1"})
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 _OVERHEAD = 32768  # bytes of chunk sizes, extensions and trailers, and so many more for each chunk:
@@ -70,7 +72,8 @@ class Pulse:
     """What all connections of a worker share: the time of the last sweep, and whether the worker drains.
 
     ``coming`` counts requests that were handed to the application and that it has not begun. ``refused`` is called
-    with the status of each request that did not reach the application.
+    with the status of each request that did not reach the application. ``shaking`` are connections that were accepted
+    and are not made yet, with the times when: they agree on TLS.
     """
 
     def __init__(self, refused: Callable[[int], None] | None = None) -> None:
@@ -78,6 +81,7 @@ class Pulse:
         self.draining = False
         self.coming = Coming()
         self.refused = refused or (lambda status: None)
+        self.shaking: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
 
 
 class _Refused(Exception):
@@ -125,6 +129,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take note of the connection; one too many is told to come again."""
         super().connection_made(transport)
+        self._pulse.shaking.pop(self, None)
         count = len(self.connections)
         if count > self._bounds.connections:
             self._health_only = True
@@ -170,7 +175,7 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._go_on(data[upgrade.args[0] :])
         except httptools.HttpParserError:
-            self._refuse(self._wrong or refusals.unreadable())
+            self._refuse(self._wrong or refusals.unreadable(self.scheme))
         else:
             if self._in_headers:
                 self._size += len(data)
@@ -278,7 +283,7 @@ class Connection(HttpToolsProtocol):
         parsed = httptools.parse_url(self.url)
         path = parsed.path
         if version not in VERSIONS or path is None:
-            self._stop(refusals.unreadable())
+            self._stop(refusals.unreadable(self.scheme))
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
         scope["method"] = self.parser.get_method().decode("ascii")
         scope["http_version"] = version
@@ -300,8 +305,8 @@ class Connection(HttpToolsProtocol):
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
 
-    def _cycle(self, keep_alive: bool) -> RequestResponseCycle:
-        return RequestResponseCycle(
+    def _cycle(self, keep_alive: bool) -> Cycle:
+        return Cycle(
             scope=self.scope,
             transport=self.transport,
             flow=self.flow,

@@ -7,6 +7,7 @@ from typing import Any
 
 from fullcircle.runtimes import schema
 from fullcircle.server import addresses, page
+from fullcircle.server.examples import HERE
 from fullcircle.server.follower import Loaded, View
 from fullcircle.server.http import Answer, Scope, answer
 from fullcircle.server.lane import Lane
@@ -36,9 +37,15 @@ class Publishing:
         found = schema.openapi([_described(one) for _, one in sorted(view.loaded.items())])
         return answer(_secured(found) if keyed else found)
 
-    async def docs(self, view: View, *, keyed: bool = False) -> Answer:
+    async def docs(self, view: View, scope: Scope, *, keyed: bool = False) -> Answer:
         """The page for people; ``keyed`` as for ``openapi``."""
-        return page.answer(view, keyed=keyed)
+        return page.answer(view, at=_asked_at(scope), keyed=keyed)
+
+
+def _asked_at(scope: Scope) -> str:
+    """By which address a request came: its Host, which was looked at before."""
+    host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1").strip()
+    return f"{scope.get('scheme', 'http')}://{host}" if host else HERE
 
 
 def _secured(document: dict[str, Any]) -> dict[str, Any]:

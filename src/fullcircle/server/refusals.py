@@ -52,11 +52,10 @@ def ambiguous(what: str, allowed: str) -> RequestInvalid:
     )
 
 
-def unreadable() -> RequestInvalid:
+def unreadable(scheme: str | None) -> RequestInvalid:
     """400: no HTTP."""
-    return RequestInvalid(
-        "the request cannot be read", allowed="HTTP 1.1, not encrypted", next_step="mend the request"
-    )
+    allowed = "HTTP 1.1 over TLS, encrypted once" if scheme == "https" else "HTTP 1.1, not encrypted"
+    return RequestInvalid("the request cannot be read", allowed=allowed, next_step="mend the request")
 
 
 def cut_short() -> RequestInvalid:

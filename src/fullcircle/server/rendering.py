@@ -26,22 +26,28 @@ _encode = msgspec.json.encode
 
 
 class Lines(NamedTuple):
-    """Rows that are ok and in the log: the id of each, its value and probabilities as JSON, and the model's answers.
+    """Rows that are ok and in the log: the id of each, what ``Parts`` has of it, and the model's answers.
 
-    ``answers`` and ``chances`` are those of ``Block``; ``shares`` are empty where there are no probabilities.
+    ``answers`` and ``chances`` are those of ``Block``.
     """
 
     ids: Sequence[str]
     values: Sequence[bytes]
     shares: Sequence[bytes]
+    figures: Sequence[bytes]
     answers: np.ndarray[Any, Any]
     chances: np.ndarray[Any, Any] | None
 
-    def part(self, start: int, end: int) -> Lines:
-        """Some of them."""
-        chances = None if self.chances is None else self.chances[start:end]
-        place = slice(start, end)
-        return Lines(self.ids[place], self.values[place], self.shares[place], self.answers[place], chances)
+
+class Parts(NamedTuple):
+    """The value of each answered row as JSON, its probabilities, and their numbers alone, row by row.
+
+    Where there are no probabilities ``shares`` are empty texts, and ``figures`` is empty.
+    """
+
+    values: list[bytes]
+    shares: list[bytes]
+    figures: list[bytes]
 
 
 class Renderer:
@@ -49,50 +55,46 @@ class Renderer:
 
     def __init__(self, contract: Contract, *, model: str, version: int, bundle: str) -> None:
         self._labels = [_encode(label) for label in contract.classes]
-        self._names = [_encode(str(label)) for label in contract.classes]
+        names = [_encode(str(label)) for label in contract.classes]
         self._open = b'{"model":' + _encode(model) + b',"version":' + _encode(version) + b',"predictions":['
-        self._signature = (
-            b',"model":' + _encode(model) + b',"version":' + _encode(version) + b',"bundle":' + _encode(bundle) + b"}"
-        )
+        self._shares = b"{" + b",".join(_literal(name) + b":%b" for name in names) + b"}"
+        told = (b',"model":' + _encode(model), b',"version":' + _encode(version), b',"bundle":' + _encode(bundle))
+        signature = _literal(b"".join(told)) + b"}"
+        begin = b'{"value":%b,"verdict":{"status":"ok"}'
+        self._short = begin + b',"inputs":%b,"latency":%b' + signature
+        self._line = begin + b',"probabilities":%b,"inputs":%b,"latency":%b' + signature
 
-    def parts(self, block: Block) -> tuple[list[bytes], list[bytes]]:
-        """The value of each answered row, and its probabilities ("null" where there are none), as JSON."""
+    def parts(self, block: Block) -> Parts:
+        """What the rows of a block are answered, all of them."""
         if self._labels:
             labels = self._labels
             values = [labels[place] for place in block.answers.tolist()]
         else:
             values = _encode(block.answers.tolist())[1:-1].split(b",")
         if block.chances is None:
-            return values, []
-        width = len(self._labels)
-        pieces = _encode(block.chances.ravel().tolist())[1:-1].split(b",")
-        if width == 2:
-            first, second = self._names
-            template = b"{" + _literal(first) + b":%b," + _literal(second) + b":%b}"
-            return values, [template % pair for pair in zip(pieces[::2], pieces[1::2], strict=True)]
-        template = b"{" + b",".join(_literal(name) + b":%b" for name in self._names) + b"}"
-        return values, [template % tuple(pieces[start : start + width]) for start in range(0, len(pieces), width)]
+            return Parts(values, [b""] * len(values), [])
+        figures = _encode(block.chances.ravel().tolist())[1:-1].split(b",")
+        rows = zip(*[iter(figures)] * len(self._labels), strict=True)
+        return Parts(values, [self._shares % row for row in rows], figures)
 
-    def logged(self, value: bytes, chances: bytes, row: bytes, latency: bytes) -> bytes:
-        """What the log keeps of a row that is ok: all but id and time. ``row`` is what ``Decoder.logged`` gave."""
-        shares = b',"probabilities":' + chances if chances else b""
-        return (
-            b"".join((b'{"value":', value, b',"verdict":{"status":"ok"}', shares, b",", row, b',"latency":', latency))
-            + self._signature
-        )
+    def logged(self, parts: Parts, rows: Sequence[bytes], latencies: Sequence[bytes]) -> list[bytes]:
+        """What the log keeps of rows that are ok: all but id and time. ``rows`` are what ``Decoder.logged`` gave."""
+        if parts.figures:
+            line = self._line
+            return [line % four for four in zip(parts.values, parts.shares, rows, latencies, strict=True)]
+        line = self._short
+        return [line % three for three in zip(parts.values, rows, latencies, strict=True)]
 
     def row(self, number: str, value: bytes, chances: bytes) -> bytes:
         """The answer for a row that is ok."""
         shares = b',"probabilities":' + chances if chances else b""
         return b'{"id":"%b","prediction":%b,"verdict":"ok","problems":[]%b}' % (number.encode(), value, shares)
 
-    def rows(self, lines: Lines) -> list[bytes]:
-        """The answers for rows that are ok."""
-        return list(map(self.row, lines.ids, lines.values, lines.shares))
-
-    def answered(self, lines: Lines) -> bytes:
-        """The body for a request whose rows are all ok."""
-        return self.document(self.rows(lines), rejected=False)
+    def answered(self, lines: Lines, start: int, end: int) -> bytes:
+        """The body for a request whose rows are all ok: those from ``start`` to before ``end``."""
+        place = slice(start, end)
+        rows = list(map(self.row, lines.ids[place], lines.values[place], lines.shares[place]))
+        return self.document(rows, rejected=False)
 
     def other(self, one: Prediction) -> bytes:
         """The answer for any row."""

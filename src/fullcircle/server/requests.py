@@ -145,10 +145,15 @@ def _objects(found: Any, name: str, limit: int, allowed: str) -> list[dict[str, 
 def check_count(count: int, name: str, limit: int) -> None:
     """Refuse (413) more rows, or whatever ``name`` says, than one request may hold."""
     if count > limit:
-        raise RequestInvalid(
-            f"there are too many {name} in one request",
-            received=f"{count:,}",
-            allowed=f"at most {limit:,}",
-            next_step="send several requests, or score them as a batch",
-            status=413,
-        )
+        raise too_many(name, limit, received=f"{count:,}" if count < 10**18 else None)  # and no 4,000 digits
+
+
+def too_many(name: str, limit: int, *, received: str | None = None) -> RequestInvalid:
+    """What is said of more rows, or whatever ``name`` says, than one request may hold."""
+    return RequestInvalid(
+        f"there are too many {name} in one request",
+        received=received,
+        allowed=f"at most {limit:,}",
+        next_step="send several requests, or score them as a batch",
+        status=413,
+    )

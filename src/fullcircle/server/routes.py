@@ -110,9 +110,10 @@ class Routes:
         self._retry = retry
         self._begun: dict[Key, Future[Started]] = {}
         self._failed: dict[Key, tuple[float, str]] = {}
+        self._shown: set[Key] = set()
 
     def look(self, entries: Mapping[str, Entry]) -> dict[str, Route]:
-        """The routes by now. What is named no more is left to who had it: the event loop closes it."""
+        """The routes by now. Of what is named no more the event loop closes what it was shown, and nobody else."""
         wanted = {
             _key(name, entry, other): (name, entry, other)
             for name, entry in entries.items()
@@ -121,8 +122,9 @@ class Routes:
         }
         for key in self._begun.keys() - wanted.keys():
             begun = self._begun.pop(key)
-            if not begun.done():
+            if key not in self._shown:  # it may have come since the last look
                 begun.add_done_callback(_unwanted)
+        self._shown &= wanted.keys()
         self._failed = {key: told for key, told in self._failed.items() if key in wanted}
         for key, (name, entry, other) in wanted.items():
             late = self._failed.get(key, (0.0, ""))[0] <= time.monotonic()
@@ -141,6 +143,7 @@ class Routes:
         if begun is not None and begun.done():
             error = begun.exception()
             if error is None:
+                self._shown.add(key)
                 return Beside(variant=variant, started=begun.result())
             del self._begun[key]
             told = _told(error)

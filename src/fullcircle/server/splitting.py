@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fullcircle.errors import ServerBusy
+from fullcircle.runtimes.contracts import examine
 from fullcircle.server.breaker import Breaker
 from fullcircle.server.desk import Desk
 from fullcircle.server.engine import Ask, Engine, Mark
 from fullcircle.server.http import Answer, Limits, Scope
-from fullcircle.server.inline import finished
+from fullcircle.server.inline import BY_HAND, finished
 from fullcircle.server.meter import Meter
 from fullcircle.server.requests import check_count
 from fullcircle.types.prediction import Prediction
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 ENTITY = b"x-entity"
 _encode = msgspec.json.Encoder().encode
+_UNANSWERED = ("rejected", "fallback")
 _SCALARS = frozenset({str, int, float, bool})
 
 
@@ -82,23 +84,22 @@ class _Running:
 
     def __init__(self, route: Route, folder: Path | None, unfelt: float) -> None:
         self.assigner = Assigner(route.way.salt)
-        self.live: list[Beside] = []
-        self.shadows: list[Beside] = []
+        self.settled = Mark(route.way.id, 1.0)  # of rows that could go one way only
         tried = next((one for one in route.others if not one.variant.shadow), route.others[0])
         self.breaker = Breaker(route.way.id, tried.variant.version, folder, unfelt=unfelt)
         self._getters: tuple[Loaded, Callable[[Any], tuple[Any, ...]] | None] | None = None
         self.take(route)
 
     def take(self, route: Route) -> None:
-        """The same split with other shares, or with versions that have come."""
+        """The same split with other shares, or with versions that have come. Who is not there gets no row."""
         self.route = route
-        self.live = [one for one in route.others if not one.variant.shadow]
-        self.shadows = [one for one in route.others if one.variant.shadow]
+        started = [one.started for one in route.others if one.started is not None]
+        self.shadows = [one.shadow for one in started if one.shadow is not None]
+        self.live = [one for one in route.others if one.started is not None and one.started.child is not None]
         self._owned = [(one.variant.low, one.variant.high, one) for one in self.live]
         left = 1.0 - sum(one.variant.share for one in self.live)
         self.champion = Mark(route.way.id, round(left, 4))
         self.marks = {one.variant.version: Mark(route.way.id, round(one.variant.share, 4)) for one in self.live}
-        self.stand_ins = {number: Mark(mark.split, mark.propensity, number) for number, mark in self.marks.items()}
 
     def of(self, bucket: int) -> Beside | None:
         """Who has this bucket; None is the champion."""
@@ -159,16 +160,16 @@ class Splitter:
     async def answer(self, route: Route, loaded: Loaded, engine: Engine, ask: Ask, scope: Scope) -> Answer:
         """The answer to a request: by the champion ``loaded`` through its ``engine``, or by who stands beside it."""
         running = self._of(route)
-        if not running.live:
-            ask.mark = running.champion
-            found = await engine.answer(ask)
+        if not running.live or running.breaker.is_open or ask.pinned:
+            # It is settled beforehand who answers, whoever the row is of. A chance of one says so: rows of one arm
+            # that the champion answered for want of the version would else be taken for what the version is worth.
+            found = await self._by_champion(running, engine, ask, running.settled)
             for one in running.shadows:
-                if one.started is not None and one.started.shadow is not None:
-                    one.started.shadow.offer(ask, found.body)
+                one.offer(ask, found.body)
             return found
         chosen = self.chosen(route, loaded, ask, scope["headers"])
         if chosen is None:
-            return await self._by_champion(running, engine, ask)
+            return await self._by_champion(running, engine, ask, running.champion)
         if not isinstance(chosen, list):
             return await self._beside(running, chosen, loaded, engine, ask)
         ask.plain = self._by_hand(ask)  # each version judges what was sent, not what another made of it
@@ -224,8 +225,8 @@ class Splitter:
             found.take(route)
         return found
 
-    async def _by_champion(self, running: _Running, engine: Engine, ask: Ask) -> Answer:
-        ask.mark = running.champion
+    async def _by_champion(self, running: _Running, engine: Engine, ask: Ask, mark: Mark) -> Answer:
+        ask.mark = mark
         begun = time.perf_counter()
         found = await engine.answer(ask)
         running.breaker.champion(time.perf_counter() - begun)
@@ -233,18 +234,18 @@ class Splitter:
 
     async def _beside(self, running: _Running, one: Beside, loaded: Loaded, engine: Engine, ask: Ask) -> Answer:
         """The answer of a version beside the champion; the champion's where that has none in time."""
-        number = one.variant.version
-        why, late = "", False
-        if one.started is not None and one.started.child is not None and not running.breaker.is_open:
-            check_count(len(ask.rows or ()), "rows", self._limits.rows)
-            ask.plain = self._by_hand(ask)
-            predictions, why, late = await self._tried(running, one.started, ask)
-            if predictions is not None:
-                running.breaker.well()
-                theirs = one.started.loaded
-                written = self._desk.scored(theirs, predictions, ask.arrived, running.marks[number])
-                return finished(theirs, [written], ask, self._meter)
-        ask.mark = running.stand_ins[number]
+        assert one.started is not None  # noqa: S101 - see take
+        theirs = one.started.loaded
+        check_count(len(ask.rows or ()), "rows", self._limits.rows)
+        ask.plain = self._by_hand(ask)
+        mark = running.marks[theirs.version]
+        predictions, why, late = await self._tried(running, one.started, ask)
+        if predictions is not None:
+            running.breaker.well()
+            await self._compared(loaded, theirs, ask, predictions)
+            written = await self._desk.logged(theirs, predictions, ask.arrived, mark)
+            return finished(theirs, written, ask, self._meter)
+        ask.mark = Mark(mark.split, mark.propensity, theirs.version)
         found = await engine.answer(ask)
         if late:
             running.breaker.lags(why)
@@ -256,7 +257,7 @@ class Splitter:
         self, running: _Running, one: Started, ask: Ask
     ) -> tuple[Sequence[Prediction] | None, str, bool]:
         """What the version answers; or why not ("" where it was too busy to be asked), and whether it was late."""
-        assert one.child is not None  # noqa: S101 - see the caller
+        assert one.child is not None  # noqa: S101 - see take
         patience = running.breaker.patience(len(ask.plain or ()))
         found: Sequence[Prediction] | None = None
         try:
@@ -274,10 +275,28 @@ class Splitter:
                     return None, problem.text, False
         return found, "", False
 
+    async def _compared(self, loaded: Loaded, theirs: Loaded, ask: Ask, predictions: Sequence[Prediction]) -> None:
+        """Count the rows without an answer that the champion's contract does not let through either.
+
+        They are who sent them's fault, and not the version's. Where the champion looks features up, nobody knows.
+        """
+        if loaded.scorer.enrich is not None:
+            return
+        rows, contract = ask.plain or (), loaded.scorer.contract
+        left = [row for row, one in zip(rows, predictions, strict=True) if one.verdict.status in _UNANSWERED]
+        count = 0
+        for place, row in enumerate(left):
+            if place and place % BY_HAND == 0:
+                await asyncio.sleep(0)
+            count += examine(contract, row)[0].status in _UNANSWERED
+        if count:
+            self._meter.neither(theirs.model, theirs.version, count)
+
     async def _mixed(
         self, running: _Running, chosen: Sequence[Beside | None], loaded: Loaded, engine: Engine, ask: Ask
     ) -> Answer:
         """Answer a request whose rows belong to several versions: each by its own, in the order of the request."""
+        check_count(len(chosen), "rows", self._limits.rows)  # before any part of them is in the log
         places: dict[int, list[int]] = {}
         owners: dict[int, Beside | None] = {}
         for place, one in enumerate(chosen):
@@ -288,7 +307,7 @@ class Splitter:
         for number, where in places.items():
             owner, part = owners[number], _part(ask, where)
             by = None if owner is None else self._beside(running, owner, loaded, engine, part)
-            asked.append(by or self._by_champion(running, engine, part))
+            asked.append(by or self._by_champion(running, engine, part, running.champion))
         answers = await asyncio.gather(*asked, return_exceptions=True)
         ask.count = len(chosen)
         rows: list[bytes] = [b""] * len(chosen)

@@ -17,7 +17,7 @@ import msgspec
 from fullcircle.errors import RequestInvalid
 
 MAX_DEPTH = 16
-_NEXT = "send one JSON document in UTF-8: finite numbers, no key twice in an object"
+_NEXT = "send one JSON document in UTF-8: finite numbers (null for a missing value), no key twice in an object"
 _decoder = msgspec.json.Decoder()
 
 

@@ -1,7 +1,8 @@
 """Tables that came in somebody else's form, as what an engine is asked: plain values under their columns' names.
 
 A table of another protocol stands for a data frame. So, as in a frame that is scored as a batch, a number may name a
-category, and 1.0 is true in a column of truths; everything else is judged as it would be in the native JSON.
+category, and 1.0 is true in a column of truths; so is 1, as a tensor of several columns has one datatype for all.
+Everything else is judged as it would be in the native JSON, and what comes as text as in a file that is scored.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from fullcircle.runtimes.columns import guessed, written
 from fullcircle.runtimes.values import category_name, plain
 
 if TYPE_CHECKING:
-    from fullcircle.runtimes.encoding import Matrix
     from fullcircle.server.follower import Loaded
     from fullcircle.types.contract import Kind
     from fullcircle.types.definitions import ViewSpec
@@ -24,14 +24,10 @@ _NEUTRAL: dict[str, Any] = {"integer": 1, "number": 1.0, "boolean": True, "time"
 
 
 class Taken(NamedTuple):
-    """Rows as ``Ask`` takes them: structs where none needs a second look, else rows to be judged by hand.
-
-    ``matrix`` is that of the structs, where it is known already.
-    """
+    """Rows as ``Ask`` takes them: structs where none needs a second look, else rows to be judged by hand."""
 
     rows: list[Any] | None
     plain: list[dict[str, Any]] | None
-    matrix: Matrix | None = None
 
 
 def inputs(loaded: Loaded) -> dict[str, Kind]:
@@ -46,17 +42,12 @@ def inputs(loaded: Loaded) -> dict[str, Kind]:
 
 def example(loaded: Loaded) -> dict[str, Any]:
     """A row that can be sent, without any private value. A key of text is called KEY."""
-    spec = _view(loaded)
-    row = schema.example(
-        loaded.scorer.contract,
-        keys=() if spec is None else spec.key_columns,
-        request={} if spec is None else spec.request,
-    )
-    keys = () if spec is None else spec.key_columns
-    return {
-        name: _NEUTRAL.get(kind, row.get(name)) if name in keys else row.get(name)
-        for name, kind in inputs(loaded).items()
-    }
+    contract, spec = loaded.scorer.contract, _view(loaded)
+    if spec is None:
+        return schema.example(contract)
+    row = schema.example(contract, keys=spec.key_columns, request=spec.request)
+    kinds = spec.kinds_of_keys.items()
+    return row | {name: _NEUTRAL.get(_OF_VIEW.get(kind, "text"), row[name]) for name, kind in kinds}
 
 
 def of_columns(loaded: Loaded, columns: Mapping[str, list[Any]]) -> Taken:
@@ -64,8 +55,8 @@ def of_columns(loaded: Loaded, columns: Mapping[str, list[Any]]) -> Taken:
     if loaded.quick and (rows := loaded.decoder.turned(columns)):
         return Taken(rows, None)
     kinds = {column.name: str(column.kind) for column in loaded.scorer.contract.columns}
-    lists = [[_cell(value, kinds.get(name, "")) for value in values] for name, values in columns.items()]
-    return Taken(None, [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)])
+    cells = {name: [_cell(value, kinds.get(name, "")) for value in values] for name, values in columns.items()}
+    return Taken(None, _rows(cells))
 
 
 def of_rows(loaded: Loaded, rows: Sequence[Mapping[str, Any]]) -> Taken:
@@ -80,22 +71,25 @@ def of_rows(loaded: Loaded, rows: Sequence[Mapping[str, Any]]) -> Taken:
 def of_texts(loaded: Loaded, columns: Mapping[str, list[str]]) -> Taken:
     """Columns of a file that has no types, read as ``runtimes.columns.Written`` reads them."""
     known = {column.name: column for column in loaded.scorer.contract.columns}
-    return of_columns(
-        loaded,
-        {
-            name: [written(known[name], text) if name in known else guessed(text) for text in texts]
-            for name, texts in columns.items()
-        },
-    )
+    cells = {
+        name: [written(known[name], text) if name in known else guessed(text) for text in texts]
+        for name, texts in columns.items()
+    }
+    quick = loaded.decoder.turned(cells) if loaded.quick else None
+    return Taken(quick, None) if quick else Taken(None, _rows(cells))
 
 
 def _cell(value: Any, kind: str) -> Any:
     value = plain(value)
     if kind == "category" and isinstance(value, int | float):
         return category_name(value)
-    if kind == "boolean" and isinstance(value, float) and value in (0.0, 1.0):
-        return value == 1.0
-    return value
+    if kind == "boolean" and isinstance(value, int | float) and value in (0, 1):
+        return value == 1
+    return None if kind == "time" and value == "NaT" else value  # so frames are written that lack a time
+
+
+def _rows(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _view(loaded: Loaded) -> ViewSpec | None:

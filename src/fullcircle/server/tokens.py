@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fullcircle.errors import MissingExtra, ServerBusy
-from fullcircle.server.callers import Caller
+from fullcircle.server.callers import Bucket, Caller
 from fullcircle.server.lane import aside
 from fullcircle.types.access import ROLES, Issuer, Verb
 
@@ -31,7 +31,8 @@ REFRESH, AGAIN = 300.0, 10.0  # seconds between two downloads; the same where on
 SECONDS = 10.0  # for a download, as a whole
 MOST_BYTES = 2**18
 MOST_KEYS = 100
-KEPT = 4096  # tokens that were found right and need not be judged again
+KEPT = 4096  # tokens that were found right and need not be judged again, and callers whose rates are known
+JUDGED, JUDGED_A_SECOND = 100, 50.0  # signatures that one worker checks at once, and later
 LEAST_RSA = 2048
 _MISLEADING = frozenset({"crit", "jku", "jwk", "x5u", "x5c", "b64", "zip"})
 _KINDS = {"R": "RSA", "P": "RSA", "ES": "EC", "Ed": "OKP"}
@@ -40,13 +41,20 @@ _logger = logging.getLogger(__name__)
 
 
 class Tokens:
-    """Judges the tokens of ``issuers``; relative files are looked up in ``folder``. Raises MissingExtra."""
+    """Judges the tokens of ``issuers``; relative files are looked up in ``folder``. Raises MissingExtra.
 
-    def __init__(self, issuers: tuple[Issuer, ...], folder: Path) -> None:
+    A signature takes longer than any other part of a small request, and a stranger may ask for it: so many are
+    checked and no more. ``workers`` share the rate of a caller evenly.
+    """
+
+    def __init__(self, issuers: tuple[Issuer, ...], folder: Path, workers: int = 1) -> None:
         _library()
         self.issuers = issuers
+        self._workers = workers
         self._sets = {one.issuer: (one, KeySet(one, folder)) for one in issuers}
         self._kept: OrderedDict[bytes, tuple[Caller, int]] = OrderedDict()
+        self._judging = Bucket(JUDGED_A_SECOND, JUDGED)
+        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
 
     def look(self) -> None:
         """See that the keys are not too old. Never waits."""
@@ -54,7 +62,10 @@ class Tokens:
             keys.look()
 
     def caller(self, token: bytes) -> Caller | None:
-        """Who the token is of; None where it is not right. Raises ServerBusy where no keys are known yet."""
+        """Who the token is of; None where it is not right.
+
+        Raises ServerBusy where no keys are known yet, or too many tokens came that are not known.
+        """
         mark = hashlib.sha256(token).digest()
         turn = sum(keys.turn for _, keys in self._sets.values())
         known = self._kept.get(mark)
@@ -73,13 +84,16 @@ class Tokens:
 
     def _judged(self, jwt: Any, token: bytes) -> Caller | None:
         header = jwt.get_unverified_header(token)
-        told = jwt.decode(token, options={"verify_signature": False}).get("iss")
+        unjudged = {"verify_signature": False, "verify_exp": True}  # what is over costs no look at its signature
+        told = jwt.decode(token, leeway=LEEWAY, options=unjudged).get("iss")
         issuer, keys = self._sets.get(told, (None, None)) if isinstance(told, str) else (None, None)
         if issuer is None or keys is None or header.get("alg") != issuer.algorithm or _MISLEADING & header.keys():
             return None
         key = keys.find(header.get("kid"))
         if key is None:
             return None
+        if self._judging.take(time.monotonic()):
+            raise ServerBusy("too many tokens came that are not known here", next_step="try again in a second")
         claims = jwt.decode(
             token,
             key,
@@ -89,7 +103,24 @@ class Tokens:
             leeway=LEEWAY,
             options={"require": ["exp", "iss", "aud", "sub"], "strict_aud": False},
         )
-        return _caller(issuer, claims)
+        return self._caller(issuer, claims)
+
+    def _caller(self, issuer: Issuer, claims: Mapping[str, Any]) -> Caller:
+        """Who the claims are of. Nobody is named in logs: the subject is hashed."""
+        verbs: frozenset[Verb] = frozenset()
+        for group in _groups(claims, issuer.claim):
+            verbs |= ROLES[issuer.roles[group]] if group in issuer.roles else frozenset()
+        id = "jwt:" + hashlib.sha256(f"{issuer.issuer}\0{claims['sub']}".encode()).hexdigest()[:12]
+        bucket = self._bucket(id, issuer.rate / self._workers) if issuer.rate else None
+        return Caller(id, verbs, until=float(claims["exp"]) + LEEWAY, bucket=bucket, body=issuer.body)
+
+    def _bucket(self, id: str, rate: float) -> Bucket:
+        """The caller's own, whatever token it comes with."""
+        found = self._buckets.pop(id, None) or Bucket(rate, max(1.0, rate))
+        self._buckets[id] = found
+        if len(self._buckets) > KEPT:
+            self._buckets.popitem(last=False)
+        return found
 
 
 class KeySet:
@@ -146,6 +177,8 @@ class KeySet:
                 self._seen = mark
                 self._take(file.read_bytes()[: MOST_BYTES + 1])
         except (OSError, *_WRONG) as error:
+            if isinstance(error, OSError):  # that may pass while the file stays as it is
+                self._seen = object()
             told = type(error).__name__
             if self._told != told:
                 _logger.error("the keys of the issuer cannot be read: %s", told)
@@ -186,7 +219,7 @@ class Download:
         """The document. Raises OSError, ValueError or http.client.HTTPException."""
         try:
             path = (self._url.path or "/") + (f"?{self._url.query}" if self._url.query else "")
-            self._connection.connect()
+            self._connection.connect()  # with TLS at most twice the time: for the one, and for agreeing as a whole
             self._bound = self._connection.sock
             self._connection.request("GET", path, headers={"Accept": "application/json"})
             answer = self._connection.getresponse()
@@ -211,26 +244,21 @@ def _keys(content: bytes, algorithm: str) -> Mapping[str, Any]:
     jwt = _library()
     kind = next(found for start, found in _KINDS.items() if algorithm.startswith(start))
     found: dict[str, Any] = {}
-    for number, one in enumerate(json.loads(content)["keys"][:MOST_KEYS]):
+    told = json.loads(content)["keys"][:MOST_KEYS]
+    usable = [(number, one) for number, one in enumerate(told) if isinstance(one, dict)]
+    if told and not usable:
+        raise ValueError("no key set")
+    for number, one in usable:
         right = one.get("kty") == kind and one.get("use", "sig") == "sig" and one.get("alg", algorithm) == algorithm
         if not right:
             continue
         try:
             key = jwt.PyJWK.from_dict(one, algorithm=algorithm)
-        except jwt.PyJWTError:
+        except (jwt.PyJWTError, *_WRONG):  # it does not spoil the others
             continue
         if kind != "RSA" or key.key.key_size >= LEAST_RSA:
             found.setdefault(str(one.get("kid", f"#{number}")), key)
     return found
-
-
-def _caller(issuer: Issuer, claims: Mapping[str, Any]) -> Caller | None:
-    """Who the claims are of. Nobody is named in logs: the subject is hashed. Without a role there is nobody."""
-    verbs: frozenset[Verb] = frozenset()
-    for group in _groups(claims, issuer.claim):
-        verbs |= ROLES[issuer.roles[group]] if group in issuer.roles else frozenset()
-    subject = hashlib.sha256(f"{issuer.issuer}\0{claims['sub']}".encode()).hexdigest()[:12]
-    return Caller(f"jwt:{subject}", verbs, until=float(claims["exp"]) + LEEWAY)
 
 
 def _groups(claims: Mapping[str, Any], name: str) -> list[str]:

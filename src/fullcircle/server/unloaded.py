@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import time
 from pathlib import Path
 
 import msgspec
@@ -31,9 +32,13 @@ class Unloaded:
         self._path = folder / NAME
         self._seen: object = ()
         self._names: frozenset[str] = frozenset()
+        self._told = ""
+        self._again = False  # the last look failed by what may pass while the file stays as it is
 
     def mark(self) -> object:
-        """What changes with the file; None where there is none."""
+        """What changes with the file, and each second while it is to be read again; None where there is none."""
+        if self._again:
+            return int(time.monotonic())
         try:
             found = self._path.stat()
         except OSError:
@@ -44,11 +49,14 @@ class Unloaded:
         """The models that are left out. A file that cannot be read changes nothing: what was known stays."""
         mark = self.mark()
         if mark != self._seen:
+            self._again, told = False, ""
             try:
                 self._names = self._read()
-            except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                _logger.error("%s cannot be read, and is not followed", NAME)
-            self._seen = mark
+            except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                self._again, told = isinstance(error, OSError), type(error).__name__
+                if self._told != told:
+                    _logger.error("%s cannot be read, and is not followed: %s", NAME, told)
+            self._told, self._seen = told, mark
         return self._names
 
     def change(self, model: str, *, out: bool) -> None:

@@ -15,14 +15,13 @@ import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from functools import partial
 from types import FrameType
 from typing import Any
 
 import uvicorn
 
 from fullcircle.errors import FullcircleError
-from fullcircle.server import breaker, lines, listening, telemetry, tls
+from fullcircle.server import lines, listening, telemetry, tls
 from fullcircle.server.access import Access
 from fullcircle.server.app import App
 from fullcircle.server.desk import Desk
@@ -42,6 +41,7 @@ from fullcircle.server.tally import Tally, home
 from fullcircle.server.unloaded import Unloaded
 from fullcircle.server.workers import GRACE_SECONDS, Place
 from fullcircle.settings import is_loopback
+from fullcircle.tables import trips
 from fullcircle.tables.private import read_key
 from fullcircle.tables.requests import RequestLog
 
@@ -50,7 +50,7 @@ SETTLING = 4  # ticks of a tenth of a second
 _EMPTYING = 2.0  # seconds at most to accept who waits at the door
 _SPARE_FILES = 512  # open files beside connections: logs, bundles, libraries
 _LATE = 5.0
-_HANDSHAKE = 5.0  # seconds that a caller may take to agree on TLS
+_HANDSHAKE = 2.0  # seconds that a caller may take to agree on TLS
 _REASONS = {400: "invalid", 408: "slow", 413: "too_large", 414: "too_large", 431: "too_large", 503: "overload"}
 _logger = logging.getLogger(__name__)
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -100,7 +100,7 @@ def run(options: argparse.Namespace, place: Place) -> int:
         watch=watch,
         unloaded=unloaded,
         guard=guard,
-        splitter=Splitter(desk, Limits(), meter, options.served.parent / breaker.FOLDER),
+        splitter=Splitter(desk, Limits(), meter, options.served.parent / trips.FOLDER),
     )
     connections = _room_for(options.connections)
     server = Server(
@@ -275,20 +275,37 @@ class Server(uvicorn.Server):
 
     def _sweep(self) -> None:
         self._pulse.now = time.monotonic()
+        # Whoever did not agree on TLS by now was cut; what is left of them may stay in memory for a while.
+        for one in [one for one, since in self._pulse.shaking.items() if self._pulse.now - since > _HANDSHAKE + 1]:
+            del self._pulse.shaking[one]
         for connection in self._connections():
             connection.sweep()
 
     def _connections(self) -> list[Connection]:
         return [one for one in self.server_state.connections if isinstance(one, Connection)]
 
+    @property
+    def _crowded(self) -> bool:
+        """Whether more are here than are answered, asked for health, or told to come again."""
+        bounds = self._bounds
+        here = len(self.server_state.connections) + len(self._pulse.shaking)
+        return here >= bounds.connections + 2 * bounds.reserve
+
+    def _accepted(self) -> Connection:
+        """What answers a connection. This is called when it is accepted, and so before TLS is agreed on."""
+        made = Connection(self.config, self.server_state, {}, bounds=self._bounds, pulse=self._pulse)
+        self._pulse.shaking[made] = self._pulse.now
+        if self._crowded:  # others wait before the door, where they cost nothing
+            asyncio.get_running_loop().call_soon(self._close_door)
+        return made
+
     async def _mind_door(self) -> None:
-        """Accept connections, unless only others can answer them."""
+        """Accept connections, unless only others can answer them, or too many are here."""
         if not self._gate.shown and (self._late or self._place.board.ready_beside(self._place.number)):
             self._close_door()
-        elif self._door is None:
-            make = partial(Connection, self.config, self.server_state, {}, bounds=self._bounds, pulse=self._pulse)
+        elif self._door is None and not self._crowded:
             self._door = await asyncio.get_running_loop().create_server(
-                make,
+                self._accepted,
                 sock=self._place.bound.dup(),
                 backlog=listening.BACKLOG,
                 ssl=self._encryption,
@@ -330,7 +347,7 @@ def _log(options: argparse.Namespace) -> dict[str, Any]:
 
 def _needs_keys(options: argparse.Namespace) -> bool:
     """Whether keys are asked for even where the file of keys is not there."""
-    return not (is_loopback(options.host) or options.without_access_control)
+    return (options.keyed or not is_loopback(options.host)) and not options.without_access_control
 
 
 def _config(asked: Application) -> uvicorn.Config:

@@ -23,23 +23,13 @@ class Regret(NamedTuple):
     """What a split lost so far beside giving all rows to the arm ``best`` by its estimate (a place in ``arms``).
 
     ``arms`` holds the value of each arm a row, ``lost`` that of the best less what was got a row. The best is chosen
-    by the same rows, so ``lost`` is rather too high than too low.
+    by the same rows, so ``lost`` is rather too high than too low, and bounds of it are those beside an arm that was
+    named ahead.
     """
 
     best: int
     lost: Estimate
     arms: tuple[Estimate, ...]
-
-
-def best_of_rates(hits: ArrayLike, misses: ArrayLike, prior: tuple[float, float] = (1.0, 1.0)) -> Floats:
-    """The chance of each arm (K) to have the highest rate: Beta posteriors of ``hits`` and ``misses`` (K)."""
-    from scipy.special import betainc, betaincinv
-
-    won, lost = np.asarray(hits, dtype=np.float64), np.asarray(misses, dtype=np.float64)
-    if won.ndim != 1 or won.shape != lost.shape or not np.all((won >= 0) & (lost >= 0)):
-        raise _unfit("hits and misses", "one count of at least 0 of each for every arm")
-    a, b = (won + prior[0])[:, None], (lost + prior[1])[:, None]
-    return _best(betaincinv(a, b, _POINTS), lambda x: betainc(a, b, x))
 
 
 def best_of_means(means: ArrayLike, errors: ArrayLike) -> Floats:
@@ -69,15 +59,6 @@ def floored(chances: ArrayLike, floor: float) -> Floats:
     if not 0.0 <= floor * p.size <= 1.0 or not np.all(p >= 0) or not p.sum() > 0:
         raise _unfit(f"a floor of {floor!r} for {p.size} arms", "a floor from 0 to 1 / arms, chances that add up")
     return np.asarray(floor + (1.0 - floor * p.size) * p / p.sum())
-
-
-def arm_values(values: ArrayLike, arms: ArrayLike, shares: ArrayLike) -> tuple[Estimate, ...]:
-    """What each of K arms would have got a row had it got all: ``values`` and ``arms`` (n), ``shares`` (n, K) or (K).
-
-    Augmented inverse propensity weighting: the mean of m + 1{arm} (y - m) / share, m being the arm's mean over
-    earlier rows. Without bias where the shares are those that decided, however they were learned from the past.
-    """
-    return tuple(sequences.mean(each) for each in _scores(*_aligned(values, arms, shares)).T)
 
 
 def regret(values: ArrayLike, arms: ArrayLike, shares: ArrayLike) -> Regret:

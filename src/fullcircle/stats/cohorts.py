@@ -18,8 +18,9 @@ from fullcircle.errors import DataUnfit
 class Cohort(NamedTuple):
     """``usable``: places of the rows that count, in the order in which they came to count.
 
-    ``due`` (n,): rows that had their time. ``in_time`` (n,): those of them whose label came within it; whether it did
-    never changes afterwards, so ``mixtures.off_coverage`` may be asked of it at every look.
+    ``due`` (n,): rows that had their time. ``in_time`` (n,): those of them whose label came within it. While no label
+    is corrected that never changes afterwards, so ``mixtures.off_coverage`` may be asked of it at every look. A label
+    that is corrected later is one that came later: its row leaves its place, and counts from then on.
     """
 
     usable: NDArray[np.intp]

@@ -41,12 +41,6 @@ def two_arms(spread: float, share: float, *, second: float | None = None, exact:
     return Noise(math.sqrt(variance), math.sqrt(max(pooled / variance, 1.0)) if exact else 1.0)
 
 
-def two_rates(rate: float, effect: float, share: float) -> Noise:
-    """Of the difference of two proportions, the first arm's being ``rate`` and the second's ``effect`` more."""
-    first, second = (probability("rate", each) for each in (rate, rate + effect))
-    return two_arms(math.sqrt(first * (1.0 - first)), share, second=math.sqrt(second * (1.0 - second)))
-
-
 def size(effect: float, noise: Noise, alpha: float, power: float = 0.8) -> float:
     """Rows after which an ``effect`` is known with a chance of ``power``, of a sequence narrowest at that size.
 

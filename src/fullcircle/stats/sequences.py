@@ -12,6 +12,7 @@ Bounds are infinite where nothing can be said yet, so that no question asked of 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from fullcircle.stats.intervals import Interval
 
 Floats = NDArray[np.float64]
 _ROUNDED = 1e-12
+_MOST = 1e100  # errors in a spread: its square is a number still
 NOTHING = Interval(math.nan, -math.inf, math.inf)
 
 
@@ -56,19 +58,6 @@ def multiplier(u: ArrayLike, alpha: float) -> Floats:
     at = np.maximum(np.asarray(u, dtype=np.float64), 0.0)
     with np.errstate(divide="ignore"):
         return np.asarray(np.sqrt((1.0 + 1.0 / at) * (np.log1p(at) - 2.0 * math.log(chance))))
-
-
-def sided(u: ArrayLike, alpha: float) -> Floats:
-    """How many standard errors a one-sided sequence spans at ``u``, of any shape.
-
-    The mixture is over the half normal law; this is its bound in closed form (Howard, Ramdas, McAuliffe & Sekhon
-    2021, from M >= sqrt(scale / (V + scale)) 2 Phi(..) exp(..)): log(1 / alpha) becomes
-    log(1 + sqrt(1 + u) / (2 alpha)).
-    """
-    chance = probability("alpha", alpha)
-    at = np.maximum(np.asarray(u, dtype=np.float64), 0.0)
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.sqrt(2.0 * (1.0 + 1.0 / at) * np.log1p(np.sqrt(1.0 + at) / (2.0 * chance))))
 
 
 def mean(values: ArrayLike) -> Estimate:
@@ -129,16 +118,35 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
     return Estimate(first.value - second.value, error, skew, units)
 
 
-def sequence(estimate: Estimate, planned: float, alpha: float) -> Interval:
+def together(parts: Sequence[Estimate]) -> Estimate:
+    """The estimate from ``parts`` that share no unit, each weighed by its units; who knows nothing is left out.
+
+    Weights are counts and no values. So where each part was dealt by shares of its own, which the past alone decided,
+    it is the same sum on the same clock, and no part is compared with another. NaN where no part knows anything.
+    """
+    known = [each for each in parts if math.isfinite(each.error)]
+    units = math.fsum(each.units for each in known)
+    if not units > 0.0:
+        return Estimate(math.nan, math.nan, math.nan, units)
+    value = math.fsum(each.units * each.value for each in known) / units
+    errors = [each.units * each.error / units for each in known]
+    error = math.hypot(*errors)
+    cubes = [(each / error) ** 3 if error > 0.0 else 0.0 for each in errors]
+    return Estimate(value, error, math.fsum(a * b.skew for a, b in zip(cubes, known, strict=True)), units)
+
+
+def sequence(estimate: Estimate, planned: float, alpha: float, spread: float | None = None) -> Interval:
     """The asymptotic confidence sequence of an estimate, narrowest at ``planned`` units, valid from its burn-in on.
 
     The margin is that of Waudby-Smith et al. (2024, theorem 2.2), with two guards for few units. Student's law
     stands in for the normal one at the same tail, since the error itself is estimated. And nothing is said while
     Edgeworth's correction of the tail at z errors, |skew| z^3 / 6 of it, is more than a half: the burn-in.
     Where later values of an entity add to its sums, increments hang together with the past positively, and by
-    Slepian's inequality that makes a crossing rarer.
+    Slepian's inequality that makes a crossing rarer than at equal variance. Variance goes on shrinking where no unit
+    comes any more and rows still do; so with ``spread``, a unit's planned standard deviation, the bounds are as wide
+    as either clock wants them, that of units or that of information, (spread / error)^2.
     """
-    z = float(multiplier(best(alpha) * estimate.units / _planned(planned), alpha))
+    z = max(float(multiplier(u, alpha)) for u in _clocks(estimate, planned, alpha, spread))
     if not _ready(estimate, z):
         return Interval(estimate.value, -math.inf, math.inf)
     from scipy.special import ndtr, stdtrit
@@ -147,50 +155,32 @@ def sequence(estimate: Estimate, planned: float, alpha: float) -> Interval:
     return Interval(estimate.value, estimate.value - half, estimate.value + half)
 
 
-def log_evidence(estimate: Estimate, planned: float, alpha: float, null: float = 0.0) -> float:
+def log_evidence(
+    estimate: Estimate, planned: float, alpha: float, null: float = 0.0, spread: float | None = None
+) -> float:
     """Log of the e-value against ``null``: log(1 / alpha) or more just where the sequence leaves it out.
 
     min(1, exp(-it)) is a p-value that holds at every look. -inf while nothing can be said.
     """
-    u = best(alpha) * estimate.units / _planned(planned)
-    if not _ready(estimate, float(multiplier(u, alpha))):
+    clocks = _clocks(estimate, planned, alpha, spread)
+    if not _ready(estimate, max(float(multiplier(u, alpha)) for u in clocks)):
         return -math.inf
     from scipy.special import ndtri, stdtr
 
     z = float(ndtri(stdtr(estimate.units - 1.0, -abs(estimate.value - null) / estimate.error)))
-    return (z * z * u / (1.0 + u) - math.log1p(u)) / 2.0
+    return min((z * z * u / (1.0 + u) - math.log1p(u)) / 2.0 for u in clocks)
+
+
+def _clocks(estimate: Estimate, planned: float, alpha: float, spread: float | None) -> tuple[float, ...]:
+    """How far the estimate is, as a multiplier's u: by its units, and by its information where that is known."""
+    scale = best(alpha) / _planned(planned)
+    if spread is None or not estimate.error > 0.0:
+        return (scale * estimate.units,)
+    return scale * estimate.units, scale * min(spread / estimate.error, _MOST) ** 2
 
 
 def _ready(estimate: Estimate, z: float) -> bool:
     return estimate.error > 0.0 and estimate.units > 1.0 and abs(estimate.skew) * z**3 <= 3.0
-
-
-def bounded(values: ArrayLike, low: float, high: float, alpha: float) -> tuple[Floats, Floats, Floats]:
-    """Running mean, low and high (n,) of the mean of ``values`` (n,), which lie in [low, high] by their nature.
-
-    The predictable plug-in empirical Bernstein sequence (Waudby-Smith & Ramdas 2024, theorem 2): exact at every n,
-    whatever the law. Its centre is not the mean but one weighted towards early rows. A value outside is an error.
-    """
-    array = np.asarray(values, dtype=np.float64).ravel()
-    if not (low < high and np.all((array >= low) & (array <= high))):
-        raise DataUnfit(
-            "a value lies outside the bounds it was said to have",
-            received=f"{array.min():g} to {array.max():g}" if array.size else f"bounds {low:g} and {high:g}",
-            allowed=f"finite values from {low:g} to {high:g}",
-            next_step="state the bounds that hold for every value, or cap the values",
-        )
-    log_chance = math.log(2.0 / probability("alpha", alpha))
-    x, t = (array - low) / (high - low), np.arange(1, array.size + 1)
-    centre = (0.5 + np.cumsum(x)) / (t + 1)
-    spread = (0.25 + np.cumsum((x - centre) ** 2)) / (t + 1)
-    before, variance = np.append(0.5, centre)[:-1], np.append(0.25, spread)[:-1]
-    bet = np.minimum(np.sqrt(2.0 * log_chance / (variance * t * np.log1p(t))), 0.5)
-    cost = np.cumsum((x - before) ** 2 * (-np.log1p(-bet) - bet))
-    total = np.cumsum(bet)
-    middle, half = np.cumsum(bet * x) / total, (log_chance + cost) / total
-    width = high - low
-    lows, highs = (low + width * np.clip(middle + side * half, 0.0, 1.0) for side in (-1, 1))
-    return np.cumsum(array) / t, lows, highs
 
 
 def scaled(interval: Interval, by: float) -> Interval:

@@ -92,7 +92,7 @@ class PredictionLog:
         for place, prediction in enumerate(predictions):
             places.setdefault(prediction.model, []).append(place)
         for model, chosen in places.items():
-            ids, time = self.write(model, [_body(predictions[place]) for place in chosen])
+            ids, time = self.write(model, [line_of(predictions[place]) for place in chosen])
             for place, id in zip(chosen, ids, strict=True):
                 done[place] = replace(predictions[place], id=id, time=time)
         return tuple(done[place] for place in range(len(predictions)))
@@ -257,21 +257,23 @@ def _watch(log: weakref.ref[PredictionLog], stop: threading.Event, every: float)
 def _rows(segment: Segment, time: str, bodies: Sequence[bytes]) -> tuple[bytes, list[str]]:
     """The lines of these rows, and their ids. This is done for every answer, so it is short rather than pretty."""
     head, middle = segment.head, f'","time":"{time}",'.encode()
-    begin, start = f"{segment.name}-", segment.size
-    ids, lines = [], []
+    begin, start, around = f"{segment.name}-", segment.size, len(head) + len(middle)
+    ids: list[str] = []
+    pieces: list[bytes] = []
     for body in bodies:
-        line = b"%b%d%b%b\n" % (head, start, middle, body[1:])
-        lines.append(line)
-        ids.append(f"{begin}{start}")
-        start += len(line)
-    return b"".join(lines), ids
+        number = str(start)
+        ids.append(begin + number)
+        pieces += (head, number.encode(), middle, body[1:], b"\n")
+        start += around + len(number) + len(body)  # without its brace, but with the end of the line
+    return b"".join(pieces), ids
 
 
 _SPLIT = {name: Prediction.__dataclass_fields__[name].default for name in SPLIT}  # left out where there is none
 _FIELDS = tuple(name for name in Prediction.__dataclass_fields__ if name not in ("id", "time", *_SPLIT))
 
 
-def _body(prediction: Prediction) -> bytes:
+def line_of(prediction: Prediction) -> bytes:
+    """A prediction as a body for ``PredictionLog.write``: all but id and time."""
     found = {name: getattr(prediction, name) for name in _FIELDS}
     for name, default in _SPLIT.items():
         if (value := getattr(prediction, name)) != default:

@@ -79,7 +79,8 @@ class Traffic(msgspec.Struct, kw_only=True):
     """Requests of one version of a model, or of several, in ``seconds`` of the processes that answer.
 
     ``requests`` maps a status to how long its requests took, ``reasons`` counts why they were refused; ``verdicts``,
-    ``failed`` and ``lost`` are rows. ``busy`` are the seconds in which the model computed.
+    ``failed``, ``lost`` and ``neither`` are rows: the last those that a version left unanswered and that the champion
+    beside it would have left unanswered too. ``busy`` are the seconds in which the model computed.
     """
 
     seconds: float = 0.0
@@ -88,6 +89,7 @@ class Traffic(msgspec.Struct, kw_only=True):
     verdicts: dict[str, int] = {}
     failed: int = 0
     lost: int = 0
+    neither: int = 0
     busy: float = 0.0
 
     def include(self, more: Traffic) -> None:
@@ -95,6 +97,7 @@ class Traffic(msgspec.Struct, kw_only=True):
         self.seconds += more.seconds
         self.failed += more.failed
         self.lost += more.lost
+        self.neither += more.neither
         self.busy += more.busy
         _add(self.requests, more.requests)
         _add(self.reasons, more.reasons)

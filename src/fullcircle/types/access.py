@@ -51,7 +51,8 @@ class Key:
 class Issuer:
     """Who signs the tokens (JWT) that are taken, for whom, and how; ``keys`` is a JWKS: a file or a URL.
 
-    ``claim`` names what holds the caller's groups, ``roles`` says which role each group has.
+    ``claim`` names what holds the caller's groups, ``roles`` says which role each group has. ``rate`` (requests a
+    second) and ``body`` (bytes) are what each caller may, 0 for no limit of its own.
     """
 
     issuer: str
@@ -60,6 +61,8 @@ class Issuer:
     keys: str
     claim: str
     roles: Mapping[str, Role]
+    rate: float = 0.0
+    body: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,10 +54,10 @@ class Plan:
     """What was said before the first row; nothing of it may change while the experiment runs.
 
     ``effect`` is the least difference that would matter, ``spread`` a row's standard deviation in the past (of an
-    entity for a ratio, of the difference for a shadow). ``alpha`` is the chance of a false verdict over all looks, of
-    which each challenger gets an equal part. ``rows`` are those after which an effect of that size is known with a
-    chance of ``power`` at least, ``likely_rows`` with a half; the days are these at ``rows_a_day``, label delay
-    included, None where nobody can say. ``rows_a_unit`` are the rows of an entity, or of a request, in the past.
+    entity for a ratio, of the difference for a shadow). ``alpha`` is the chance of a false verdict over all looks.
+    After ``rows`` with a value an effect of that size is known with a chance of ``power`` at least, after
+    ``likely_rows`` with a half. The days are these at ``rows_a_day``, of which the share ``valued`` has a value, and
+    the label delay, None where nobody can say. ``rows_a_unit`` are rows of an entity, or a request, in the past.
     ``floor`` is the least share of an arm where shares are learned (Thompson sampling), None where they are fixed.
     ``until`` is when it ends at the latest (UTC, ISO 8601; "" is never), ``assumed`` what had to be assumed.
     """
@@ -76,6 +76,7 @@ class Plan:
     days: float | None
     likely_days: float | None
     rows_a_unit: float = 1.0
+    valued: float = 1.0
     label_delay_days: float = 0.0
     floor: float | None = None
     until: str = ""
@@ -84,7 +85,11 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """The challenger less the champion in ``unit``; the bounds hold at every look, None where there are none."""
+    """The challenger less the champion in ``unit``, with bounds that hold at every look, None where there are none.
+
+    Also the mean of one arm, without bounds; and a regret, whose bounds are those beside an arm that was named ahead,
+    while the same rows say which one looks best.
+    """
 
     value: float | None
     low: float | None

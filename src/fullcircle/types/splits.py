@@ -81,11 +81,16 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What came of a version since a step began: ``requests`` that it answered, ``rows`` by verdict."""
+    """What came of a version since a step began: ``requests`` that it answered, and ``rows``.
+
+    Of these it left ``unanswered`` what it rejected or answered by a fallback; ``neither`` of them would the champion
+    have answered, as far as that is known.
+    """
 
     requests: int = 0
     rows: int = 0
     unanswered: int = 0
+    neither: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,7 @@ def render_experiment(found: Experiment) -> str:
         plan=found.plan,
         answer=answer(found),
         when=span(found.started, found.at),
-        sure=sure(found.plan),
+        sure=sure(found),
         later="" if found.ended or found.verdict.state != "running" else when(found),
         planned=planned(found.plan),
         pictures=picture(found),

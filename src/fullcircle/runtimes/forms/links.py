@@ -57,8 +57,8 @@ def chances(raw: Array, link: str) -> Array | None:
 
 
 def _two(scores: Array) -> Array:
-    likely = [_expit(score) for score in scores.tolist()]
-    return np.array([(1 - chance, chance) for chance in likely]).reshape(len(likely), 2)
+    likely = np.array([_expit(score) for score in scores.tolist()], dtype=np.float64)
+    return np.stack((1 - likely, likely), axis=1)
 
 
 def _one_vs_rest(raw: Array) -> Array:

@@ -24,6 +24,7 @@ MOST_NODES = 4_000_000
 _ROWS = 128
 _STEPS = 200_000
 _BY_ONE = 3
+_AT_ONCE = 65_536  # words of all columns of some rows that are looked up together: beyond, they leave the cache
 _COUNT = getattr(np, "bitwise_count", None)
 _LARGEST_SINGLE = float(np.finfo(np.float32).max)
 
@@ -188,6 +189,12 @@ class _Words:
                 np.bitwise_and.reduce(self._table.take(rows, axis=0), axis=0, out=found[place])
             return found
         columns = np.ascontiguousarray(matrix.T)
+        if len(matrix) * self._trees * len(self._keys) <= _AT_ONCE:
+            places = [
+                keys.searchsorted(columns[column]) for column, keys in zip(self._inputs, self._keys, strict=True)
+            ]
+            every: Any = np.array(places) + self._first[:, np.newaxis]
+            return np.asarray(np.bitwise_and.reduce(self._table.take(every, axis=0), axis=0))
         words = np.empty((len(matrix), self._trees), dtype=self._kind)
         more = np.empty_like(words)
         target = words

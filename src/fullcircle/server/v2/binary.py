@@ -16,7 +16,7 @@ from fullcircle.errors import RequestInvalid
 if TYPE_CHECKING:
     import numpy as np
 
-    from fullcircle.server.v2.tensors import Tensor
+    from fullcircle.server.v2.tensors import AnyTensor
 
     Cells = np.ndarray[Any, np.dtype[Any]]
 
@@ -64,7 +64,7 @@ def parts(sizes: Sequence[int | None], rest: bytes) -> list[bytes | None]:
     return found
 
 
-def values(tensor: Tensor, part: bytes, count: int) -> list[Any]:
+def values(tensor: AnyTensor, part: bytes, count: int) -> list[Any]:
     """The values of a tensor, row by row; None for NaN."""
     import numpy as np
 
@@ -78,14 +78,14 @@ def values(tensor: Tensor, part: bytes, count: int) -> list[Any]:
     return plain
 
 
-def cells(tensor: Tensor, part: bytes, count: int) -> Cells:
+def cells(tensor: AnyTensor, part: bytes, count: int) -> Cells:
     """The numbers or truths of a tensor, shape (count,); floating point numbers in 64 bits, which is exact."""
     import numpy as np
 
     kind = np.dtype(_TYPES[tensor.datatype])
     if len(part) != count * kind.itemsize:
         raise _unfit("an input has more or fewer bytes than its shape and datatype say")
-    if kind.kind == "b" and any(byte > 1 for byte in part):
+    if kind.kind == "b" and np.frombuffer(part, dtype=np.uint8).max(initial=0) > 1:
         raise _unfit("a truth is neither the byte 0 nor the byte 1")
     found = np.frombuffer(part, dtype=kind)
     return found.astype(np.float64) if kind.kind == "f" else found
@@ -110,17 +110,15 @@ def _texts(part: bytes, count: int) -> list[Any]:
     return found
 
 
-def written(datatype: str, data: Sequence[Any]) -> bytes | None:
-    """Data as bytes: NaN or an empty text for what is missing; None where that has no form in bytes."""
+def written(datatype: str, data: Sequence[Any]) -> bytes:
+    """Data as bytes: NaN or an empty text for what is missing. Raises ValueError for whole numbers and truths."""
     import numpy as np
 
     if datatype == "BYTES":
         texts = [b"" if value is None else str(value).encode() for value in data]
         return b"".join(piece for text in texts for piece in (len(text).to_bytes(4, "little"), text))
-    if datatype == "FP64":
-        return np.array(data, dtype="<f8").tobytes()  # numpy makes NaN of None
-    if None in data:
-        return None
+    if datatype != "FP64" and None in data:  # numpy makes NaN of it, and false
+        raise ValueError(f"{datatype} has nothing for what is missing")
     return np.array(data, dtype=_TYPES[datatype]).tobytes()
 
 

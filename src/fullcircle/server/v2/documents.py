@@ -1,31 +1,32 @@
 """The documents of the Open Inference Protocol V2: what a model takes and gives, and the answer to a request.
 
-A rejected row is null in the outputs (in binary data NaN, or an empty text), and its ``verdict`` says so. A rejected
-row of whole numbers or truths is never written as bytes, which have no null: such an output comes as JSON.
+A rejected row is null in the outputs (in binary data NaN, or an empty text), and its ``verdict`` says so. Whole
+numbers and truths have no null, and clients break on one: where a row has none they come as FP64, as in a data frame.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from fullcircle.errors import RequestInvalid
+from fullcircle.runtimes import protocolshapes
+from fullcircle.runtimes.values import EXACT, is_quantity
 from fullcircle.server import tabular
-from fullcircle.server.dialects import Row
 from fullcircle.server.follower import Loaded
 from fullcircle.server.http import JSON, Answer
 from fullcircle.server.v2 import binary
-from fullcircle.server.v2.tensors import Request
-from fullcircle.types.contract import Contract
+from fullcircle.server.v2.outputs import Data, OfLines
+from fullcircle.server.v2.tensors import Asked
+from fullcircle.types.contract import Contract, Value
 
 if TYPE_CHECKING:
     from fullcircle.server.rendering import Lines
 
 EXTENSIONS = ("binary_tensor_data", "model_repository")
-_TEXTS = dict.fromkeys(("category", "text", "time"), "BYTES")
-_KINDS = {"integer": "INT64", "number": "FP64", "boolean": "BOOL", **_TEXTS}
 _encode = msgspec.json.encode
 
 
@@ -62,23 +63,6 @@ class Chosen(NamedTuple):
     in_bytes: bool
 
 
-class Data(Protocol):
-    """The values of each output for the rows of a request."""
-
-    @property
-    def count(self) -> int:
-        """How many rows."""
-        ...
-
-    def json(self, name: str) -> bytes:
-        """An output's values as JSON, row by row, with commas and without brackets."""
-        ...
-
-    def blob(self, name: str) -> bytes | None:
-        """The same as bytes; None where they have no such form."""
-        ...
-
-
 class Model:
     """A loaded version in the protocol's words. Made once for each, as it is asked with every request."""
 
@@ -87,6 +71,7 @@ class Model:
         self.loaded = loaded
         self.inputs = tuple((name, str(kind)) for name, kind in tabular.inputs(loaded).items())
         """The columns that a row has to bring, with their kinds."""
+        self.names = [name for name, _ in self.inputs]
         self.numbers = loaded.quick and loaded.decoder.numbers
         """Whether rows may be taken as a table without a look at each value."""
         datatype = _label(contract)
@@ -94,27 +79,34 @@ class Model:
         if contract.classes and loaded.scorer.form.probable:
             found = Output.named("probabilities", "FP64", contract.classes)
             self.outputs = {**self.outputs, "probabilities": found}
+        self._probable = "probabilities" in self.outputs
         texts = {name: Output.named(name, "BYTES") for name in ("verdict", "id", "problems")}
         self.outputs = {**self.outputs, **texts}
+        wide = {} if datatype == "BYTES" else {"prediction": Output.named("prediction", "FP64")}
+        self.with_gaps = {**self.outputs, **wide}
+        """The outputs of rows of which one has no prediction."""
         self.labels = [str(label) if datatype == "BYTES" else label for label in contract.classes]
         """The classes as the output ``prediction`` has them."""
-        self.written = [_encode(label) for label in self.labels]
+        self.encoded = [_encode(label) for label in self.labels]
         """The same as JSON."""
-        self._all = {name: Chosen(each, in_bytes=False) for name, each in self.outputs.items()}
+        self._simple = self.labels == list(contract.classes)
+        """Whether the native protocol has them so too, or there are none."""
+        self.shares = [str(label) for label in contract.classes]
+        """The classes as the native protocol names their probabilities."""
+        self._known = {
+            (type(label), label): shown for label, shown in zip(contract.classes, self.labels, strict=True)
+        }
+        self.all: Mapping[str, Chosen] = {name: Chosen(each, in_bytes=False) for name, each in self.outputs.items()}
         self._all_in_bytes = {name: Chosen(each, in_bytes=True) for name, each in self.outputs.items()}
         self._name = b'{"model_name":' + _encode(loaded.model) + b',"model_version":"'
         whole = b",".join(output.template for output in self.outputs.values())
-        self._whole = _literal(self._name) + b'%d","id":%b,"outputs":[' + whole + b"]}"
+        named = _literal(self._name) + b'%d","id":%%b,"outputs":[' % loaded.version
+        self._whole = named + whole + b"]}"
 
     def metadata(self) -> dict[str, Any]:
         """What the model takes and gives. ``properties`` has a request that can be sent as it is."""
-        row = tabular.example(self.loaded)
-        kinds = {name: _KINDS[kind] for name, kind in self.inputs}
-        example = {
-            "inputs": [
-                {"name": name, "shape": [1], "datatype": kind, "data": [row[name]]} for name, kind in kinds.items()
-            ]
-        }
+        kinds = {name: protocolshapes.datatype(kind) for name, kind in self.inputs}
+        example = protocolshapes.tensors(self.loaded.scorer.contract, tabular.example(self.loaded))
         return {
             "name": self.loaded.model,
             "versions": [str(self.loaded.version)],
@@ -127,11 +119,17 @@ class Model:
             "properties": {"example": _encode(example).decode()},
         }
 
-    def chosen(self, request: Request) -> Mapping[str, Chosen]:
+    def label(self, value: Value) -> Value:
+        """A value as the output ``prediction`` has it; None for one that this model cannot give."""
+        if self.labels:
+            return self._known.get((type(value), value))
+        return value if is_quantity(value) else None
+
+    def chosen(self, request: Asked) -> Mapping[str, Chosen]:
         """The outputs that a request wants. Raises RequestInvalid for one that there is not."""
         everything = _truth(request.parameters, "binary_data_output", default=False)
         if not request.outputs:
-            return self._all_in_bytes if everything else self._all
+            return self._all_in_bytes if everything else self.all
         found: dict[str, Chosen] = {}
         for one in request.outputs:
             if one.name not in self.outputs or one.name in found:
@@ -152,22 +150,42 @@ class Model:
             found[one.name] = Chosen(self.outputs[one.name], in_bytes)
         return found
 
+    def written(self, wanted: Mapping[str, Chosen], given: str, lines: Lines, start: int, end: int) -> Answer:
+        """The answer to a request whose rows are all ok: the lines from ``start`` to before ``end``.
+
+        ``given`` is the id of the request, which may have none.
+        """
+        ids = lines.ids[start:end]
+        named = given or ids[0] or nameless()
+        if wanted is not self.all or not self._simple or (self._probable and not lines.figures):
+            data = OfLines(self, lines, start, end)
+            return self.answer(wanted, named, data, version=self.loaded.version)
+        rows = end - start  # below: what most ask for, all of it at once
+        count = b"%d" % rows
+        values: tuple[bytes, ...] = (count, b",".join(lines.values[start:end]))
+        if self._probable:
+            width = len(self.labels)
+            values += (count, b",".join(lines.figures[start * width : end * width]))
+        shown = ('"' + '","'.join(ids) + '"').encode()
+        verdicts, problems = (
+            (b'"ok"', b'""') if rows == 1 else (b",".join([b'"ok"'] * rows), b",".join([b'""'] * rows))
+        )
+        return Answer(200, self._whole % (_encode(named), *values, count, verdicts, count, shown, count, problems))
+
     def answer(
         self, wanted: Mapping[str, Chosen], number: str, data: Data, *, version: int, rejected: int = 0
     ) -> Answer:
         """The answer to a request. ``number`` is its id, ``rejected`` how many rows were."""
         count = b"%d" % data.count
-        if wanted is self._all and not rejected:  # what most ask for: all of it at once
-            pieces = [part for name in self.outputs for part in (count, data.json(name))]
-            return Answer(200, self._whole % (version, _encode(number), *pieces), kind=JSON[1])
         parts, blobs = [], []
         for name, (output, in_bytes) in wanted.items():
+            output = self.with_gaps[name] if data.gaps else output
             shape = b"%b,%d" % (count, output.width) if output.width else count
-            blob = data.blob(name) if in_bytes else None
-            if blob is None:
+            if not in_bytes:
                 more = b',"parameters":{%b}' % output.classes[:-1] if output.width else b""
                 parts.append(b'%b%b],"data":[%b]%b}' % (output.head, shape, data.json(name), more))
             else:
+                blob = data.blob(name)
                 size = b'%b"binary_data_size":%d' % (output.classes, len(blob))
                 parts.append(b'%b%b],"parameters":{%b}}' % (output.head, shape, size))
                 blobs.append(blob)
@@ -179,71 +197,9 @@ class Model:
         return Answer(200, b"".join((body, *blobs)), ((binary.HEADER, b"%d" % len(body)),), kind=binary.KIND)
 
 
-class OfLines:
-    """The outputs of rows that are all ok."""
-
-    def __init__(self, model: Model, lines: Lines) -> None:
-        self._model, self._lines = model, lines
-        self.count = len(lines.ids)
-
-    def json(self, name: str) -> bytes:
-        """See Data."""
-        lines = self._lines
-        if name == "prediction":
-            if not self._model.labels:
-                return b",".join(lines.values)
-            written = self._model.written
-            return b",".join([written[place] for place in lines.answers.tolist()])
-        if name == "probabilities" and lines.chances is not None:
-            return _encode(lines.chances.ravel().tolist())[1:-1]
-        if name == "id":
-            return b'"' + '","'.join(lines.ids).encode() + b'"'
-        same = {"verdict": b'"ok"', "problems": b'""'}.get(name)
-        return b",".join([same] * self.count) if same else b",".join([b"null"] * self.count * len(self._model.labels))
-
-    def blob(self, name: str) -> bytes | None:
-        """See Data."""
-        lines, model = self._lines, self._model
-        if name == "prediction":
-            if not model.labels:
-                return lines.answers.astype("<f8", copy=False).tobytes()
-            labels = [model.labels[place] for place in lines.answers.tolist()]
-            return binary.written(model.outputs[name].datatype, labels)
-        if name == "probabilities":
-            none = [None] * (self.count * len(model.labels))
-            chances = lines.chances
-            return binary.written("FP64", none) if chances is None else chances.astype("<f8", copy=False).tobytes()
-        if name == "id":
-            return binary.written("BYTES", lines.ids)
-        return (b"\2\0\0\0ok" if name == "verdict" else b"\0\0\0\0") * self.count
-
-
-class OfRows:
-    """The outputs of rows of any verdict."""
-
-    def __init__(self, model: Model, rows: Sequence[Row]) -> None:
-        self._model, self._rows = model, rows
-        self.count = len(rows)
-
-    def json(self, name: str) -> bytes:
-        """See Data."""
-        return _encode(self._values(name))[1:-1]
-
-    def blob(self, name: str) -> bytes | None:
-        """See Data."""
-        return binary.written(self._model.outputs[name].datatype, self._values(name))
-
-    def _values(self, name: str) -> list[Any]:
-        rows, output = self._rows, self._model.outputs[name]
-        if name == "prediction":
-            found = [row.prediction for row in rows]
-            return found if output.datatype != "BYTES" else [None if one is None else str(one) for one in found]
-        if name == "probabilities":
-            none: dict[Any, float | None] = dict.fromkeys(range(output.width))
-            return [value for row in rows for value in (row.probabilities or none).values()]
-        if name == "problems":
-            return [_encode(row.problems).decode() if row.problems else "" for row in rows]
-        return [row.verdict if name == "verdict" else row.id for row in rows]
+def nameless() -> str:
+    """An id for the answer to a request without one, whose rows have none either, as the log is full."""
+    return uuid.uuid4().hex
 
 
 def _literal(text: bytes) -> bytes:
@@ -253,6 +209,8 @@ def _literal(text: bytes) -> bytes:
 
 def _label(contract: Contract) -> str:
     kinds = set(map(type, contract.classes))
+    if any(isinstance(one, int) and abs(one) > EXACT for one in contract.classes):
+        return "BYTES"  # as FP64 they would be other numbers
     if not kinds:
         return "FP64"
     return {bool: "BOOL", int: "INT64", float: "FP64"}.get(kinds.pop(), "BYTES") if len(kinds) == 1 else "BYTES"

@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from fullcircle.errors import ModelNotServed, RequestInvalid, ServerBusy
 from fullcircle.server import dialects, tabular
-from fullcircle.server.dialects import Asked, Parts, Row, Told
+from fullcircle.server.dialects import Asked, Parts, Row
+from fullcircle.server.engine import Ask
 from fullcircle.server.follower import EVERY, View
-from fullcircle.server.http import Answer, Headers, answer
+from fullcircle.server.http import Answer, Headers, Scope, answer
+from fullcircle.server.prometheus import release
 from fullcircle.server.strict import decode
 from fullcircle.server.unloaded import Unloaded
-from fullcircle.server.v2 import binary, documents, tensors
+from fullcircle.server.v2 import binary, documents, outputs, tensors
+from fullcircle.server.v2.figures import figures_of, listed_of, table_of
 
 if TYPE_CHECKING:
     from fullcircle.server.follower import Loaded
     from fullcircle.server.rendering import Lines
 
+_logger = logging.getLogger(__name__)
 Handler = Callable[[Any], Awaitable[Answer]]
 PATIENCE = 30.0  # seconds that a request to load a model waits until it answers
 _LOOK = 0.05
 _KNOWN = 64  # versions whose words are kept
 
 
-class _Kept(NamedTuple):
-    wanted: Mapping[str, documents.Chosen]
-    number: str
+_Kept = tuple[Mapping[str, documents.Chosen], str]
+"""The outputs that are wanted, and the id of the request, which may have none."""
 
 
 class Handlers:
@@ -71,31 +73,34 @@ class Handlers:
         take = partial(self._taken, headers, wanted)
         return await dialects.predicted(self._parts, call, model, take, self._given, self._written)
 
-    def _taken(self, headers: Headers, wanted: Sequence[str], loaded: Loaded, body: bytes) -> Told:
-        _check_version(loaded, wanted)
+    def _taken(self, headers: Headers, wanted: Sequence[str], loaded: Loaded, body: bytes) -> Ask:
+        if wanted:
+            _check_version(loaded, wanted)
         model = self._model(loaded)
         document, rest = binary.split(headers, body)
-        request = tensors.request_of(document)
+        figures = figures_of(document) if model.numbers else None
+        request = figures or tensors.request_of(document)
         if request.model_name or request.model_version:
             _check_named(request, loaded)
-        kept = _Kept(model.chosen(request), request.id or "")
+        chosen = model.all if not (request.outputs or request.parameters) else model.chosen(request)
         limit = self._parts.limits.rows
-        if model.numbers and (found := tensors.table_of(request, rest, len(model.inputs), limit)):
-            values, matrix = found
-            return Told(tabular.Taken(loaded.decoder.table(values), None, matrix), kept)
-        return Told(tabular.of_columns(loaded, tensors.columns_of(request, rest, model.inputs, limit)), kept)
+        ask = None if figures is None else _of_figures(model, figures, rest, limit)
+        if ask is None:
+            ask = dialects.asked(tabular.of_columns(loaded, tensors.columns_of(request, rest, model.inputs, limit)))
+        ask.kept = (chosen, request.id or "")
+        ask.pinned = bool(wanted or request.model_version)
+        return ask
 
-    def _written(self, loaded: Loaded, kept: _Kept, lines: Lines) -> Answer:
-        model = self._model(loaded)
-        data = documents.OfLines(model, lines)
-        return model.answer(kept.wanted, _number(kept.number, lines.ids[0]), data, version=loaded.version)
+    def _written(self, loaded: Loaded, kept: _Kept, lines: Lines, start: int, end: int) -> Answer:
+        return self._model(loaded).written(*kept, lines, start, end)
 
     def _given(self, loaded: Loaded, kept: _Kept, rows: Sequence[Row], number: int) -> Answer:
         model = self._model(loaded)
         rejected = sum(row.verdict == "rejected" for row in rows)
-        data = documents.OfRows(model, rows)
-        named = _number(kept.number, rows[0].id)
-        return model.answer(kept.wanted, named, data, version=number, rejected=rejected)
+        data = outputs.OfRows(model, rows)
+        wanted, given = kept
+        named = given or rows[0].id or documents.nameless()
+        return model.answer(wanted, named, data, version=number, rejected=rejected)
 
     def _model(self, loaded: Loaded) -> documents.Model:
         """A version in the protocol's words."""
@@ -145,19 +150,13 @@ class Handlers:
     async def _changed(self, call: Asked, *, out: bool) -> Answer:
         """Load or unload, and wait until it is so in this worker. The others look five times a second."""
         (model,) = call.names
-        given = await self._document(call)
-        named = given.get("parameters") or {}
-        if not out and named:
-            raise RequestInvalid(
-                "a model is loaded as it was promoted, without parameters",
-                allowed="no parameters",
-                next_step="to serve another version, promote it",
-            )
+        _check_change(await self._document(call), out=out)
         if model not in call.view.unloaded:
             self._known(call.view, model)
         if self._unloaded is None:
             raise RequestInvalid("this server loads and unloads nothing", status=409)
-        self._unloaded.change(model, out=out)
+        await self._parts.side.run(partial(self._unloaded.change, model, out=out))
+        _note("unloaded" if out else "loaded", model, call.scope)
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
             view = self._view()
@@ -165,7 +164,8 @@ class Handlers:
                 await asyncio.sleep(2 * EVERY)  # so long the other workers may need to see it too
                 return answer({})
             if not out and model in view.troubles and model not in view.unloaded:
-                raise RequestInvalid("the model cannot be loaded", received=view.troubles[model].message)
+                why = view.troubles[model].message
+                raise ServerBusy("the model cannot be loaded", received=why, cause="not_ready")
             await asyncio.sleep(_LOOK)
         raise ServerBusy("this takes longer than a request may wait", next_step="ask for the index in a while")
 
@@ -185,12 +185,42 @@ class Handlers:
         return found
 
 
-def _number(given: str, first: str) -> str:
-    """The id of an answer: that of the request, else that of its first row, which has none where the log is full."""
-    return given or first or uuid.uuid4().hex
+def _check_change(given: Mapping[str, Any], *, out: bool) -> None:
+    """Refuse what would not be done. The one parameter that clients send is of unloading: no model has dependents."""
+    named = given.get("parameters")
+    if given.keys() - {"parameters"} or not isinstance(named, dict | None):
+        raise RequestInvalid("the body has not the form that is expected", allowed='{"parameters"?: {...}}')
+    if not out and named:
+        raise RequestInvalid(
+            "a model is loaded as it was promoted, without parameters",
+            allowed="no parameters",
+            next_step="to serve another version, promote it",
+        )
+    if named and named.keys() - {"unload_dependents"}:
+        raise RequestInvalid("a parameter of unloading is not known", allowed="unload_dependents")
 
 
-def _check_named(request: tensors.Request, loaded: Loaded) -> None:
+def _note(what: str, model: str, scope: Scope) -> None:
+    """One log line about who changed what is served."""
+    caller = scope.get("caller")
+    who = {"peer": str((scope.get("client") or ("",))[0])} if caller is None else {"key": caller.id}
+    _logger.warning(what, extra={"fields": {"model": model, **who}})
+
+
+def _of_figures(model: documents.Model, request: tensors.Asked, rest: bytes, limit: int) -> Ask | None:
+    """What an engine is asked of a request of ``figures_of``; None where that is for ``tensors`` to say."""
+    decoder = model.loaded.decoder
+    table = table_of(request, rest, len(model.names), limit)
+    if table is not None:
+        values, matrix = table
+        found = Ask(b"", decoder.table(values))
+        found.matrix = decoder.packed(values) if matrix is None else matrix
+        return found
+    listed = listed_of(request, rest, model.names, limit)
+    return None if listed is None else Ask(b"", decoder.listed(listed))
+
+
+def _check_named(request: tensors.Asked, loaded: Loaded) -> None:
     for given, known in ((request.model_name, loaded.model), (request.model_version, str(loaded.version))):
         if given and given != known:
             raise RequestInvalid(
@@ -229,11 +259,7 @@ def _not_ready(why: str, **more: str) -> Answer:
 
 async def _server(call: Asked) -> Answer:
     del call
-    try:
-        number = version("fullcircle")
-    except PackageNotFoundError:
-        number = "unknown"
-    return answer({"name": "fullcircle", "version": number, "extensions": list(documents.EXTENSIONS)})
+    return answer({"name": "fullcircle", "version": release(), "extensions": list(documents.EXTENSIONS)})
 
 
 async def _live(call: Asked) -> Answer:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
@@ -19,9 +19,9 @@ from fullcircle.server.requests import check_count
 from fullcircle.server.strict import colons, decode
 from fullcircle.server.v2 import binary
 
-if TYPE_CHECKING:
-    from fullcircle.runtimes.encoding import Matrix
-
+Kind = TypeVar("Kind", bound=str)
+Data = TypeVar("Data")
+One = TypeVar("One")
 Inputs = Sequence[tuple[str, str]]
 Parameter = str | int | float | bool | None
 CONTENT_TYPES = ("np", "pd", "str", "datetime")
@@ -38,10 +38,12 @@ _WHOLE = {
 _FLOAT = {"FP16", "FP32", "FP64"}
 _NUMBERS = {"integer", "number", "boolean"}
 # What these do not take is looked at value by value: from 2**53 on a float may stand for another whole number.
-_EXACT = Annotated[float, msgspec.Meta(gt=float(-EXACT), lt=float(EXACT))]
-_TABLE = msgspec.json.Decoder(list[_EXACT])
+EXACTLY = Annotated[float, msgspec.Meta(gt=float(-EXACT), lt=float(EXACT))]
+# From here on IEEE 754 rounds to infinity: half a last place beyond the largest number.
+_BEYOND = {"FP16": 65520.0, "FP32": (2.0 - 2.0**-24) * 2.0**127, "FP64": math.inf}
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
-    **dict.fromkeys(_FLOAT, msgspec.json.Decoder(list[_EXACT | None])),
+    **dict.fromkeys(("FP32", "FP64"), msgspec.json.Decoder(list[EXACTLY | None])),
+    "FP16": msgspec.json.Decoder(list[Annotated[float, msgspec.Meta(gt=-65520.0, lt=65520.0)] | None]),
     **{
         name: msgspec.json.Decoder(list[Annotated[int, msgspec.Meta(ge=low, le=min(high, 2**63 - 1))] | None])
         for name, (low, high) in _WHOLE.items()
@@ -51,14 +53,17 @@ _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
 }
 
 
-class Tensor(msgspec.Struct, forbid_unknown_fields=True):
+class Tensor(msgspec.Struct, Generic[Kind, Data], forbid_unknown_fields=True, gc=False):
     """One input: its data as JSON, or ``binary_data_size`` bytes behind the document."""
 
     name: str
     shape: list[int]
-    datatype: str
+    datatype: Kind
     parameters: dict[str, Parameter] | msgspec.UnsetType | None = msgspec.UNSET
-    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    data: Data | msgspec.UnsetType = msgspec.UNSET
+
+
+AnyTensor = Tensor[Any, Any]
 
 
 class Wanted(msgspec.Struct, forbid_unknown_fields=True):
@@ -68,10 +73,10 @@ class Wanted(msgspec.Struct, forbid_unknown_fields=True):
     parameters: dict[str, Parameter] | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class Request(msgspec.Struct, forbid_unknown_fields=True):
+class Request(msgspec.Struct, Generic[One], forbid_unknown_fields=True, gc=False):
     """The document. ``model_name`` and ``model_version`` are what some clients repeat of the address."""
 
-    inputs: list[Tensor]
+    inputs: list[One]
     id: str | msgspec.UnsetType | None = msgspec.UNSET
     model_name: str | msgspec.UnsetType | None = msgspec.UNSET
     model_version: str | msgspec.UnsetType | None = msgspec.UNSET
@@ -79,10 +84,11 @@ class Request(msgspec.Struct, forbid_unknown_fields=True):
     outputs: list[Wanted] | msgspec.UnsetType | None = msgspec.UNSET
 
 
-_decoder = msgspec.json.Decoder(Request)
+Asked = Request[AnyTensor]
+_decoder = msgspec.json.Decoder(Request[Tensor[str, msgspec.Raw]])
 
 
-def request_of(document: bytes) -> Request:
+def request_of(document: bytes) -> Asked:
     """The document of a request. Raises RequestInvalid, which quotes no value."""
     try:
         found = _decoder.decode(document)
@@ -91,7 +97,7 @@ def request_of(document: bytes) -> Request:
         said = str(error)
         said = "an object has a member that is not known" if "unknown field" in said else said[:1].lower() + said[1:]
         raise _unfit(f"the body is not an inference request: {said}", FORM) from error
-    expected = _written(found)
+    expected = members_of(found)
     if expected != document.count(b":") and expected != colons(document):
         raise RequestInvalid(
             "a key occurs twice in one object of the body, or there is an object in data",
@@ -103,7 +109,7 @@ def request_of(document: bytes) -> Request:
     return found
 
 
-def columns_of(request: Request, rest: bytes, inputs: Inputs, limit: int) -> dict[str, list[Any]]:
+def columns_of(request: Asked, rest: bytes, inputs: Inputs, limit: int) -> dict[str, list[Any]]:
     """The values of each column, all lists of one length, at least one. ``rest`` is what is behind the document.
 
     ``inputs`` are the columns that a row has to bring, with their kinds. ``limit`` is the most rows that a request
@@ -111,13 +117,13 @@ def columns_of(request: Request, rest: bytes, inputs: Inputs, limit: int) -> dic
     """
     names = [name for name, _ in inputs]
     plain = all(kind in _NUMBERS for _, kind in inputs)
-    parts = _checked(request, rest)
+    parts = checked(request, rest)
     found: dict[str, list[Any]] = {}
     shape: list[int] = []
     count = rows = width = 0
     for tensor, part in zip(request.inputs, parts, strict=True):
         if tensor.shape != shape or tensor.datatype not in _DECODERS:  # columns have one shape, nearly always
-            rows, width = _shape(tensor, limit)
+            rows, width = shape_of(tensor, limit)
             shape = tensor.shape
         count = count or rows
         if rows != count:
@@ -133,27 +139,7 @@ def columns_of(request: Request, rest: bytes, inputs: Inputs, limit: int) -> dic
     return found
 
 
-def table_of(request: Request, rest: bytes, width: int, limit: int) -> tuple[list[float], Matrix | None] | None:
-    """The numbers of a single tensor of this width row by row, and their matrix where it is there already.
-
-    NaN is a missing value. None where the request is of another form, or a value needs a look: see ``columns_of``.
-    """
-    tensor = request.inputs[0]
-    if len(request.inputs) > 1 or tensor.datatype not in _FLOAT or len(tensor.shape) != 2 or tensor.shape[1] != width:
-        return None
-    (part,) = _checked(request, rest)
-    rows, _ = _shape(tensor, limit)
-    if part is not None:
-        matrix = binary.cells(tensor, part, rows * width).reshape(rows, width)
-        return matrix.ravel().tolist(), matrix
-    try:
-        values = _TABLE.decode(cast("Any", tensor.data))
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-    return (values, None) if len(values) == rows * width else None
-
-
-def _checked(request: Request, rest: bytes) -> list[bytes | None]:
+def checked(request: Asked, rest: bytes) -> list[bytes | None]:
     """The bytes of each input, None where its data are JSON. Raises RequestInvalid for what cannot be kept to."""
     if request.parameters:
         if any(request.parameters.get(name) for name in _STATEFUL):
@@ -175,7 +161,7 @@ def _not_rows(width: int, *, plain: bool) -> RequestInvalid:
     )
 
 
-def _shape(tensor: Tensor, limit: int) -> tuple[int, int]:
+def shape_of(tensor: AnyTensor, limit: int) -> tuple[int, int]:
     """How many rows and columns a tensor has."""
     shape = tensor.shape
     if tensor.datatype not in _DECODERS:
@@ -186,7 +172,7 @@ def _shape(tensor: Tensor, limit: int) -> tuple[int, int]:
     return shape[0], shape[1] if len(shape) == 2 else 1
 
 
-def _binary_size(tensor: Tensor) -> int | None:
+def _binary_size(tensor: AnyTensor) -> int | None:
     """How many bytes of the tensor are behind the document; None where its data are in it."""
     size: Any = None
     if tensor.parameters:
@@ -201,13 +187,19 @@ def _binary_size(tensor: Tensor) -> int | None:
     return size
 
 
-def _from_json(tensor: Tensor, count: int) -> list[Any]:
+def _from_json(tensor: AnyTensor, count: int) -> list[Any]:
     """The values of a tensor, row by row."""
     data: Any = tensor.data
+    if isinstance(data, list):  # of figures_of
+        return as_many(data, count)
     try:
         values: list[Any] = _DECODERS[tensor.datatype].decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         values = _by_hand(tensor, data)
+    return as_many(values, count)
+
+
+def as_many(values: list[Any], count: int) -> list[Any]:
     if len(values) != count:
         raise _unfit(
             "an input has more or fewer values than its shape says", "as many values as the shape has places"
@@ -215,7 +207,7 @@ def _from_json(tensor: Tensor, count: int) -> list[Any]:
     return values
 
 
-def _by_hand(tensor: Tensor, data: Any) -> list[Any]:
+def _by_hand(tensor: AnyTensor, data: Any) -> list[Any]:
     """Values that are nested, or written in another way than most."""
     try:
         found = msgspec.json.decode(data)
@@ -236,7 +228,7 @@ def _nested(found: Any) -> bool:
     return isinstance(found, list) and any(isinstance(part, list) for part in found)
 
 
-def _value(tensor: Tensor, value: Any) -> Any:
+def _value(tensor: AnyTensor, value: Any) -> Any:
     """One value as its datatype has it. Raises RequestInvalid where that would change it."""
     kind = tensor.datatype
     if value is None:
@@ -256,31 +248,31 @@ def _value(tensor: Tensor, value: Any) -> Any:
         return int(value)
     if isinstance(value, int) and not (value.bit_length() <= 1023 and int(float(value)) == value):
         raise _misfit(tensor)
+    if abs(value) >= _BEYOND[kind]:
+        raise _misfit(tensor)
     return float(value)
 
 
-def _written(request: Request) -> int:
+def members_of(request: Asked) -> int:
     """How many members all objects of the document were written with, but those within data."""
     unset = msgspec.UNSET
-    count = 1 + 4 * len(request.inputs) + _members(request.parameters)
-    for one in (request.id, request.model_name, request.model_version, request.outputs):
-        count += one is not unset
+    count = 1 + 4 * len(request.inputs)
+    count += (request.id is not unset) + (request.model_name is not unset) + (request.model_version is not unset)
+    if request.parameters is not unset:
+        count += 1 + len(request.parameters or ())
     for tensor in request.inputs:
         if tensor.parameters is not unset:
-            count += _members(tensor.parameters)
+            count += 1 + len(tensor.parameters or ())
         if tensor.data is unset:
             count -= 1
-    for wanted in request.outputs or ():
-        count += 1 + _members(wanted.parameters)
+    if request.outputs is not unset:
+        count += 1
+        for wanted in request.outputs or ():
+            count += 1 if wanted.parameters is unset else 2 + len(wanted.parameters or ())
     return count
 
 
-def _members(parameters: Any) -> int:
-    """The member ``parameters`` itself, where it is there, and those within."""
-    return 0 if parameters is msgspec.UNSET else 1 + len(parameters or ())
-
-
-def _misfit(tensor: Tensor) -> RequestInvalid:
+def _misfit(tensor: AnyTensor) -> RequestInvalid:
     return _unfit(
         "a value does not fit the datatype of its input", f"what {tensor.datatype} holds, or null for a missing value"
     )

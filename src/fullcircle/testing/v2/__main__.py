@@ -13,7 +13,7 @@ from fullcircle.testing.v2.running import conform
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print what comes of each case; 1 where one fails."""
+    """Print what comes of each case; 1 where one fails. What cannot be begun with ends the program with 2."""
     parser = argparse.ArgumentParser(
         prog="python -m fullcircle.testing.v2", description=(__doc__ or "").split("\n")[0]
     )
@@ -26,8 +26,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--manage", action="store_true", help="also unload and load the model")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
-    headers = dict(line.split(": ", 1) for line in options.header)
-    request = json.loads(options.request.read_text(encoding="utf-8")) if options.request else None
+    if not options.url.startswith(("http://", "https://")):
+        parser.error("the URL begins with http:// or https://")
+    headers = {name: value for name, _, value in (line.partition(": ") for line in options.header)}
+    if not all(headers.values()):
+        parser.error('a header is written as "NAME: VALUE"')
+    request = None
+    try:
+        if options.request:
+            request = json.loads(options.request.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        parser.error(f"the file with the request cannot be read: {error}")
     peer = Peer(url=options.url, model=options.model, request=request, headers=headers, manage=options.manage)
     found = conform(peer)
     if options.json:

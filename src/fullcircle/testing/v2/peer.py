@@ -108,9 +108,9 @@ class Peer:
         expect(found.status == 200, f"a request that is right is answered with {found.status}: {said(found)}")
         return read(found)
 
-    def steady(self) -> dict[str, Document]:
-        """The outputs that are the same when the same is asked twice."""
-        first, second = self.outputs(self.one()), self.outputs(self.one())
+    def steady(self, request: Document | None = None) -> dict[str, Document]:
+        """The outputs that are the same when the same is asked twice; of the one row where none is given."""
+        first, second = (self.outputs(request or self.one()) for _ in range(2))
         same = {name: one for name, one in first.items() if second.get(name) == one}
         if not same:
             raise Absent("no output is the same when the same is asked twice, so that nothing can be compared")
