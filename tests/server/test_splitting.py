@@ -354,8 +354,14 @@ def test_a_row_is_marked_as_dealt_only_while_chance_decides(tmp_path: Path) -> N
             await post(found, ages)
             found.show(there)
             await post(found, ages)
+            models = await ask(found.app, "GET", "/models")
+            (told,) = models.json["models"][0]["split"]["others"]
+            assert (told["answers"], told["problem"]) == (True, None)
             found.splitter.breaker(found.route).is_open = True
             await post(found, ages)
+            models = await ask(found.app, "GET", "/models")
+            (told,) = models.json["models"][0]["split"]["others"]
+            assert (told["answers"], told["problem"]) == (False, "it failed too often: the champion answers for it")
             rows = logged(found)
             assert len(rows) == 120
             dealt = [row for row in rows if row.propensity != 1.0]

@@ -16,7 +16,7 @@ from fullcircle.deployment import process
 from fullcircle.deployment.target import log_flags
 from fullcircle.errors import FullcircleError, PortInUse, ServerFailed, VersionNotFound
 from fullcircle.flows import admission, log, splitting, versions, views
-from fullcircle.flows.reconcile import reconcile, write_served
+from fullcircle.flows.reconcile import reconcile
 from fullcircle.flows.session import Session, opened
 from fullcircle.settings import Settings
 from fullcircle.types.progress import Progress
@@ -109,7 +109,6 @@ def _caught_up(session: Session, told: str) -> str:
     """Write down the champions of now. What cannot be read is told once, and the server goes on as it is."""
     try:
         splitting.turns_in(session)
-        write_served(session)
     except FullcircleError as error:
         if error.what != told:
             session.progress.note(f"the champions cannot be followed at the moment: {error.what}")

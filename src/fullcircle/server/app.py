@@ -129,7 +129,7 @@ class App:
             "/predict/{model}": lambda call: self._predict(call.names[0], call.scope, call.receive),
             "/explain/{model}": self._explain,
             "/outcomes": self._outcomes,
-            "/models": _models,
+            "/models": self._models,
             "/health/live": _live,
             "/health/ready": self._ready,
             "/metrics": lambda call: self._publishing.metrics(call.scope, self._side),
@@ -268,6 +268,24 @@ class App:
             loaded = None
         return ("", 0) if loaded is None else (loaded.model, loaded.version)
 
+    async def _models(self, call: Call) -> Answer:
+        view, found = call.view, []
+        for name in sorted(view.wanted | view.loaded.keys() | view.unloaded):
+            loaded = view.loaded.get(name)
+            trouble = view.troubles.get(name) if name not in view.unloaded else _UNLOADED
+            found.append(
+                {
+                    "name": name,
+                    "version": loaded.version if loaded else None,
+                    "bundle": loaded.bundle if loaded else None,
+                    "form": loaded.scorer.form.name if loaded else None,
+                    "engine": None if loaded is None else "process" if loaded.engine else "inline",
+                    "problem": trouble,
+                    **({"split": self._splitter.told(view.routes[name])} if name in view.routes else {}),
+                }
+            )
+        return answer({"models": found, "file": view.file})
+
     async def _predict(self, model: str, scope: Scope, receive: Receive) -> Answer:
         _served(self._view(), model)
         in_arrow = check_headers(scope["headers"], self._limits, arrow.KIND)
@@ -377,24 +395,6 @@ def _not_ready() -> ServerBusy:
 async def _live(call: Call) -> Answer:
     del call
     return answer({"live": True})
-
-
-async def _models(call: Call) -> Answer:
-    view, found = call.view, []
-    for name in sorted(view.wanted | view.loaded.keys() | view.unloaded):
-        loaded, trouble = view.loaded.get(name), view.troubles.get(name) if name not in view.unloaded else _UNLOADED
-        found.append(
-            {
-                "name": name,
-                "version": loaded.version if loaded else None,
-                "bundle": loaded.bundle if loaded else None,
-                "form": loaded.scorer.form.name if loaded else None,
-                "engine": None if loaded is None else "process" if loaded.engine else "inline",
-                "problem": trouble,
-                **({"split": view.routes[name].told()} if name in view.routes else {}),
-            }
-        )
-    return answer({"models": found, "file": view.file})
 
 
 def _decoded(loaded: Loaded, body: bytes, limit: int) -> tuple[list[Any] | None, list[dict[str, Any]] | None]:

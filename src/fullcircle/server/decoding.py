@@ -151,23 +151,22 @@ class Decoder:
 
     def matrix(self, rows: Sequence[Any]) -> Matrix:
         """The matrix of rows that ``rows`` gave, shape (n, columns); LOOK where a category is not known."""
-        import numpy as np
-
-        width = self._columns
-        if not self._codes and not self._context:
-            values: Sequence[Sequence[Any]] = list(map(_tuple, rows))
-        else:
-            lists = [list(_tuple(row)[:width]) for row in rows]
-            for place, codes in self._codes:
-                for row in lists:
-                    found = row[place]
-                    row[place] = math.nan if found is None else codes.get(found, LOOK)
-            values = lists
+        coded = self._codes or self._context
+        values: list[Sequence[Any]] = [self._coded(row) for row in rows] if coded else list(map(_tuple, rows))
         try:
-            packed = bytearray().join(starmap(self._pack, values))
+            return _matrix(bytearray().join(starmap(self._pack, values)), self._columns)
         except struct.error:  # a missing value
+            import numpy as np
+
             return np.array(values, dtype=np.float64)
-        return _matrix(packed, width)
+
+    def _coded(self, row: Any) -> list[Any]:
+        """The values of a row, with a number for each category."""
+        values = list(_tuple(row)[: self._columns])
+        for place, codes in self._codes:
+            found = values[place]
+            values[place] = math.nan if found is None else codes.get(found, LOOK)
+        return values
 
     def logged(self, rows: Sequence[Any], key: bytes = b"") -> list[bytes]:
         """Rows as the log keeps them: what stands behind ``"inputs":`` in JSON, and ``context`` where there is some.

@@ -81,22 +81,6 @@ class Route:
     champion: int
     others: tuple[Beside, ...]
 
-    def told(self) -> dict[str, object]:
-        """As ``/models`` shows it."""
-        return {
-            "id": self.way.id,
-            "others": [
-                {
-                    "version": one.variant.version,
-                    "share": one.variant.share,
-                    "shadow": one.variant.shadow,
-                    "answers": one.started is not None,
-                    "problem": one.problem or None,
-                }
-                for one in self.others
-            ],
-        }
-
 
 Key = tuple[str, str, int, str, bool]  # model, split, version, bundle, whether it is a shadow
 Start = Callable[[str, "Entry", Other], Started]

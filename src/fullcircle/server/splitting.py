@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 ENTITY = b"x-entity"
 _encode = msgspec.json.Encoder().encode
 _UNANSWERED = ("rejected", "fallback")
+_BROKEN = "it failed too often: the champion answers for it"
 _SCALARS = frozenset({str, int, float, bool})
 
 
@@ -146,6 +147,23 @@ class Splitter:
         for one in wanted.values():
             if one.shadow is not None:
                 one.shadow.tick()
+
+    def told(self, route: Route) -> dict[str, object]:
+        """A route as ``/models`` shows it."""
+        broken = self._of(route).breaker.is_open
+        return {
+            "id": route.way.id,
+            "others": [
+                {
+                    "version": one.variant.version,
+                    "share": one.variant.share,
+                    "shadow": one.variant.shadow,
+                    "answers": one.started is not None and not (broken and not one.variant.shadow),
+                    "problem": one.problem or (_BROKEN if broken and not one.variant.shadow else None),
+                }
+                for one in route.others
+            ],
+        }
 
     def breaker(self, route: Route) -> Breaker:
         """What judges the version that is tried."""
