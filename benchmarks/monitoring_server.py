@@ -44,15 +44,11 @@ def _request(folder: Path, many: int, times: int) -> float:
     assert given is not None
     block = loaded.scorer.block(loaded.decoder.matrix(given))
     log, meter, renderer, logged = PredictionLog(folder), Meter(), loaded.renderer, loaded.decoder.logged
-    values, shares = renderer.parts(block)[0], [b""] * many
+    parts = renderer.parts(block)
 
     def asked() -> None:
         meter.queued("m", 1)
-        bodies = [
-            renderer.logged(value, share, logged(row, b""), b"%.6f" % 0.001)
-            for value, share, row in zip(values, shares, given, strict=True)
-        ]
-        log.write("m", bodies)
+        log.write("m", renderer.logged(parts, logged(given), [b"%.6f" % 0.001] * many))
         meter.answered("m", 1, {"ok": many}, many, [0.001], (), 0.0005, 1)
         meter.queued("m", -1)
 
@@ -70,6 +66,7 @@ def _turn(folder: Path, many: int) -> list[Row]:
     from fullcircle.monitoring.batches import of_rows
     from fullcircle.monitoring.profiles import profile
     from fullcircle.server.desk import Desk
+    from fullcircle.server.engine import Ask
     from fullcircle.tables import predictions as log
 
     loaded, contract = _loaded(), _loaded().scorer.contract
@@ -80,7 +77,7 @@ def _turn(folder: Path, many: int) -> list[Row]:
     desk = Desk(folder)
     for start in range(0, many, 500):
         part = given[start : start + 500]
-        desk.quick(loaded, part, loaded.scorer.block(loaded.decoder.matrix(part)), [time.perf_counter()] * len(part))
+        desk.quick(loaded, part, loaded.scorer.block(loaded.decoder.matrix(part)), [Ask(b"", part)])
     desk.close()
     kept = list(log.read(folder, "m"))
     assert len(kept) == many

@@ -318,7 +318,7 @@ class TestWhatIsNoNumber:
         copies = {f"segment-{place}": row(place, "no", version=2, **self.SURE) for place in range(4)}
         copies["segment-2"] = row(2, "no", version=2, **self.FALLBACK)
         assert self.read("brier", copies=copies).uneven.tolist() == [False, True, True, False]
-        assert not self.read("accuracy", copies=copies).uneven.any()
+        assert not self.read("accuracy", "brier", copies=copies).uneven.any()  # the first one decides
         copies["segment-1"] = row(1, "no", version=2, **self.FALLBACK)
         found = self.read("brier", copies=copies)
         assert found.uneven.tolist() == [False, False, True, False]

@@ -138,6 +138,22 @@ class TestTheDifference:
         assert early.difference.high == pytest.approx(randomised.interval(told.at(-1), scale, 0.05).high)
         assert verdicts.verdict(PLAN, late, end(found) + DAY, False).difference == early.difference
 
+    def test_rows_count_in_the_order_in_which_they_come_to_count(self) -> None:
+        found = rows(6, 200, gain=0.5)
+        late = replace(found, arrived=found.at + np.random.default_rng(6).exponential(7200.0, 200))
+        order = np.argsort(late.arrived)
+        moment = float(np.sort(late.arrived)[149])
+        told = verdicts.verdict(PLAN, late, moment, False).difference
+        known = taken(late, order[:150])
+        trail = randomised.trail(known.values["value_per_row"], known.second, known.share)
+        scale = randomised.scale(1.0, 240, 0.5, 0.05)
+        assert (told.low, told.high) == pytest.approx(randomised.interval(trail.at(-1), scale, 0.05)[1:])
+        then = verdicts.looks(PLAN, late, end(late) + DAY, False)[30]
+        so_far = taken(late, order[: then.rows])
+        assert 90 < then.rows < 120
+        trail = randomised.trail(so_far.values["value_per_row"], so_far.second, so_far.share)
+        assert then.difference.low == pytest.approx(randomised.interval(trail.at(-1), scale, 0.05).low)
+
     def test_of_rows_that_hang_together_the_bounds_are_wider(self) -> None:
         rng = np.random.default_rng(5)
         number, together = 600, 6
@@ -503,6 +519,33 @@ class TestLearning:
             next_shares = verdicts.shares(ratio, found, end(found))
             assert next_shares is not None
         assert wrong <= 2
+
+    def test_each_share_that_was_in_force_has_its_part_in_the_difference(self) -> None:
+        """300 rows at a half and 100 at 90 %, weighed by n m / (n + m)."""
+        found = rows(3, 400, gain=0.5)
+        share = np.where(np.arange(400) < 300, 0.5, 0.9)
+        second = np.random.default_rng(3).random(400) < share
+        values = found.values["value_per_row"] + np.where(second & (share == 0.9), 3.0, 0.0)
+        moved = replace(found, share=share, second=second, values={"value_per_row": values})
+        ratio = replace(PLAN, metric=replace(PLAN.metric, kind="ratio"))
+        told = verdicts.verdict(ratio, moved, end(found), False).difference
+        parts = []
+        for one in (0.5, 0.9):
+            ours, theirs = values[(share == one) & second], values[(share == one) & ~second]
+            units = len(ours) * len(theirs) / (len(ours) + len(theirs))
+            parts.append((units, float(ours.mean() - theirs.mean())))
+        assert told.value == pytest.approx(sum(w * d for w, d in parts) / sum(w for w, _ in parts))
+
+    def test_regret_takes_the_first_row_of_each_request(self) -> None:
+        found = rows(5, 300, gain=1.0)
+        again = taken(found, np.repeat(np.arange(300), 3))
+        values = again.values["value_per_row"] * np.where(np.arange(900) % 3 == 0, 1.0, -50.0)
+        ratio = replace(self.PLAN, metric=replace(PLAN.metric, kind="ratio"), rows_a_unit=3.0, rows=720)
+        several = replace(again, values={"value_per_row": values})
+        one = verdicts.verdict(self.PLAN, found, end(found), False).regret
+        three = verdicts.verdict(ratio, several, end(found), False).regret
+        assert one is not None
+        assert one == three
 
     def test_regret_is_what_the_worse_arm_cost(self) -> None:
         found = rows(5, 1000, gain=1.0, share=0.25)

@@ -173,6 +173,30 @@ def test_parts_without_an_error_say_nothing_however_many() -> None:
     assert sequences.sequence(told, 30, 0.05).low == -math.inf
 
 
+def test_parts_are_put_together_by_hand() -> None:
+    told = sequences.together([Estimate(1.0, 0.3, 0.2, 30.0), Estimate(5.0, 0.4, -0.1, 10.0)])
+    assert told.value == pytest.approx(2.0)
+    assert told.error == pytest.approx(math.hypot(0.75 * 0.3, 0.25 * 0.4))
+    assert told.skew == pytest.approx((0.2 * 0.225**3 - 0.1 * 0.1**3) / told.error**3)
+    assert told.units == 40.0
+
+
+@pytest.mark.parametrize("spread", [0.1, 1.0, 30.0])
+def test_evidence_goes_by_the_slower_clock_of_the_two(spread: float) -> None:
+    """Between the two multipliers the one clock refuses the null and the other does not: so it is not refused."""
+    found = Estimate(0.0, 1.0 / math.sqrt(400), 0.0, 400.0)
+    plain, told = sequences.sequence(found, 400, 0.05), sequences.sequence(found, 400, 0.05, spread)
+    null = (plain.high + told.high) / 2
+    evidence = sequences.log_evidence(found, 400, 0.05, null, spread)
+    if spread == 1.0:
+        assert told.high == pytest.approx(plain.high)
+    else:
+        assert told.high > 1.01 * plain.high
+        assert evidence < -math.log(0.05) < sequences.log_evidence(found, 400, 0.05, null)
+    edge = sequences.log_evidence(found, 400, 0.05, told.high, spread)
+    assert edge == pytest.approx(-math.log(0.05), rel=1e-6)
+
+
 def test_parts_are_weighed_by_their_units_and_stray_as_drawn_anew() -> None:
     """Worlds of two levels, dealt by 90 % and then by halves: what both arms have in common is in no estimate."""
     generator = np.random.default_rng(8)

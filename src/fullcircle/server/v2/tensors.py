@@ -200,6 +200,7 @@ def _from_json(tensor: AnyTensor, count: int) -> list[Any]:
 
 
 def as_many(values: list[Any], count: int) -> list[Any]:
+    """These values, where they are as many as their shape has places. Raises RequestInvalid."""
     if len(values) != count:
         raise _unfit(
             "an input has more or fewer values than its shape says", "as many values as the shape has places"
