@@ -107,6 +107,13 @@ def test_an_answer_is_one_piece_with_all_its_headers() -> None:
     assert not wire.closed
 
 
+def test_a_large_body_is_not_copied_and_follows_its_head() -> None:
+    content = b"x" * 100_000
+    head, found = asked(plain(Answer(200, content)), GET).pieces
+    assert head.endswith(b"content-length: 100000\r\nx-content-type-options: nosniff\r\n\r\n")
+    assert found == content
+
+
 def test_the_answer_to_head_has_the_length_and_no_body() -> None:
     (piece,) = asked(plain(Answer(200, b"12345")), GET.replace(b"GET", b"HEAD")).pieces
     assert b"content-length: 5\r\n" in piece

@@ -8,6 +8,9 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, STATUS_LINE, RequestResponseCycle
 
 
+_SMALL = 65_536  # bytes of a body that are rather copied than written apart
+
+
 class Cycle(RequestResponseCycle):
     """Keeps the start of an answer until its body comes, and writes both at once.
 
@@ -52,8 +55,12 @@ class Cycle(RequestResponseCycle):
         self.waiting_for_100_continue = False
         if not self.keep_alive:
             lines.append(b"connection: close\r\n")
-        lines += (b"\r\n", body)
+        lines.append(b"\r\n")
+        if len(body) <= _SMALL:
+            lines.append(body)
         self.transport.write(b"".join(lines))
+        if len(body) > _SMALL:
+            self.transport.write(body)
         self.message_event.set()
         if not self.keep_alive:
             self.transport.close()
