@@ -24,7 +24,7 @@ from fullcircle.errors import (
     StateConflict,
     VersionNotFound,
 )
-from fullcircle.flows import drafts, package, split_terms, splitting, train
+from fullcircle.flows import drafts, monitor, package, split_terms, splitting, train
 from fullcircle.flows.promote import promote_in
 from fullcircle.flows.reconcile import write_served
 from fullcircle.flows.session import Session, loaded, opened, with_params
@@ -333,6 +333,35 @@ class TestSteps:
             assert facts(session, "split.ended")[0].body["action"] == "rolled_back"
             assert split.id == facts(session, "split.ended")[0].body["split"]
 
+    @pytest.mark.parametrize("came", ["harm", "end"])
+    def test_what_comes_while_the_promotion_is_made_ready_is_heard(self, own: Played, came: str) -> None:
+        """That may take minutes: an environment is built. The bundle is the first thing that it looks at."""
+        with own.session() as session:
+            split = canary(session, shares=("5%", "100%"))
+            counted(session, 2, 0.0, requests=500)
+
+        class Slow:
+            """The workspace's blobs, read while something else happens."""
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(session.workspace.blobs, name)
+
+            def get(self, digest: str) -> bytes:
+                if came == "harm":
+                    trips.write(session.folder(trips.FOLDER), trips.Trip(split.id, 2, "it hung"))
+                elif "houses" in session.workspace.ledger.state().splits:
+                    splitting.end_in(session, "houses", "by hand")
+                return session.workspace.blobs.get(digest)
+
+        with own.session(1.5 * HOUR) as session:
+            other = replace(session, workspace=replace(session.workspace, blobs=Slow()))  # type: ignore[arg-type]
+            assert splitting.turn_in(other, "houses") == (
+                "the split of houses with version 2: rolled back, it hung" if came == "harm" else ""
+            )
+            assert session.workspace.ledger.state().champions["houses"] == 1
+            (ended,) = facts(session, "split.ended")
+            assert ended.body["action"] == ("rolled_back" if came == "harm" else "ended")
+
 
 class TestHarm:
     def test_a_breaker_that_opened_in_a_server_becomes_a_fact(self, own: Played) -> None:
@@ -450,6 +479,18 @@ class TestHarm:
             assert not facts(session, "split.ended")
             splitting.turns_in(session)
             assert len(facts(session, "split.ended")) == 1
+
+    def test_monitoring_goes_on_where_a_version_of_before_is_lost(self, own: Played) -> None:
+        """served.json cannot be written anew then, which is told: what monitoring found is not lost by that."""
+        with own.session(7.0) as session:
+            promote_in(session, "houses", 2, "it is better")
+            digest = session.workspace.ledger.state().versions["houses"][1].bundle
+            session.workspace.blobs.delete(digest)
+            (session.folder("bundles") / f"{digest}.zip").unlink()
+        told = Notes()
+        window = monitor.monitor(own.project, settings=own.settings, progress=told)
+        assert window.version == 2
+        assert any("served.json" in note for note in told.notes), told.notes
 
     @pytest.mark.parametrize("kind", ["split.started", "split.moved", "split.ended"])
     def test_a_turn_catches_up_what_a_process_that_died_left_behind(self, own: Played, kind: str) -> None:

@@ -154,6 +154,34 @@ def test_m2_no_key_keeps_a_model_that_was_replaced(tmp_path: Path) -> None:
     assert call(asked, "POST", "/predict/m", BODY, json_and("scopeda")).status == 200
 
 
+@pytest.mark.parametrize(
+    "address", [one for one in ADDRESSES if one.verb not in (None, "manage")], ids=lambda one: one.template
+)
+def test_no_address_keeps_a_model_that_was_replaced(address: Address, tmp_path: Path) -> None:
+    """Nor words of it that were worked out once; and what is asked afterwards is the new one."""
+    held = [view(loaded("m"))]
+    asked = App(lambda: held[0], Desk(tmp_path / "predictions"))
+    asked.follow()
+    beside = app(tmp_path / "beside")
+    tensors = json.loads(call(beside, "GET", "/v2/models/m").json["properties"]["example"])
+    documents = {
+        "infer": tensors,
+        "index": {},
+        "outcomes": {"model": "m", "outcomes": [{"id": "x-1", "value": 1.0}]},
+        "invocations": {"dataframe_records": [GOOD]},
+    }
+    path = "/".join({"{model}": "m", "{version}": "1"}.get(part, part) for part in address.parts)
+    name = next((name for name in documents if name in path), "")
+    body = json.dumps(documents.get(name, {"rows": [GOOD]})).encode() if address.method == "POST" else b""
+    assert call(asked, address.method, path, body).status in (200, 422)
+    first = weakref.ref(held[0].loaded["m"])
+    held[0] = view(loaded("m", 2))
+    asked.follow()
+    gc.collect()
+    assert first() is None
+    assert call(asked, "GET", "/v2/models/m").json["versions"] == ["2"]
+
+
 def test_callers_of_the_same_models_share_what_they_see() -> None:
     seen, both = Cuts(), View(wanted=frozenset({"m", "secret"}))
     one, other = (Caller(name, frozenset(), frozenset({"m"})) for name in ("one", "other"))

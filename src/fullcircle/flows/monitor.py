@@ -9,7 +9,7 @@ from functools import reduce
 from pathlib import Path
 
 from fullcircle.development.loading import LoadedProject
-from fullcircle.errors import DataUnfit
+from fullcircle.errors import DataUnfit, FullcircleError
 from fullcircle.flows import alarms, experiment, outcomes, saying, splitting, versions
 from fullcircle.flows.counting import Turn, count, with_rows
 from fullcircle.flows.judging import judge, judge_entry, record, retire, window_of
@@ -56,9 +56,11 @@ def monitor(
 
 
 def _beside(session: Session, source: LoadedProject) -> None:
-    """A turn of what is tried beside the champion."""
+    """A turn of what is tried beside the champion. What monitoring found, or why it could not, comes before."""
     try:
         splitting.turns_in(session, source.project.name)
+    except FullcircleError as error:
+        session.progress.note(f"served.json cannot be brought up to the ledger at the moment: {error.what}")
     finally:
         experiment.turns_in(session, source)
 

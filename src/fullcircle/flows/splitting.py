@@ -324,11 +324,16 @@ def move_in(session: Session, split: Split, share: int, **more: int) -> str:
 
 
 def _promoted(session: Session, split: Split) -> str:
-    """Through the gates, as anybody's promotion."""
+    """Through the gates, as anybody's promotion. What was seen while it was made ready has its say too."""
     reason = f"the canary went well: {', '.join(text_of(step.share) for step in split.steps)}"
     try:
         going_back.make_ready(session, split.model, split.version)
+        _still(split)(session.workspace.ledger.state())
+        if harm := harm_of(session, split):
+            return _end(session, split, "rolled_back", harm)
         promote_in(session, split.model, split.version, reason, trigger="canary")
+    except _Passed:
+        return ""
     except (GateFailed, StateConflict, ApprovalMissing) as error:
         champion = session.workspace.ledger.state().champions.get(split.model)
         if champion != split.version:  # else another process was faster

@@ -125,6 +125,7 @@ class App:
         self._splitter = splitter or Splitter(desk, self._limits, self.meter)
         self._side = Lane("side", self._limits.waiting)
         self._slow = Lane("explain", self._limits.explaining)
+        self._v2 = v2.Handlers(self._parts(), view, unloaded)
         self._handlers: Mapping[str, Handler] = {
             "/predict/{model}": lambda call: self._predict(call.names[0], call.scope, call.receive),
             "/explain/{model}": self._explain,
@@ -135,7 +136,7 @@ class App:
             "/metrics": lambda call: self._publishing.metrics(call.scope, self._side),
             "/docs": lambda call: self._publishing.docs(call.view, call.scope, keyed=self._keyed()),
             "/openapi.json": lambda call: self._publishing.openapi(call.view, keyed=self._keyed()),
-            **v2.Handlers(self._parts(), view, unloaded).table(),
+            **self._v2.table(),
             **invocations.Handlers(self._parts()).table(),
         }
         self._engines: dict[str, tuple[Loaded, Engine]] = {}
@@ -202,6 +203,7 @@ class App:
             return
         self._followed = view
         self._cuts.forget()  # the models of the view before may go
+        self._v2.forget()
         for loaded in view.loaded.values():
             self._engine(loaded)
         for name in self._engines.keys() - view.loaded.keys():

@@ -129,9 +129,7 @@ class Decoder:
         return list(starmap(self._row, zip(*[iter(values)] * self._columns, strict=True)))
 
     def packed(self, values: Sequence[float | None]) -> Matrix | None:
-        """The matrix of these rows, where it costs less than ``matrix``: not of one row, or with missing values."""
-        if len(values) == self._columns:
-            return None
+        """The matrix of these rows, at less cost than by ``matrix``; None where a value is missing."""
         try:
             return _matrix(bytearray(struct.pack(f"{len(values)}d", *values)), self._columns)
         except struct.error:  # a missing value

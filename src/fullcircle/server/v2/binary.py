@@ -33,7 +33,10 @@ _NEXT = "send the tensors as the binary tensor data extension says, or as JSON"
 
 def split(headers: Iterable[tuple[bytes, bytes]], body: bytes) -> tuple[bytes, bytes]:
     """The JSON document of a body, and what is behind it. Raises RequestInvalid."""
-    given = [value for name, value in headers if name == HEADER]
+    given: list[bytes] = []
+    for name, value in headers:
+        if name == HEADER:
+            given.append(value)
     if not given:
         return body, b""
     if len(given) > 1 or not given[0].isdigit() or len(given[0]) > 18 or int(given[0]) > len(body):

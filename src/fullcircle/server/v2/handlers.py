@@ -31,7 +31,6 @@ _logger = logging.getLogger(__name__)
 Handler = Callable[[Any], Awaitable[Answer]]
 PATIENCE = 30.0  # seconds that a request to load a model waits until it answers
 _LOOK = 0.05
-_KNOWN = 64  # versions whose words are kept
 
 
 _Kept = tuple[Mapping[str, documents.Chosen], str]
@@ -43,7 +42,7 @@ class Handlers:
 
     def __init__(self, parts: Parts, view: Callable[[], View], unloaded: Unloaded | None) -> None:
         self._parts, self._view, self._unloaded = parts, view, unloaded
-        self._models: dict[tuple[str, int], documents.Model] = {}
+        self._models: dict[str, documents.Model] = {}
 
     def table(self) -> Mapping[str, Handler]:
         """Who answers at which address."""
@@ -103,14 +102,17 @@ class Handlers:
         return model.answer(wanted, named, data, version=number, rejected=rejected)
 
     def _model(self, loaded: Loaded) -> documents.Model:
-        """A version in the protocol's words."""
-        key = (loaded.model, loaded.version)
-        known = self._models.get(key)
+        """A version in the protocol's words, which are kept while it is served."""
+        known = self._models.get(loaded.model)
         if known is None or known.loaded is not loaded:
-            if len(self._models) >= _KNOWN:
-                self._models.clear()
-            known = self._models[key] = documents.Model(loaded)
+            known = documents.Model(loaded)
+            if self._view().loaded.get(loaded.model) is loaded:
+                self._models[loaded.model] = known
         return known
+
+    def forget(self) -> None:
+        """Keep nothing of what was served until now: it holds models."""
+        self._models.clear()
 
     async def _metadata(self, call: Asked) -> Answer:
         model, *wanted = call.names
@@ -214,7 +216,7 @@ def _of_figures(model: documents.Model, request: tensors.Asked, rest: bytes, lim
     if table is not None:
         values, matrix = table
         found = Ask(b"", decoder.table(values))
-        found.matrix = decoder.packed(values) if matrix is None else matrix
+        found.matrix = decoder.packed(values) if matrix is None and found.count > 1 else matrix
         return found
     listed = listed_of(request, rest, model.names, limit)
     return None if listed is None else Ask(b"", decoder.listed(listed))
