@@ -328,14 +328,20 @@ def test_l13_what_is_no_http_within_tls_is_told_so(encrypted: tuple[Running, Pat
     assert b"over TLS" in received
 
 
-@pytest.mark.parametrize("at_start", [True, False], ids=["goes later", "is not there"])
-def test_g1_a_file_that_is_gone_opens_no_server_that_was_told_of_it(at_start: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("at_start", "flags"),
+    [(True, ()), (True, ("--without-access-control",)), (False, ())],
+    ids=["goes later", "goes later, none was needed", "is not there"],
+)
+def test_g1_a_file_that_is_gone_opens_no_server_that_was_told_of_it(
+    at_start: bool, flags: tuple[str, ...], tmp_path: Path
+) -> None:
     """Nor a worker that comes when it is gone."""
     prepared(tmp_path)
     path = tmp_path / "access.json"
     if at_start:
         written(tmp_path, ROLES["viewer"])
-    running = Running(tmp_path, "--drain-seconds", "0", *([] if at_start else ["--access", str(path)]))
+    running = Running(tmp_path, "--drain-seconds", "0", *flags, *([] if at_start else ["--access", str(path)]))
     try:
         if at_start:
             running.ready(door("viewer"))

@@ -436,7 +436,7 @@ def test_l18_a_disk_that_is_full_for_one_batch_costs_that_batch_and_no_row_is_an
 
 def test_l18_a_large_request_is_answered_whole_or_not_at_all(tmp_path: Path) -> None:
     seen = view(loaded())
-    target = App(lambda: seen, Full(tmp_path, good=1, bad=1))
+    target = App(lambda: seen, Full(tmp_path, good=0, bad=1))
     rows: list[dict[str, Any]] = [{**GOOD, "bmi": 20.0 + place / 1000} for place in range(2 * BATCH + 5)]
     refused = call(target, "POST", "/predict/m", body(*rows))
     assert (refused.status, "predictions" in refused.json) == (503, False)

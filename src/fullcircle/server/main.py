@@ -45,11 +45,12 @@ def stop_quietly() -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     told, options.access = options.access, options.access or options.served.with_name("access.json")
-    options.keyed = told is not None or options.access.exists()  # also for workers that come when the file is gone
+    there = options.access.exists()  # what holds for workers that come when it is gone, too
+    options.keyed = there or (told is not None and not options.without_access_control)
     encrypted = options.tls_cert is not None
     check_reach(
         options.host,
-        controlled=options.access.exists() or options.without_access_control,
+        controlled=there or options.without_access_control,
         encrypted=encrypted or options.without_tls,
     )
     port = os.environ.get(TAKES_OVER, "")

@@ -347,7 +347,8 @@ def _log(options: argparse.Namespace) -> dict[str, Any]:
 
 def _needs_keys(options: argparse.Namespace) -> bool:
     """Whether keys are asked for even where the file of keys is not there."""
-    return (options.keyed or not is_loopback(options.host)) and not options.without_access_control
+    beyond = not is_loopback(options.host) and not options.without_access_control
+    return bool(options.keyed) or beyond
 
 
 def _config(asked: Application) -> uvicorn.Config:
