@@ -344,9 +344,10 @@ class TestApprover:
         (own,) = [one for one in access.list_keys(settings=settings) if one.name.startswith("workspace-")]
         access.revoke(own.id, settings=settings)
         time.sleep(0.5)
-        assert (
-            "version 1 of houses is to answer, and none answers" in deploy.status("houses", settings=settings).problem
-        )
+        found = deploy.status("houses", settings=settings)
+        assert "it does not say which versions answer: the workspace has no valid key" in found.problem
+        assert (found.ready, found.versions) == (True, ()), "it answers, whoever may ask it"
+        assert "deploy again, which makes one" in status(settings=settings).notes[0]
         assert deploy.deploy("houses", settings=settings).url == url
         assert deploy.status("houses", settings=settings).ready
 
@@ -411,10 +412,14 @@ class TestApprover:
         with pytest.raises(MissingExtra, match="houses version 1 cannot check the tokens") as refused:
             deploy.deploy("houses", settings=settings)
         assert refused.value.received == "packaged without cryptography and pyjwt, before the issuer was added"
+        for elsewhere in (deploy.deploy, deploy.plan):
+            with pytest.raises(MissingExtra, match="houses version 1 cannot check the tokens"):
+                elsewhere("houses", to="container", settings=settings)
         made = package(project, settings=settings)
         with opened(settings) as session:
             session.record("version.promoted", model="houses", version=made.version, reason="planted by the test")
             write_served(session)
+        assert deploy.plan("houses", to="container", settings=settings).version == made.version
         url = deploy.deploy("houses", settings=settings).url
         (answer,) = client.predict(url, "houses", [GOOD], door=Door(token=signed()))
         assert answer.version == made.version

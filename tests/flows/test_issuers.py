@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import circles
+from flows.test_doctor import answering, champion, proof_in
 from fullcircle.errors import SettingInvalid, StateConflict
 from fullcircle.flows import access, admission, issuers, serve
 from fullcircle.flows.reconcile import write_served
@@ -21,6 +23,8 @@ from fullcircle.flows.status import status
 from fullcircle.settings import Settings
 from fullcircle.types.access import ALGORITHMS, ROLES, Issuer
 from fullcircle.types.facts import Fact
+from needed import dead
+from sample_models import archive
 
 WHOLE: Mapping[str, Any] = {"audience": "us", "keys": "https://i/keys", "roles": ("a=viewer",)}
 
@@ -71,6 +75,17 @@ def test_what_is_said_last_of_an_issuer_counts(settings: Settings) -> None:
         ("https://i", {"a": "scorer"}, 0.0),
         ("https://j", {"a": "viewer"}, 0.0),
     ]
+
+
+def test_a_server_whose_bundle_is_lost_keeps_no_issuer_out(settings: Settings) -> None:
+    """What was taken is told as taken, and of whom nobody knows whether it can check tokens that it may not."""
+    with opened(settings) as session:
+        champion(session, archive(1, "houses", compiled=True), proof=session.keep(proof_in("one")))
+        answering(session, os.getpid(), f"http://127.0.0.1:{dead()}")
+        session.workspace.blobs.delete(session.workspace.ledger.state().versions["houses"][1].bundle)
+    made = add(settings)
+    assert (made.first, made.unable) == (True, ("houses version 1",))
+    assert [one["issuer"] for one in file(settings)["issuers"]] == ["https://i"]
 
 
 def test_one_that_is_removed_is_taken_no_more_and_servers_go_on_asking(settings: Settings) -> None:

@@ -24,7 +24,7 @@ from fullcircle.errors import (
     StateConflict,
     VersionNotFound,
 )
-from fullcircle.flows import drafts, monitor, package, split_terms, splitting, train
+from fullcircle.flows import drafts, monitor, package, serve, split_terms, splitting, train
 from fullcircle.flows.promote import promote_in
 from fullcircle.flows.reconcile import write_served
 from fullcircle.flows.session import Session, loaded, opened, with_params
@@ -414,6 +414,14 @@ class TestHarm:
             told = splitting.turn_in(session, "houses")
             assert "160 of 400 rows, 130 of which the champion would not have answered either; the champion 0" in told
 
+    def test_more_that_neither_would_answer_than_was_left_unanswered_tells_nothing(self, own: Played) -> None:
+        """Servers count the one before the other, and a look may come between."""
+        with own.session() as session:
+            canary(session)
+            counted(session, 1, 0.0, requests=2000)
+            counted(session, 2, 0.0, requests=200, rejected=10, neither=30)
+            assert splitting.turn_in(session, "houses") == ""
+
     def test_what_neither_would_answer_makes_the_rest_no_cheaper(self, own: Played) -> None:
         """Twice the champion's share in all, as where nothing is known of single rows."""
         with own.session() as session:
@@ -491,6 +499,24 @@ class TestHarm:
         window = monitor.monitor(own.project, settings=own.settings, progress=told)
         assert window.version == 2
         assert any("served.json" in note for note in told.notes), told.notes
+
+    def test_a_disk_that_cannot_be_read_ends_neither_a_turn_nor_a_server(self, own: Played) -> None:
+        """It may be so for a moment: nothing is decided by it, and ``serve`` goes on as it is."""
+        with own.session() as session:
+            split = canary(session)
+            path = trips.path_of(session.folder(trips.FOLDER), split.id)
+            path.mkdir()
+            told = Notes()
+            splitting.turns_in(replace(session, progress=told))
+            assert any("cannot go on at the moment" in note for note in told.notes), told.notes
+            assert session.workspace.ledger.state().splits["houses"] == split
+            path.rmdir()
+            session.workspace.served.unlink()
+            session.workspace.served.mkdir()
+            told = Notes()
+            first = serve._caught_up(replace(session, progress=told), "")
+            assert serve._caught_up(replace(session, progress=told), first) == first != ""
+            assert len(told.notes) == 1, "told once"
 
     @pytest.mark.parametrize("kind", ["split.started", "split.moved", "split.ended"])
     def test_a_turn_catches_up_what_a_process_that_died_left_behind(self, own: Played, kind: str) -> None:

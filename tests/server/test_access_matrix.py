@@ -187,8 +187,8 @@ def test_callers_of_the_same_models_share_what_they_see() -> None:
     one, other = (Caller(name, frozenset(), frozenset({"m"})) for name in ("one", "other"))
     assert seen.seen(one, both) is seen.seen(other, both) is seen.seen(one, both)
     assert seen.seen(None, both) is seen.seen(Caller("all", frozenset()), both) is both
-    later = View(wanted=frozenset({"m"}))
-    assert seen.seen(one, later) == View(wanted=frozenset({"m"}))
+    later = View(wanted=frozenset({"m"}), file="later")
+    assert seen.seen(one, later) == later, "and nothing of the view before"
     assert seen.seen(Caller("none", frozenset(), frozenset()), later).wanted == frozenset()
 
 

@@ -161,6 +161,19 @@ def test_slow_requests_of_one_second_count_as_one_and_of_several_open_it() -> No
     assert not usual.is_open
 
 
+@pytest.mark.parametrize(("good", "bursts"), [(100, 3), (1000, 7), (9900, 50)])
+def test_slow_requests_that_come_together_are_found_as_their_share_is(good: int, bursts: int) -> None:
+    """A hundred at a time: a half, one in eleven, and the one in a hundred that may be."""
+    now = [0.0]
+    breaker = Breaker("s", 2, clock=lambda: now[0])
+    for burst in range(1, bursts + 1):
+        for _ in range(good):
+            breaker.well()
+        now[0] += 10.0
+        opened = [breaker.lags("late") for _ in range(100)]
+        assert any(opened) == (burst == bursts and good < 9900)
+
+
 @pytest.mark.parametrize("rate", [1, 10, 100])
 def test_a_tenth_of_slow_requests_is_found_at_any_rate(rate: int) -> None:
     rng = random.Random(rate)

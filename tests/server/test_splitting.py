@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -280,6 +281,21 @@ def test_what_neither_version_would_answer_is_counted_apart(tmp_path: Path) -> N
             Minutes(found.app.meter, requests).end()
             (kept,) = read_requests(tmp_path / "predictions", "m", [("2000-01-01", "2100-01-01")], 2)
             assert (kept.neither, kept.verdicts["rejected"]) == (180, 180)
+
+    asyncio.run(played())
+
+
+def test_what_is_answered_by_nobody_is_counted_nowhere(tmp_path: Path) -> None:
+    """Rows that cannot be logged: else more would count that neither answers than the version left unanswered."""
+
+    async def played() -> None:
+        async with split(tmp_path, "rejects", share=9999) as found:
+            shutil.rmtree(tmp_path / "predictions")
+            (tmp_path / "predictions").write_bytes(b"no folder")
+            assert (await post(found, [GOOD, {**GOOD, "age": 1}])).status == 503
+            counts = found.app.meter.snapshot().counts
+            assert not counts.get("neither\tm\t2", 0)
+            assert not counts.get("verdicts\trejected\tm\t2", 0)
 
     asyncio.run(played())
 

@@ -351,9 +351,13 @@ def test_m3_strangers_get_only_so_many_signatures_checked(app: App, monkeypatch:
         tried = predict(app, new)
 
 
-def test_m3_what_needs_no_look_at_its_signature_takes_nobodys_turn(app: App) -> None:
-    wrong = [signed(exp=1), signed(iss="others"), signed(headers={"kid": "three"}), signed(RSA, "RS512"), "a.b.c"]
-    for token in wrong * tokens.JUDGED:
+@pytest.mark.parametrize(
+    "change", [{"exp": 1}, {"iss": "others"}, {"headers": {"kid": "three"}}, {"algorithm": "RS512"}, {}], ids=str
+)
+def test_m3_what_needs_no_look_at_its_signature_takes_nobodys_turn(change: dict[str, Any], app: App) -> None:
+    """Of each kind twice as many as there are turns: they come back slower than this."""
+    token = signed(**change) if change else "a.b.c"
+    for _ in range(2 * tokens.JUDGED):
         assert predict(app, token).status == 401
     assert predict(app, signed()).status == 200
 

@@ -95,6 +95,7 @@ def plan(
         model = model_name(session, project)
         champion = versions.champion(session, model)
         service = _meant(session, model, champion, to, Path(out) if out and not write else None, base, batch)
+        _check_tokens(session, service)
         if systemd:
             files = units.files(service, model)
             place = Path(out).absolute() if out else session.workspace.root / "systemd" / model
@@ -180,7 +181,7 @@ def deploy_in(session: Session, model: str, *, exact_from: Any = None) -> Deploy
     log.settle_or_note(session, log.SECONDS)  # a server that was left running settles nothing by itself
     champion = versions.champion(session, model)
     bundle = versions.bundle(session, model, champion)
-    issuers.check_environment(session, f"{model} version {champion}", bundle)
+    issuers.check_environment(session, f"{model} version {champion}", bundle.lock)
     session.progress.step("deploy", f"{model} version {champion}")
     python = proofs.environment(
         bundle, session.workspace.environments, offline=session.settings.offline, progress=session.progress
@@ -236,6 +237,7 @@ def _deploy_other(
     champion = versions.champion(session, model)
     session.progress.step("deploy", f"{model} version {champion}, {_named(to, batch is not None)}")
     service = _meant(session, model, champion, to, out, base, batch)
+    _check_tokens(session, service)
     if batch is not None:  # it is scored by this Python; what goes elsewhere is asked there
         needs.before_deploy(session, versions.bundle(session, model, champion), Path(sys.executable))
     target = _target(to)
@@ -271,6 +273,12 @@ def _meant(
     state = session.workspace.root / f"{to}s"
     port = session.settings.port
     return replace(service, version=version, state=state, out=out, image=base, port=port, online="", log_key=None)
+
+
+def _check_tokens(session: Session, service: Service) -> None:
+    """Refuse a version that is taken along and could not check tokens there. Raises MissingExtra."""
+    if (version := service.version) is not None:
+        issuers.check_environment(session, f"{version.model} version {version.number}", version.lock)
 
 
 def _there(session: Session, model: str, to: str, out: Path | None, scheduled: bool) -> Service:

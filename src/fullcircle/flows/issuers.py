@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from fullcircle.errors import MissingExtra, SettingInvalid, StateConflict
+from fullcircle.errors import FullcircleError, MissingExtra, SettingInvalid, StateConflict
 from fullcircle.flows import admission, versions
 from fullcircle.flows.access import rate_of, size_of
 from fullcircle.flows.session import Session, opened
 from fullcircle.ledger.bodies import LONGEST, is_text
 from fullcircle.ledger.state import State
 from fullcircle.packaging import lock as locks
-from fullcircle.packaging.bundle import Bundle
 from fullcircle.settings import Settings, is_loopback
 from fullcircle.types.access import ALGORITHMS, ROLES, Issuer
 from fullcircle.types.facts import Fact
@@ -78,9 +77,12 @@ def packages(session: Session) -> tuple[str, ...]:
     return PACKAGES if _taken(session.workspace.ledger.state()) else ()
 
 
-def check_environment(session: Session, name: str, bundle: Bundle) -> None:
-    """Refuse a bundle, told as ``name``, whose environment cannot judge tokens where it must. Raises MissingExtra."""
-    if missing := _missing(session, bundle):
+def check_environment(session: Session, name: str, lock: str) -> None:
+    """Refuse a version, told as ``name``, whose server runs by this lock and cannot judge tokens where it must.
+
+    Raises MissingExtra.
+    """
+    if missing := _missing(session, lock):
         raise MissingExtra(
             f"the environment of {name} cannot check the tokens of an issuer",
             received=f"packaged without {' and '.join(missing)}, before the issuer was added",
@@ -89,19 +91,22 @@ def check_environment(session: Session, name: str, bundle: Bundle) -> None:
         )
 
 
-def _missing(session: Session, bundle: Bundle) -> list[str]:
-    return [package for package in packages(session) if package not in locks.pins(bundle.lock)]
+def _missing(session: Session, lock: str) -> list[str]:
+    return [package for package in packages(session) if package not in locks.pins(lock)]
 
 
 def _unable(session: Session) -> tuple[str, ...]:
     """What runs and goes on with keys alone."""
     deployed = session.workspace.ledger.state().deployments
     running = [(model, int(noted["version"])) for model, noted in deployed.items() if noted.get("url")]
-    return tuple(
-        f"{model} version {version}"
-        for model, version in running
-        if _missing(session, versions.bundle(session, model, version))
-    )
+    found = []
+    for model, version in running:
+        try:
+            able = not _missing(session, versions.bundle(session, model, version).lock)
+        except FullcircleError:  # its bundle is lost, so nobody knows, and it has to be packaged again anyway
+            able = False
+        found += [] if able else [f"{model} version {version}"]
+    return tuple(found)
 
 
 def list_issuers(*, settings: Settings | None = None) -> tuple[IssuerState, ...]:

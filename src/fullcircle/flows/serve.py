@@ -109,10 +109,11 @@ def _caught_up(session: Session, told: str) -> str:
     """Write down the champions of now. What cannot be read is told once, and the server goes on as it is."""
     try:
         splitting.turns_in(session)
-    except FullcircleError as error:
-        if error.what != told:
-            session.progress.note(f"the champions cannot be followed at the moment: {error.what}")
-        return error.what
+    except (FullcircleError, OSError) as error:
+        why = error.what if isinstance(error, FullcircleError) else str(error)
+        if why != told:
+            session.progress.note(f"the champions cannot be followed at the moment: {why}")
+        return why
     return ""
 
 

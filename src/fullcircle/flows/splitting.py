@@ -167,8 +167,9 @@ def turns_in(session: Session, only: str = "") -> None:
             continue
         try:
             turn_in(session, model)
-        except FullcircleError as error:
-            session.progress.note(f"the split of {model} cannot go on at the moment: {error.what}")
+        except (FullcircleError, OSError) as error:
+            why = error.what if isinstance(error, FullcircleError) else str(error)
+            session.progress.note(f"the split of {model} cannot go on at the moment: {why}")
     write_served(session)
 
 
@@ -255,7 +256,8 @@ def _unanswered(session: Session, split: Split) -> str:
         return ""
     usual = (rival.unanswered + 1) / (rival.rows + 2)
     allowed = min(2 * usual + MORE - min(usual, seen.neither / seen.rows), 0.9)
-    bad = math.floor(seen.requests * (seen.unanswered - seen.neither) / seen.rows)
+    left = max(0, seen.unanswered - seen.neither)  # servers count the two one after the other
+    bad = math.floor(seen.requests * left / seen.rows)
     if evidence(bad, seen.requests, allowed) < math.log(1 / ALPHA):
         return ""
     shared = f", {seen.neither:,} of which the champion would not have answered either" if seen.neither else ""
@@ -345,7 +347,7 @@ def _arrived(session: Session, split: Split, reason: str) -> str:
     """The version is champion. The split ends last, so that a turn that is killed on the way is taken again."""
     try:
         going_back.follow(session, split.model)
-    except FullcircleError:
+    except (FullcircleError, OSError):
         _end(session, split, "promoted", reason)
         raise
     return _end(session, split, "promoted", reason)

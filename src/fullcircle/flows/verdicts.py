@@ -130,7 +130,7 @@ def _coverage(plan: Plan, rows: Exposed, order: cohorts.Cohort, chance: float) -
     for arm, who in zip(plan.arms, (~rows.second, rows.second), strict=True):
         part = int((due & who).sum())
         parts += [f"{(came & who).sum() / part:.1%} of version {arm.version}"] if part else []
-    text = f"rows that had their time and have a value: {', '.join(parts) or 'none yet'}"
+    text = f"rows that had their time and got a value within it: {', '.join(parts) or 'none yet'}"
     return Warrant(name="label coverage", holds=chance > UNFAIR, chance=chance, text=text)
 
 

@@ -260,8 +260,10 @@ class Splitter:
         predictions, why, late = await self._tried(running, one.started, ask)
         if predictions is not None:
             running.breaker.well()
-            await self._compared(loaded, theirs, ask, predictions)
+            neither = await self._neither(loaded, ask, predictions)
             written = await self._desk.logged(theirs, predictions, ask.arrived, mark)
+            if neither:
+                self._meter.neither(theirs.model, theirs.version, neither)
             return finished(theirs, written, ask, self._meter)
         ask.mark = Mark(mark.split, mark.propensity, theirs.version)
         found = await engine.answer(ask)
@@ -293,13 +295,13 @@ class Splitter:
                     return None, problem.text, False
         return found, "", False
 
-    async def _compared(self, loaded: Loaded, theirs: Loaded, ask: Ask, predictions: Sequence[Prediction]) -> None:
-        """Count the rows without an answer that the champion's contract does not let through either.
+    async def _neither(self, loaded: Loaded, ask: Ask, predictions: Sequence[Prediction]) -> int:
+        """How many rows without an answer the champion's contract does not let through either.
 
-        They are who sent them's fault, and not the version's. Where the champion looks features up, nobody knows.
+        They are who sent them's fault, and not the version's. Where the champion looks features up, nobody knows: 0.
         """
         if loaded.scorer.enrich is not None:
-            return
+            return 0
         rows, contract = ask.plain or (), loaded.scorer.contract
         left = [row for row, one in zip(rows, predictions, strict=True) if one.verdict.status in _UNANSWERED]
         count = 0
@@ -307,8 +309,7 @@ class Splitter:
             if place and place % BY_HAND == 0:
                 await asyncio.sleep(0)
             count += examine(contract, row)[0].status in _UNANSWERED
-        if count:
-            self._meter.neither(theirs.model, theirs.version, count)
+        return count
 
     async def _mixed(
         self, running: _Running, chosen: Sequence[Beside | None], loaded: Loaded, engine: Engine, ask: Ask

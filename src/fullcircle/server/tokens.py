@@ -1,4 +1,4 @@
-"""Tokens (JWT) of an issuer: judged by the algorithm and the keys that the settings name, never by what they say.
+"""Tokens (JWT) of an issuer: judged by the algorithm and the keys that it was added with, never by what they say.
 
 The header of a token chooses nothing but one of the issuer's keys by its id. A token that names keys of its own, or
 asks for what is not understood (``crit``), is refused. The issuer's keys (JWKS) come from a file or a URL; while that

@@ -20,12 +20,13 @@ import msgspec
 from fullcircle.deployment import client, keeper, process, schedule
 from fullcircle.deployment.keeper import Note, Told, recall
 from fullcircle.deployment.target import SILENT, Plan, Ran, Running, Service, access_flags, log_flags
-from fullcircle.errors import FullcircleError, PortInUse, ServerFailed
+from fullcircle.errors import Forbidden, FullcircleError, PortInUse, ServerFailed, Unauthorized
 from fullcircle.types.progress import Progress
 from fullcircle.types.takeover import TAKES_OVER
 
 REPLACED = "replaced.json"  # the note of a server whose place is being taken
 ONLINE = "FULLCIRCLE_ONLINE"  # the variable that a server reads where its command does not name the online store
+_NO_KEY = "it does not say which versions answer: the workspace has no valid key to it; deploy again, which makes one"
 _SETTLED = 1.0  # seconds until the server has seen a served.json that was just written
 _LAST_LINES = 12
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
@@ -134,6 +135,8 @@ def _asked(service: Service, seen: Running) -> Running:
     missing = client.why_not_ready(seen.url, door=service.door)
     try:
         found = client.models(seen.url, door=service.door)
+    except (Unauthorized, Forbidden):  # what answers is not known here: that is no reason to say that nothing does
+        return replace(seen, ready=not missing, problem=missing or _NO_KEY)
     except FullcircleError:
         found = ()
     try:
