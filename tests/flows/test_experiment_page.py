@@ -11,7 +11,7 @@ import pytest
 
 from flows import browsing
 from flows.outlines import outline
-from fullcircle.flows.experiment_words import between, days, notes_of, planned, sure, text_of, when
+from fullcircle.flows.experiment_words import between, days, notes_of, number, planned, sure, text_of, when
 from fullcircle.flows.pages.experiment import answer, picture, render_experiment
 from fullcircle.types.experiments import (
     Arm,
@@ -178,10 +178,16 @@ def test_words_for_what_is_not_known() -> None:
     assert "how many come a day is not known" in when(sample(**{**UNKNOWN, "days_left": None}))
     assert "and the 3 days that labels take" in when(sample(**UNKNOWN, label_delay_days=3.0))
     assert "how long that takes nobody can say" in planned(replace(PLAN, days=None))
-    spans = (0.01, 0.06, 0.5, 0.97, 0.99, 1.0, 1.02, 1.26, 9.97, 40.2, 1200.0)
+    spans = (0.0, 0.0008, 0.01, 0.04, 0.0416, 0.06, 0.5, 0.97, 0.99, 1.0, 1.02, 1.26, 9.97, 40.2, 1200.0)
     assert [days(each) for each in spans] == [
-        "1 hour", "1 hour", "12 hours", "23 hours", "1 day", "1 day", "1 day", "1.3 days", "10 days", "40 days",
-        "1,200 days",
+        "1 minute", "1 minute", "14 minutes", "58 minutes", "1 hour", "1 hour", "12 hours", "23 hours", "1 day",
+        "1 day", "1 day", "1.3 days", "10 days", "40 days", "1,200 days",
+    ]  # fmt: skip
+    money = Difference(value=-367534.2, low=-10514319.0, high=9999.4, unit="EUR")
+    assert between(money) == "-367,500 EUR (-10,510,000 to +9999)", "no powers of ten where money is meant"
+    figures = (0.0, 0.01515, -1.2194, 9999.4, 9999.9, 10000.0, 123456.0, -7291.0, 3e20)
+    assert [number(each) for each in figures] == [
+        "0", "0.01515", "-1.219", "9999", "10,000", "10,000", "123,500", "-7291", "3e+20",
     ]  # fmt: skip
     assert "after about 1 more row with a label: 2 hours." in when(
         sample(**{**UNKNOWN, "rows_left": 1, "days_left": 0.1})

@@ -184,11 +184,10 @@ def stop_in(session: Session, source: LoadedProject, *, promote: bool = False, r
 
 def turns_in(session: Session, source: LoadedProject) -> None:
     """Take a turn of a model's experiment, where one runs. What cannot be done now is told, and tried again."""
-    with source.active():
-        try:
-            turn_in(session, source)
-        except FullcircleError as error:
-            session.progress.note(f"the experiment of {source.project.name} cannot go on now: {error.what}")
+    try:
+        turn_in(session, source)
+    except FullcircleError as error:
+        session.progress.note(f"the experiment of {source.project.name} cannot go on now: {error.what}")
 
 
 def turn_in(session: Session, source: LoadedProject) -> str:
@@ -199,6 +198,11 @@ def turn_in(session: Session, source: LoadedProject) -> str:
     fact = session.workspace.ledger.state().experiments.get(source.project.name)
     if fact is None or fact.body["split"] in session.workspace.ledger.state().experiment_ends:
         return ""
+    with source.active():
+        return _turned(session, source)
+
+
+def _turned(session: Session, source: LoadedProject) -> str:
     last = _last(session, source.project.name)
     found = _look(session, source, last)
     if not _open(session, last.split):

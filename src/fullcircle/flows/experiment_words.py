@@ -81,24 +81,28 @@ def between(difference: Difference) -> str:
     """A difference with its bounds: "+0.31 EUR (0.12 to 0.5)"."""
     if difference.value is None:
         return "nothing is known yet"
-    value = f"{difference.value:+.4g} {difference.unit}".rstrip()
+    value = f"{number(difference.value, sign=True)} {difference.unit}".rstrip()
     if difference.low is None or difference.high is None:
         return f"{value}, with no bounds yet"
-    return f"{value} ({difference.low:+.4g} to {difference.high:+.4g})"
+    return f"{value} ({number(difference.low, sign=True)} to {number(difference.high, sign=True)})"
 
 
 def days(value: float) -> str:
     """A span of days for people."""
-    hours = max(1, round(value * 24))
+    minutes = max(1, round(value * 1440))
+    if minutes < 60:
+        return f"{minutes} minute{'' if minutes == 1 else 's'}"
+    hours = round(value * 24)
     if hours < 24:
         return f"{hours} hour{'' if hours == 1 else 's'}"
     told = f"{value:,.0f}" if value >= 10 else f"{max(value, 1.0):.2g}"
     return f"{told} day{'' if told == '1' else 's'}"
 
 
-def number(value: float) -> str:
-    """A figure with four digits at most."""
-    return f"{value:.4g}"
+def number(value: float, *, sign: bool = False) -> str:
+    """A figure with four digits that mean something; a large one, such as money a day, is written out: "-367,500"."""
+    told = f"{value:{'+' if sign else ''}.4g}"
+    return f"{float(told):{'+' if sign else ''},.0f}" if 1e4 <= abs(float(told)) < 1e15 else told
 
 
 def notes_of(found: Experiment) -> tuple[str, ...]:
