@@ -36,7 +36,7 @@ from fullcircle.errors import (
 )
 from fullcircle.flows import access, admission, deploy, issuers, serve
 from fullcircle.flows.package import package
-from fullcircle.flows.promote import approve, promote
+from fullcircle.flows.promote import approve, promote, rollback
 from fullcircle.flows.reconcile import write_served
 from fullcircle.flows.run import run
 from fullcircle.flows.session import opened
@@ -425,6 +425,9 @@ class TestApprover:
         assert answer.version == made.version
         with pytest.raises(Unauthorized):
             client.predict(url, "houses", [GOOD], door=Door(token=signed(OTHER)))
+        with pytest.raises(MissingExtra, match="houses version 1 cannot check the tokens"):
+            rollback(project, version=1, reason="to see", settings=settings)
+        assert deploy.status("houses", settings=settings).ready, "nothing has changed"
         issuers.remove("https://id.example", settings=settings)
         assert deploy.deploy("houses", settings=settings).url == url, "without an issuer any environment will do"
 

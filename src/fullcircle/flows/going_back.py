@@ -6,7 +6,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from fullcircle.errors import FullcircleError, ServerFailed
-from fullcircle.flows import consent, deploy, needs, versions
+from fullcircle.flows import consent, deploy, issuers, needs, versions
 from fullcircle.flows.session import Session
 from fullcircle.packaging import proof as proofs
 from fullcircle.packaging.bundle import Bundle
@@ -22,12 +22,16 @@ def make_ready(session: Session, model: str, version: int) -> None:
     Its bundle is read and audited. Where a server of the model runs here, the version's environment is there
     afterwards; one that had to be built again has answered the golden rows once more, with the same bits. What it
     needs is asked for, as before a deployment; where the server just follows, only what it does not need already: a
-    need that both have would make nothing worse. Raises BlobMissing, BlobCorrupt, BundleInvalid, LockFailed,
-    ProofFailed or NeedUnmet, and nothing has changed then.
+    need that both have would make nothing worse, and neither would a server that takes no tokens already. Raises
+    BlobMissing, BlobCorrupt, BundleInvalid, LockFailed, ProofFailed, NeedUnmet or MissingExtra, and nothing has
+    changed then.
     """
     bundle = versions.bundle(session, model, version)
     if not _runs(session, model):
         return
+    stays = _stays(session, model, version, bundle)
+    if not stays:
+        issuers.check_environment(session, f"{model} version {version}", bundle.lock)
     known = _environment(session, model, version)
     home = session.workspace.environments / known
     there = bool(known) and (home / "bin" / "python").exists()
@@ -37,7 +41,6 @@ def make_ready(session: Session, model: str, version: int) -> None:
     if not there:
         digest = versions.find(session, model, version).bundle
         proofs.prove(bundle, python, allow_pickle=consent.given(session, digest))
-    stays = _stays(session, model, version, bundle)
     needs.before_deploy(session, bundle, python, known=_known(session, model) if stays else ())
 
 
