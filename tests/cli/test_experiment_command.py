@@ -16,6 +16,7 @@ import circles
 from flows.played_models import Played, played
 from flows.test_experiment import TEXT, begin, dealt
 from fullcircle.cli.commands import app
+from fullcircle.flows.experiment_plan import share_of
 from fullcircle.types.experiments import Experiment
 
 
@@ -46,6 +47,18 @@ def run(own: Played, *words: str, code: int = 0) -> str:
 
 def asked(own: Played, *words: str, code: int = 0) -> Any:
     return json.loads(run(own, *words, "--json", code=code))
+
+
+def test_a_share_is_said_as_for_a_split_or_as_a_number(own: Played) -> None:
+    for text, why in (
+        ("half", "the share cannot be read"),
+        ("150%", "the share is none"),
+        ("0", "the share is none"),
+    ):
+        told = run(own, "start", "--effect", "0.3", "--share", text, code=2)
+        assert why in told
+        assert "--share 50%" in told
+    assert share_of("25%") == share_of(" 0.25 ") == share_of("25 %") == 0.25
 
 
 def test_one_is_started_looked_at_and_stopped(own: Played) -> None:

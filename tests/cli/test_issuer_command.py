@@ -46,6 +46,15 @@ def test_the_first_one_says_what_it_means_for_everybody(workspace: Path) -> None
     assert run("audit").exit_code == 0
 
 
+def test_a_file_of_keys_that_is_not_there_yet_is_told(tmp_path: Path) -> None:
+    place = tmp_path / "keys.json"
+    whole = ("--audience", "us", "--role", "apps=scorer", "--keys", str(place))
+    assert f"{place} is not there" in run("issuer", "add", "https://i", *whole).stderr
+    place.write_text('{"keys": []}')
+    assert "is not there" not in run("issuer", "add", "https://i", *whole).stderr
+    assert "is not there" not in run("issuer", "add", "https://j", *WHOLE).stderr
+
+
 def test_wrong_use_ends_with_2_and_says_what_is_right() -> None:
     for arguments in (
         ("add", "https://i", *WHOLE, "--algorithm", "HS256"),

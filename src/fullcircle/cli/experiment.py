@@ -26,7 +26,7 @@ def experiment_start(
     effect: Annotated[float, typer.Option("--effect", help="The least difference that would matter.")],
     version: Annotated[int | None, typer.Option("--version", help="The version to try. Default: the latest.")] = None,
     metric: Annotated[str, typer.Option("--metric", help="Default: what an answer is worth, else the metric.")] = "",
-    share: Annotated[float, typer.Option("--share", help="The version's share of what is asked.")] = 0.5,
+    share: Annotated[str, typer.Option("--share", help="The version's share of what is asked.")] = "50%",
     alpha: Annotated[float, typer.Option("--alpha", help="The chance of a false verdict, over all looks.")] = 0.05,
     power: Annotated[float, typer.Option("--power", help="The chance to see such a difference in time.")] = 0.8,
     guardrails: Guardrails = None,
@@ -40,6 +40,7 @@ def experiment_start(
     """Plan an experiment, say how long it will take, and begin it."""
     with door(as_json):
         from fullcircle.flows import experiment as flow
+        from fullcircle.flows.experiment_plan import share_of
 
         with listening(as_json) as progress:
             found = flow.start(
@@ -47,7 +48,7 @@ def experiment_start(
                 effect=effect,
                 version=version,
                 metric=metric,
-                share=share,
+                share=share_of(share),
                 alpha=alpha,
                 power=power,
                 guardrails=guardrails or (),

@@ -48,6 +48,10 @@ def issuer_add(
         show(made, as_json, _issuer_text)
         if made.first and not as_json:
             sys.stderr.write("from now on every server of this workspace asks for a key or a token\n")
+        if made.missing and not as_json:
+            sys.stderr.write(
+                f"{made.issuer.keys} is not there: until a server finds it, tokens are answered with 503\n"
+            )
         for version in made.unable if not as_json else ():
             sys.stderr.write(f"{version} goes on with keys alone: package it again for tokens (fullcircle run)\n")
 

@@ -66,6 +66,21 @@ class _Labels(msgspec.Struct):
     outcomes: list[_Label]
 
 
+class Other(msgspec.Struct, frozen=True):
+    """A version beside the champion: whether it is asked, and why it cannot be."""
+
+    version: int
+    answers: bool = True
+    problem: str | None = None
+
+
+class Split(msgspec.Struct, frozen=True):
+    """A split as the server knows it."""
+
+    id: str
+    others: list[Other] = []
+
+
 class Served(msgspec.Struct, frozen=True):
     """One model as the server tells of it: ``version`` is None while none answers, ``problem`` why a newer is not."""
 
@@ -73,6 +88,7 @@ class Served(msgspec.Struct, frozen=True):
     version: int | None = None
     bundle: str | None = None
     problem: dict[str, Any] | None = None
+    split: Split | None = None
 
 
 class _Models(msgspec.Struct):

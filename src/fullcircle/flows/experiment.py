@@ -308,7 +308,8 @@ def _check_won(found: Experiment) -> None:
             f"version {found.verdict.version} of {found.model} did not win: {found.text}",
             received=f"{found.verdict.standing}, {found.verdict.state}",
             allowed="better, decided",
-            next_step="wait, or stop it without --promote; a person may still: fullcircle promote",
+            next_step=("wait, or " if found.verdict.state == "running" else "")
+            + "stop it without --promote; a person may still: fullcircle promote",
         )
 
 

@@ -30,7 +30,22 @@ NEARLY = 0.95
 """Of the labels that came so far, so many came within the time that is waited where the project says none."""
 _LEAST_DELAY = 1.0  # seconds: whether a label came in time must be clear from times in microseconds
 _DAY = 86_400.0
+_SUCH = {"alpha": "0.05", "power": "0.8", "share": "50%"}
 _GUARD = re.compile(r"\s*([^<>=]+?)\s*<=\s*([0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?)\s*(%|x)?\s*")
+
+
+def share_of(text: str) -> float:
+    """A share such as "50%" or "0.5". Raises SettingInvalid."""
+    percent = text.strip().endswith("%")
+    try:
+        return float(text.strip().removesuffix("%")) / (100.0 if percent else 1.0)
+    except ValueError as error:
+        raise SettingInvalid(
+            "the share cannot be read",
+            received=ascii(text[:40]),
+            allowed="such as 50% or 0.5",
+            next_step="say --share 50%",
+        ) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +172,7 @@ def _check(wanted: Wanted) -> None:
     for name, value in (("alpha", wanted.alpha), ("power", wanted.power), ("share", wanted.share)):
         if not 0.0 < value < 1.0:
             raise SettingInvalid(f"the {name} is none", received=value, allowed="above 0 and below 1",
-                                 next_step=f"say --{name}")  # fmt: skip
+                                 next_step=f"say such as --{name} {_SUCH[name]}")  # fmt: skip
     if not (wanted.effect > 0.0 and math.isfinite(wanted.effect)):
         raise SettingInvalid(
             "an experiment needs the least difference that would matter",

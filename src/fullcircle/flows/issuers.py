@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from fullcircle.errors import FullcircleError, MissingExtra, SettingInvalid, StateConflict
@@ -26,14 +26,15 @@ PACKAGES = ("cryptography", "pyjwt")
 class IssuerState:
     """An issuer as it is listed. ``added`` and ``by`` are its fact's.
 
-    One that was just added: whether it is the ``first`` that makes servers ask, and the versions of running servers
-    that are ``unable`` to check its tokens.
+    One that was just added: whether it is the ``first`` that makes servers ask, whether the file of its keys is
+    ``missing`` here, and the versions of running servers that are ``unable`` to check its tokens.
     """
 
     issuer: Issuer
     added: str
     by: str
     first: bool = False
+    missing: bool = False
     unable: tuple[str, ...] = ()
 
 
@@ -69,7 +70,8 @@ def add(
         given = {name: value for name, value in limits.items() if value}
         fact = session.workspace.ledger.append("issuer.added", {**told, **given})
         admission.write(session)
-        return _shown(fact, first=first, unable=_unable(session))
+        missing = "://" not in told["keys"] and not os.path.isfile(told["keys"])
+        return replace(_shown(fact), first=first, missing=missing, unable=_unable(session))
 
 
 def packages(session: Session) -> tuple[str, ...]:
@@ -146,8 +148,8 @@ def _unknown(session: Session, issuer: str) -> StateConflict:
     )
 
 
-def _shown(fact: Fact, *, first: bool = False, unable: tuple[str, ...] = ()) -> IssuerState:
-    return IssuerState(issuer=admission.issuer_of(fact), added=fact.time, by=fact.actor, first=first, unable=unable)
+def _shown(fact: Fact) -> IssuerState:
+    return IssuerState(issuer=admission.issuer_of(fact), added=fact.time, by=fact.actor)
 
 
 def _place(keys: str) -> str:

@@ -82,5 +82,5 @@ def check_entity(model: str, contracts: Mapping[int, Contract], entity: Sequence
                 f"version {number} of {model} has no such column to assign rows by",
                 received=", ".join(strange),
                 allowed=", ".join(known),
-                next_step="name columns of its rows with --entity, or leave it out: then the header X-Entity decides",
+                next_step="name columns of its rows with --entity, or leave it out: then chance deals each request",
             )

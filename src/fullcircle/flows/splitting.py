@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from fullcircle.deployment import client
 from fullcircle.errors import (
     ApprovalMissing,
     FullcircleError,
@@ -19,7 +20,7 @@ from fullcircle.errors import (
     StateConflict,
     VersionNotFound,
 )
-from fullcircle.flows import going_back, split_terms, versions
+from fullcircle.flows import admission, deploy, going_back, split_terms, versions
 from fullcircle.flows.promote import may_answer, promote_in
 from fullcircle.flows.reconcile import reconcile, write_served
 from fullcircle.flows.session import Session, model_name, opened
@@ -429,11 +430,11 @@ def _what_next(split: Split) -> str:
 
 
 def _unasked(session: Session, split: Split) -> str:
-    """That servers do not know the version, where they do not, and why; "" where they do."""
+    """That nobody asks the version, where that is so, and why; "" where servers do."""
     try:
         entry = json.loads(session.workspace.served.read_bytes())["models"][split.model]
         if entry["split"]["id"] == split.id and entry["others"]:
-            return ""
+            return _unloaded(session, split)
     except (OSError, ValueError, KeyError):
         pass
     try:
@@ -441,3 +442,19 @@ def _unasked(session: Session, split: Split) -> str:
     except FullcircleError as error:
         return f". Nobody asks it: {error.what}. End the split, or restore the workspace from a copy"
     return ". Nobody asks it yet: served.json does not name it, which the next turn mends: fullcircle monitor PROJECT"
+
+
+def _unloaded(session: Session, split: Split) -> str:
+    """Why the server that was deployed here cannot ask the version; "" where it can, or does not say."""
+    url = deploy.url_of(session, split.model)
+    if url is None:
+        return ""
+    try:
+        served = client.models(url, door=admission.door(session))
+    except FullcircleError:  # a server that cannot be asked is told of where its own state is
+        return ""
+    for one in served:
+        if one.name == split.model and one.split is not None and one.split.id == split.id:
+            why = "; ".join(each.problem for each in one.split.others if each.problem)
+            return f". The server does not ask it: {why}; its log says more" if why else ""
+    return ""
