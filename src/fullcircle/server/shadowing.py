@@ -101,7 +101,7 @@ class Shadow:
         self._losses = Losses(folder)
         self._queue, self._deadline = queue, deadline
         self._wait = again
-        self._held: list[tuple[Ask, bytes, int]] = []
+        self._held: list[tuple[Ask | bytes, bytes, int]] = []
         self._bytes = self._rows = 0  # of what is held
         self._given = self._done = 0  # rows, of the present process
         self._moved = self._next = self._told = 0.0
@@ -123,7 +123,7 @@ class Shadow:
         if self._closed or waiting + size > self._queue:
             self._lose(rows)
             return
-        self._held.append((ask, answer, rows))
+        self._held.append((ask.body or ask, answer, rows))  # the rows of many requests would be looked at as garbage
         self._bytes += size
         self._rows += rows
         if not self._flushing and self._transport is not None:
@@ -189,8 +189,12 @@ class Shadow:
         if self._given == self._done:
             self._moved = time.monotonic()
         frames: list[bytes] = []
-        for ask, answer, rows in self._held:
-            body = ask.body or _encode({"rows": ask.rows if ask.rows is not None else ask.plain})
+        for asked, answer, rows in self._held:
+            body = (
+                asked
+                if isinstance(asked, bytes)
+                else _encode({"rows": asked.plain if asked.rows is None else asked.rows})
+            )
             frames += (_HEAD.pack(len(body), len(answer), rows), body, answer)
         self._transport.write(b"".join(frames))
         self._given += self._rows
