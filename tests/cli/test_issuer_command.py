@@ -67,4 +67,6 @@ def test_wrong_use_ends_with_2_and_says_what_is_right() -> None:
         found = run("issuer", *arguments)
         assert (found.exit_code, found.stdout) == (2, ""), arguments
         assert "allowed:" in found.stderr or "no workspace" in found.stderr
+    for more in (("--rate", "many"), ("--body", "large")):
+        assert "issuer add --help" in run("issuer", "add", "https://i", *WHOLE, *more).stderr, more
     assert run("issuer", "add", "https://i").exit_code == 2

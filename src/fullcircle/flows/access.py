@@ -143,20 +143,22 @@ def _shown(fact: Fact, state: State) -> KeyState:
 
 def _check_names(name: str, role: str, models: Sequence[str], verbs: Sequence[str]) -> None:
     if not _NAME.fullmatch(name):
-        raise _wrong(
+        raise unusable(
             "the name of a key", name, "1 to 63 letters (ASCII), digits, ., _ and -, a letter or digit first"
         )
     if role not in ROLES:
-        raise _wrong("the role", role, ", ".join(ROLES))
+        raise unusable("the role", role, ", ".join(ROLES))
     for model in models:
         if not _MODEL.fullmatch(model):
-            raise _wrong("the name of a model", model, "1 to 63 of a-z, 0-9, - and _")
+            raise unusable("the name of a model", model, "1 to 63 of a-z, 0-9, - and _")
     if len(",".join(models)) > LONGEST:
-        raise _wrong("the list of models", f"{len(models)} models", f"{LONGEST} characters in all")
+        raise unusable("the list of models", f"{len(models)} models", f"{LONGEST} characters in all")
     may = ROLES[role]  # type: ignore[index] # looked up above
     for verb in verbs:
         if verb not in may:
-            raise _wrong("the verb", verb, f"what the role {role} may do: " + ", ".join(v for v in VERBS if v in may))
+            raise unusable(
+                "the verb", verb, f"what the role {role} may do: " + ", ".join(v for v in VERBS if v in may)
+            )
 
 
 def _expiry(text: str) -> str:
@@ -168,42 +170,43 @@ def _expiry(text: str) -> str:
         try:
             moment = datetime.fromisoformat(text)
         except ValueError as error:
-            raise _wrong("the expiry", text, "a span such as 12h or 30d, or a date such as 2027-01-31") from error
+            raise unusable("the expiry", text, "a span such as 12h or 30d, or a date such as 2027-01-31") from error
         try:
             moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
         except OverflowError as error:
-            raise _wrong("the expiry", text, "a moment within the years 1 to 9999, also in UTC") from error
+            raise unusable("the expiry", text, "a moment within the years 1 to 9999, also in UTC") from error
     except OverflowError as error:
-        raise _wrong("the expiry", text, "a span that ends before the year 10000") from error
+        raise unusable("the expiry", text, "a span that ends before the year 10000") from error
     if moment <= now:
-        raise _wrong("the expiry", text, "a moment that is to come")
+        raise unusable("the expiry", text, "a moment that is to come")
     return moment.isoformat(timespec="seconds")
 
 
-def rate_of(text: str) -> float:
-    """Requests a second, from such as "600/m". Raises SettingInvalid."""
+def rate_of(text: str, command: str = "key create") -> float:
+    """Requests a second, from such as "600/m". Raises SettingInvalid, which names the ``command``."""
     found = _RATE.fullmatch(text.strip())
     rate = float(found[1]) / _SECONDS[found[2]] if found else 0.0
     if rate <= 0:
-        raise _wrong("the rate", text, "requests and s, m or h, such as 100/s or 600/m")
+        raise unusable("the rate", text, "requests and s, m or h, such as 100/s or 600/m", command)
     return rate
 
 
-def size_of(text: str) -> int:
-    """Bytes, from such as "100kB". Raises SettingInvalid."""
+def size_of(text: str, command: str = "key create") -> int:
+    """Bytes, from such as "100kB". Raises SettingInvalid, which names the ``command``."""
     try:
         size = byte_count(text)
     except ProjectInvalid as error:
-        raise _wrong("the size", text, "a number and B, kB or MB, such as 100kB") from error
+        raise unusable("the size", text, "a number and B, kB or MB, such as 100kB", command) from error
     if size < 1:
-        raise _wrong("the size", text, "a byte or more")
+        raise unusable("the size", text, "a byte or more", command)
     return size
 
 
-def _wrong(what: str, received: str, allowed: str) -> SettingInvalid:
+def unusable(what: str, received: str, allowed: str, command: str = "key create") -> SettingInvalid:
+    """The refusal of something that was said to a ``command``."""
     return SettingInvalid(
         f"{what} cannot be used",
         received=ascii(received[:100]),
         allowed=allowed,
-        next_step="see: fullcircle key create --help",
+        next_step=f"see: fullcircle {command} --help",
     )

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from fullcircle.errors import FullcircleError, MissingExtra, SettingInvalid, StateConflict
 from fullcircle.flows import admission, versions
-from fullcircle.flows.access import rate_of, size_of
+from fullcircle.flows.access import rate_of, size_of, unusable
 from fullcircle.flows.session import Session, opened
 from fullcircle.ledger.bodies import LONGEST, is_text
 from fullcircle.ledger.state import State
@@ -20,6 +20,7 @@ from fullcircle.types.facts import Fact
 
 PACKAGES = ("cryptography", "pyjwt")
 """What a server judges tokens with."""
+_ADD = "issuer add"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ def add(
     ``keys`` is a JWKS: a file or an https address. ``roles`` are such as "ml-team=engineer", ``rate`` ("100/s") and
     ``body`` ("1MB") what each caller may. Raises SettingInvalid.
     """
-    limits = {"rate": rate_of(rate) if rate else 0.0, "body": size_of(body) if body else 0}
+    limits = {"rate": rate_of(rate, _ADD) if rate else 0.0, "body": size_of(body, _ADD) if body else 0}
     if algorithm not in ALGORITHMS:
         raise _wrong("the algorithm", algorithm, ", ".join(ALGORITHMS))
     told = {"issuer": issuer, "audience": audience, "keys": _place(keys), "claim": claim}
@@ -179,9 +180,4 @@ def _roles(pairs: Sequence[str]) -> str:
 
 
 def _wrong(what: str, received: str, allowed: str) -> SettingInvalid:
-    return SettingInvalid(
-        f"{what} cannot be used",
-        received=ascii(received[:100]),
-        allowed=allowed,
-        next_step="see: fullcircle issuer add --help",
-    )
+    return unusable(what, received, allowed, _ADD)

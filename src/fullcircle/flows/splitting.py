@@ -433,10 +433,11 @@ def _unasked(session: Session, split: Split) -> str:
     """That nobody asks the version, where that is so, and why; "" where servers do."""
     try:
         entry = json.loads(session.workspace.served.read_bytes())["models"][split.model]
-        if entry["split"]["id"] == split.id and entry["others"]:
-            return _unloaded(session, split)
+        named = bool(entry["split"]["id"] == split.id and entry["others"])
     except (OSError, ValueError, KeyError):
-        pass
+        named = False
+    if named:
+        return _unloaded(session, split)
     try:
         versions.bundle(session, split.model, split.version)
     except FullcircleError as error:
