@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 
 import pytest
@@ -19,5 +20,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What tests make is freed as everywhere."""
+    """What tests make is freed as everywhere; what collecting made stays, and no collection need look at it again."""
+    importlib.import_module("hypothesis")  # later it would ask the collector in vain who holds what is frozen
+    gc.freeze()
     gc.enable()

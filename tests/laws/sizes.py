@@ -6,6 +6,7 @@ import ast
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,11 +31,16 @@ def modules(folder: Path = SOURCE) -> dict[str, int]:
     }
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    """A module as Python reads it."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def functions(folder: Path = SOURCE) -> Iterator[Function]:
     """Every function in the folder, nested ones and methods too."""
     for path in sorted(folder.rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 prose = len((ast.get_docstring(node) or "").splitlines())
                 lines = (node.end_lineno or node.lineno) - node.lineno + 1

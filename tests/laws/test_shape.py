@@ -45,7 +45,7 @@ def test_names_say_what_a_thing_is() -> None:
     for path in sizes.SOURCE.rglob("*.py"):
         if VAGUE.search(path.stem):
             vague.append(path.name)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(sizes.tree(path)):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and VAGUE.search(node.name):
                 vague.append(f"{path.name}: {node.name}")
     assert vague == []
@@ -57,7 +57,7 @@ def test_no_package_is_a_layer_of_re_exports() -> None:
             continue
         imported = [
             alias.name
-            for node in ast.parse(path.read_text(encoding="utf-8")).body
+            for node in sizes.tree(path).body
             if isinstance(node, ast.ImportFrom) and node.module != "__future__"
             for alias in node.names
         ]
@@ -67,7 +67,7 @@ def test_no_package_is_a_layer_of_re_exports() -> None:
 @pytest.mark.parametrize("path", sorted(sizes.SOURCE.rglob("*.py")), ids=lambda path: path.stem)
 def test_nothing_inside_imports_the_package_root(path: object) -> None:
     assert isinstance(path, type(sizes.SOURCE))
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(sizes.tree(path)):
         if isinstance(node, ast.Import):
             assert "fullcircle" not in [alias.name for alias in node.names]
         if isinstance(node, ast.ImportFrom) and node.module == "fullcircle":
@@ -80,10 +80,10 @@ def test_nothing_inside_imports_the_package_root(path: object) -> None:
 def test_every_public_thing_says_what_it_is() -> None:
     silent = []
     for path in sizes.SOURCE.rglob("*.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        if not ast.get_docstring(tree):
+        module = sizes.tree(path)
+        if not ast.get_docstring(module):
             silent.append(path.name)
-        for node in tree.body:
+        for node in module.body:
             if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
             if not node.name.startswith("_") and not ast.get_docstring(node):

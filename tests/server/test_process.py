@@ -225,7 +225,10 @@ def test_a_bad_bundle_keeps_the_old(server: Server, archives: dict[int, bytes]) 
 
 
 class Callers:
-    """Threads that ask without a pause. A connection that breaks is opened again where they are ``patient``."""
+    """Threads that ask again and again; without a pause, but where they are ``patient``.
+
+    Patient ones open a connection that breaks again, and leave a core to what is started meanwhile.
+    """
 
     def __init__(self, server: Server, *anew: bool, patient: bool) -> None:
         self.answered: list[str] = []
@@ -263,6 +266,8 @@ class Callers:
                     self.failures.append((status, body))
                 continue
             self.answered.extend(row["id"] for row in body["predictions"])
+            if patient:
+                time.sleep(0.005)
             if anew:
                 connection.close()
         connection.close()
