@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fullcircle.cli import app
+from fullcircle.flows.session import opened
 from fullcircle.types.access import parted
 
 
@@ -44,9 +45,34 @@ def test_a_secret_is_shown_once_on_standard_output_alone(caplog: pytest.LogCaptu
         assert later.exit_code == 0
         assert token[16:] not in later.stdout + later.stderr
     again = read("key", "create", "shop", "--role", "viewer")
-    assert set(again) == {"key", "token", "first"}
+    assert set(again) == {"key", "token", "first", "unknown_models", "known_models", "note"}
     assert parted(again["token"].encode()) is not None
     assert not again["first"]
+
+
+def test_a_model_that_nobody_knows_is_told_of_and_the_key_is_created() -> None:
+    first = run("key", "create", "early", "--role", "scorer", "--model", "houses")
+    assert (first.exit_code, parted(first.stdout.strip().encode()) is None) == (0, False)
+    assert "no model is called houses yet; known: none. The key opens such a model once" in first.stderr
+    with opened() as session:
+        session.record("run.finished", model="houses", run="1" * 32)
+        session.record("version.registered", model="loans", version=1, run="2" * 32, bundle="", report="",
+                       snapshot="", proof="")  # fmt: skip
+    for models in (("houses",), ("houses", "loans"), ()):
+        flags = [word for model in models for word in ("--model", model)]
+        made = run("key", "create", f"key{len(models)}", "--role", "scorer", *flags)
+        assert (made.exit_code, "slip" in made.stderr) == (0, False), "all are known, one by a run alone"
+    made = run("key", "create", "shop", "--role", "scorer", "--model", "housse", "--model", "houses")
+    assert made.exit_code == 0
+    assert "no model is called housse yet; known: houses, loans." in made.stderr
+    identity = next(one for one in read("key", "list") if one["name"] == "shop")["id"]
+    assert f"If it was a slip: fullcircle key revoke {identity}, and create" in made.stderr
+    assert run("key", "revoke", identity).exit_code == 0
+    said = read("key", "create", "shop", "--role", "scorer", "--model", "housse", "--model", "lones")
+    assert (said["unknown_models"], said["known_models"]) == (["housse", "lones"], ["houses", "loans"])
+    assert said["note"].startswith("no model is called housse or lones yet; known: houses, loans. ")
+    assert said["key"]["models"] == ["housse", "lones"]
+    assert read("key", "create", "plain", "--role", "scorer")["note"] == ""
 
 
 def test_the_list_says_what_each_key_may() -> None:

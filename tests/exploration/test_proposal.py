@@ -16,6 +16,7 @@ import fullcircle as fc
 from fullcircle.errors import DataUnfit, TableNotFound, TableUnreadable
 from fullcircle.exploration.columns import id_name
 from fullcircle.exploration.proposal import Proposal, project_name, propose
+from fullcircle.tables import reading
 from fullcircle.types.project import Project
 
 ROWS = 120
@@ -332,6 +333,47 @@ def test_a_table_whose_other_columns_all_tell_the_label_is_refused(tmp_path: Pat
     with pytest.raises(DataUnfit, match="no column is left") as caught:
         _proposed(pd.DataFrame({"id": range(ROWS), "copy": value, "value": value}), tmp_path)
     assert "copy: its correlation" in str(caught.value)
+
+
+def test_whole_numbers_with_zeros_in_front_are_codes_and_read_as_text(tmp_path: Path) -> None:
+    generator = np.random.default_rng(3)
+    zips = generator.choice(["00109", "10115", "8001"], size=ROWS)
+    frame = _frame(
+        zip=zips,
+        gap=np.where(np.arange(ROWS) % 9 == 0, "", generator.choice(["01", "02", "3"], size=ROWS)),
+        account=[f"{place:06}" for place in generator.permutation(ROWS * 100)[:ROWS]],
+        share=generator.choice(["0", "0.5", "00.5"], size=ROWS),
+        plain=generator.choice(["0", "10", "20"], size=ROWS),
+        rent=_label(),
+    )
+    frame["size"] = frame["size"].round(3)
+    proposal = _proposed(frame, tmp_path)
+    project = _project(proposal)
+    assert tuple(project.data.text) == ("zip", "gap", "account")
+    assert proposal.features == ("size", "rooms", "town", "zip", "gap", "share", "plain")
+    assert '"zip",  # 3 categories\n' in proposal.text
+    assert '"plain",  # whole numbers\n' in proposal.text
+    assert "many different values" in proposal.left_out["account"]
+    assert [note.split(" is ")[0] for note in proposal.notes] == ['"zip"', '"gap"', '"account"']
+    assert f"# Note: {proposal.notes[0]}\n" in proposal.text
+    assert "taken for a code and read as text; if it is a number, take it out of text=[...]" in proposal.notes[0]
+    read = reading.read(project.data, folder=tmp_path)
+    assert read["zip"].tolist() == zips.tolist()
+    assert set(read["gap"].dropna()) == {"01", "02", "3"}
+
+
+def test_a_code_can_be_the_label(tmp_path: Path) -> None:
+    target = np.random.default_rng(3).choice(["01", "02", "10"], size=ROWS)
+    proposal = _proposed(_frame(target=target), tmp_path)
+    assert (proposal.label, proposal.task) == ("target", "classification")
+    assert reading.read(_project(proposal).data, folder=tmp_path)["target"].tolist() == target.tolist()
+
+
+def test_columns_of_parquet_have_types_and_are_no_codes(tmp_path: Path) -> None:
+    _frame(zip=["00109", "10115"] * (ROWS // 2), rent=_label()).to_parquet(tmp_path / "table.parquet")
+    proposal = propose(tmp_path / "table.parquet")
+    assert not _project(proposal).data.text
+    assert (proposal.notes, "zip" in proposal.features) == ((), True)
 
 
 def test_windows_line_ends_and_a_byte_order_mark_change_nothing(tmp_path: Path) -> None:

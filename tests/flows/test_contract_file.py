@@ -170,7 +170,9 @@ class TestCommand:
 
 def test_the_schema_of_a_shown_contract_knows_keys_and_request() -> None:
     terms = contract_with_keys()
-    assert set(terms.schema["$defs"]["row"]["required"]) == {"customer", "amount"}
+    row = terms.schema["$defs"]["row"]
+    assert set(row["required"]) == {"customer", "amount"}
+    assert row["properties"]["customer"]["type"] == "integer"
 
 
 def contract_with_keys() -> ShownContract:
@@ -179,4 +181,6 @@ def contract_with_keys() -> ShownContract:
     made = Contract(
         columns=(Column(name="income", kind="number"),), label="y", task="regression", context=("amount",)
     )
-    return ShownContract(model="m", contract=made, origin="here", keys=("customer",), request={"amount": "float"})
+    return ShownContract(
+        model="m", contract=made, origin="here", keys={"customer": "int"}, request={"amount": "float"}
+    )

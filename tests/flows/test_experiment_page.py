@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,69 @@ def test_the_picture_has_the_bounds_and_what_would_not_matter() -> None:
     assert len(drawn.ticks) > 2
     assert picture(sample(looks=())) is None
     assert "There are no bounds yet" in words(render_experiment(sample(looks=())))
+
+
+def over(seconds: float, lag: float = 0.0) -> Experiment:
+    """One that was looked at evenly over so many seconds, begun in the evening, and ``lag`` after that."""
+    begun = datetime(2026, 3, 2, 23, 41, 17, 380000, tzinfo=UTC)
+
+    def after(passed: float) -> str:
+        return (begun + timedelta(seconds=passed)).isoformat()
+
+    found = sample()
+    looks = tuple(
+        replace(look, at=after(seconds * (place + 1) / len(found.looks))) for place, look in enumerate(found.looks)
+    )
+    return replace(found, looks=looks, started=after(0.0), at=after(seconds + lag))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (3, ["23:41:18", "23:41:19", "23:41:20"]),
+        (40, ["23:41:20", "23:41:30", "23:41:40", "23:41:50"]),
+        (90, ["23:41:30", "23:42:00", "23:42:30"]),
+        (480, ["23:42", "23:44", "23:46", "23:48"]),
+        (2400, ["23:45", "3 Mar", "00:15"]),
+        (18_000, ["3 Mar", "01:00", "02:00", "03:00", "04:00"]),
+        (4 * 86_400, ["3 Mar", "4 Mar", "5 Mar", "6 Mar"]),
+        (120 * 86_400, ["16 Mar", "13 Apr", "11 May", "8 Jun"]),
+    ],
+)
+def test_the_axis_can_be_read_however_long_it_ran(seconds: int, shown: list[str]) -> None:
+    drawn = picture(over(seconds))
+    assert drawn is not None
+    assert [text for _, text in drawn.ticks] == shown
+    page = render_experiment(over(seconds))
+    assert all(f'%">{text}</span>' in page for (place, text) in drawn.ticks if place <= 0.97)
+
+
+def test_the_picture_reaches_from_the_beginning_to_now() -> None:
+    """Before the first look nothing was known, and after the last one nothing came."""
+    drawn = picture(over(600, lag=600))
+    assert drawn is not None
+    (series,) = drawn.plot.series
+    assert (series.values[0], series.values[-1]) == (None, None)
+    assert len(series.values) == 50
+    line = drawn.drawn.svg.split('class="line a" d="M')[1].split('"')[0].split()
+    assert float(line[0]) == pytest.approx(1000 * 600 * 4 / 48 / 1200, abs=0.1)
+    assert float(line[-2]) == pytest.approx(500.0, abs=0.1)
+
+
+def test_labels_that_come_all_at_once_are_one_look() -> None:
+    found = over(86_400, lag=3600)
+    looks = tuple(replace(look, at=found.looks[-1].at) for look in found.looks)
+    drawn = picture(replace(found, looks=looks))
+    assert drawn is not None
+    (series,) = drawn.plot.series
+    last = looks[-1].difference
+    assert (series.values, series.lows, series.highs) == (
+        [None, last.value, None],
+        [None, last.low, None],
+        [None, last.high, None],
+    )
+    assert [text for _, text in drawn.ticks] == ["3 Mar", "06:00", "12:00", "18:00", "4 Mar"]
+    assert 'class="whisker a"' in drawn.drawn.svg
 
 
 def test_words_for_what_is_not_known() -> None:

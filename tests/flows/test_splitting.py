@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,21 @@ from fullcircle.flows import drafts, monitor, package, serve, split_terms, split
 from fullcircle.flows.promote import promote_in
 from fullcircle.flows.reconcile import write_served
 from fullcircle.flows.session import Session, loaded, opened, with_params
+from fullcircle.flows.split_patience import LATEST, Patience
 from fullcircle.ledger.splits import body, started
 from fullcircle.ledger.state import State
 from fullcircle.monitoring.grid import iso
 from fullcircle.monitoring.journal import Entry, Journal
+from fullcircle.packaging import proof as proofs
+from fullcircle.packaging.bundle import open_bundle
 from fullcircle.tables import predictions as log
 from fullcircle.tables import trips
 from fullcircle.tables.requests import Histogram, Line, RequestLog
+from fullcircle.types import clock
 from fullcircle.types.contract import Contract, Verdict
 from fullcircle.types.facts import Fact
 from fullcircle.types.monitoring import Evidence
+from fullcircle.types.needs import Need
 from fullcircle.types.prediction import Prediction
 from fullcircle.types.progress import Silent
 from fullcircle.types.splits import Split, Step, Variant
@@ -560,6 +566,132 @@ def test_a_promotion_that_was_cut_off_is_followed_by_the_server(
             assert len(facts(session, "split.ended")) == 1, "it is not tried again each second"
         finally:
             server.kill()
+
+
+class Trying(Notes):
+    """Counts also how often what a version needs was asked for, which is done at each try of its promotion."""
+
+    tries = 0
+
+    def step(self, name: str, detail: str = "") -> None:
+        self.tries += name == "needs"
+
+
+@pytest.fixture
+def stuck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Session, Trying, Path]]:
+    """A ripe canary in a played workspace, whose version needs a file that is not there (the path)."""
+    monkeypatch.setenv("FULLCIRCLE_ENVIRONMENTS", str(tmp_path / "environments"))
+    settings, told, file = circles.unbegun(tmp_path), Trying(), tmp_path / "file"
+    settings.workspace.mkdir(parents=True)
+    clock.put(settings.workspace, START)
+    with opened(settings, progress=told) as session, subprocess.Popen(["sleep", "600"]) as server:
+        try:
+            for number, wanted in ((2, (Need(name="file", kind="file", at=str(file)),)), (1, ())):
+                data = archive(number, "houses", wanted, compiled=True)
+                champion(session, data, number, proof=session.keep(proof_in(proofs.key(open_bundle(data)))))
+            answering(session, server.pid, f"http://127.0.0.1:{dead()}")
+            split = Split(id="a" * 16, model="houses", kind="canary", champion=1, version=2, salt="s", least=0,
+                          steps=(Step(share=500, bake=60.0), Step(share=10_000, bake=60.0)))  # fmt: skip
+            session.record("split.started", **body(split))
+            clock.put(settings.workspace, START + 60_000_000)
+            yield session, told, file
+        finally:
+            server.kill()
+
+
+def look(session: Session, patience: Patience, seconds: float = 0.0) -> None:
+    """What ``serve`` does every second, so many seconds later on the workspace's clock."""
+    clock.put(session.workspace.root, clock.micros() + round(seconds * 1e6))
+    assert serve._caught_up(session, "", patience) == ""
+
+
+class TestPatience:
+    def test_a_step_that_cannot_be_taken_is_tried_ever_less_often_and_told_once(
+        self, stuck: tuple[Session, Trying, Path]
+    ) -> None:
+        session, told, file = stuck
+        patience = Patience(lambda: 0.0)
+        at: list[int] = []
+        for second in range(1000):
+            before = told.tries
+            look(session, patience, 1.0)
+            if told.tries != before:
+                at.append(second)
+        waits = [after - before for before, after in pairwise(at)]
+        assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]
+        notes = [note for note in told.notes if "cannot go on" in note]
+        assert notes == [
+            "the split of houses cannot go on at the moment: houses needs what is not there: file",
+        ]
+        file.touch()
+        look(session, patience, LATEST)
+        assert facts(session, "split.ended"), "what it lacked is there, and it is no longer held up"
+
+    def test_a_clock_that_stands_still_keeps_nothing_waiting_for_ever(
+        self, stuck: tuple[Session, Trying, Path]
+    ) -> None:
+        session, told, _ = stuck
+        machine = [7.0]
+        patience = Patience(lambda: machine[0])
+        for passed, tries in ((0.0, 1), (0.9, 1), (0.2, 2), (1.9, 2), (0.2, 3)):
+            machine[0] += passed
+            look(session, patience)
+            assert told.tries == tries
+        clock.put(session.workspace.root, START + 60_000_000 - 1)  # as if the clock were set back: not ripe
+        look(session, patience)
+        clock.put(session.workspace.root, START + 60_000_000)
+        machine[0] += 4.1
+        look(session, patience)
+        assert told.tries == 4
+
+    def test_a_fact_begins_anew_and_one_about_files_of_the_log_does_not(
+        self, stuck: tuple[Session, Trying, Path]
+    ) -> None:
+        session, told, _ = stuck
+        patience = Patience(lambda: 0.0)
+        for _ in range(8):
+            look(session, patience, LATEST)
+        assert told.tries == 8
+        session.record("segment.closed", workspace=session.workspace.id, model="houses", segment="s", rows=1,
+                       first="", last="", torn=0, bytes=1, digest="b" * 64)  # fmt: skip
+        look(session, patience)
+        assert told.tries == 8
+        session.record("bundle.built", model="houses", run="r" * 32, bundle="b" * 64, bytes=1)
+        look(session, patience)
+        look(session, patience)
+        assert told.tries == 9
+        look(session, patience, 1.0)
+        assert told.tries == 10, "it waits a second again, not five minutes"
+        assert len([note for note in told.notes if "cannot go on" in note]) == 1
+
+    def test_harm_takes_a_version_back_at_once_however_long_its_step_waits(
+        self, stuck: tuple[Session, Trying, Path]
+    ) -> None:
+        session, told, _ = stuck
+        patience = Patience(lambda: 0.0)
+        for _ in range(8):
+            look(session, patience, LATEST)
+        trips.write(session.folder(trips.FOLDER), trips.Trip("a" * 16, 2, "it died"))
+        look(session, patience)
+        (ended,) = facts(session, "split.ended")
+        assert (ended.body["action"], ended.body["reason"], told.tries) == ("rolled_back", "it died", 8)
+
+    def test_another_cause_is_told_and_so_is_the_first_one_when_it_comes_back(
+        self, stuck: tuple[Session, Trying, Path]
+    ) -> None:
+        session, told, _ = stuck
+        patience = Patience(lambda: 0.0)
+        look(session, patience)
+        path = trips.path_of(session.folder(trips.FOLDER), "a" * 16)
+        path.mkdir()
+        for _ in range(3):
+            look(session, patience, 1.0)
+        path.rmdir()
+        for _ in range(3):
+            look(session, patience, 10.0)
+        causes = [note.split("at the moment: ")[1] for note in told.notes if "cannot go on" in note]
+        assert len(causes) == 3
+        assert causes[0] == causes[2] != causes[1]
 
 
 CLASSES = contract(task="classification", classes=("no", "yes"))

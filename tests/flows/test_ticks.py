@@ -65,6 +65,10 @@ def test_round_values(low: float, high: float, most: int, expected: tuple[float,
     [
         ("2026-11-23", "2026-11-24", ["23 Nov", "06:00", "12:00", "18:00", "24 Nov"]),
         ("2026-11-23T09:00", "2026-11-23T09:07", [f"09:0{n}" for n in range(8)]),
+        ("2026-11-23T09:00", "2026-11-23T09:08", ["09:00", "09:02", "09:04", "09:06", "09:08"]),
+        ("2026-11-23T09:00:01.5", "2026-11-23T09:00:04.5", ["09:00:02", "09:00:03", "09:00:04"]),
+        ("2026-11-23T09:00:25", "2026-11-23T09:01:05", ["09:00:30", "09:00:40", "09:00:50", "09:01:00"]),
+        ("2026-11-23T23:59:00", "2026-11-24T00:01:01", ["23:59:00", "23:59:30", "24 Nov", "00:00:30", "00:01:00"]),
         ("2026-11-23T23:30", "2026-11-24T00:30", ["23:30", "23:45", "24 Nov", "00:15", "00:30"]),
         ("2024-02-27", "2024-03-02", ["27 Feb", "28 Feb", "29 Feb", "1 Mar", "2 Mar"]),
         (
@@ -91,17 +95,26 @@ def test_moments_are_inside_ascending_and_round(low: int, length: int, most: int
     assert all(low <= place <= low + length for place in places)
     for place, text in found:
         day = datetime.fromtimestamp(place, UTC)
-        assert day.second == 0
+        assert day.second == 0 or text == f"{day:%H:%M:%S}"
         if text.isdigit():  # a year stands at its beginning
             assert (day.month, day.day, day.hour, day.minute, text) == (1, 1, 0, 0, str(day.year))
         elif ":" in text:
-            assert text == f"{day:%H:%M}" != "00:00"
+            assert text in (f"{day:%H:%M}", f"{day:%H:%M:%S}")
+            assert (day.hour, day.minute, day.second) != (0, 0, 0)
         else:
             assert (day.hour, day.minute) == (0, 0)
 
 
+@given(st.floats(0, 2e9, allow_subnormal=False), st.floats(3, 1.2e9))
+@settings(max_examples=60, deadline=None)
+def test_any_stretch_from_seconds_to_years_has_labels_to_read_it_by(low: float, length: float) -> None:
+    found = time_ticks(low, low + length)
+    assert 2 <= len(found) <= 8
+    assert all(before != after for (_, before), (_, after) in pairwise(found))
+
+
 def test_a_stretch_of_no_length_has_at_most_its_own_moment() -> None:
-    assert time_ticks(90.0, 90.0) == ()
+    assert time_ticks(90.5, 90.5) == ()
     assert [place for place, _ in time_ticks(120.0, 120.0)] == [120.0]
     assert time_ticks(120.0, 60.0) == ()
 

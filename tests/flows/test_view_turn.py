@@ -24,6 +24,7 @@ from fullcircle.features.online import open_online
 from fullcircle.features.positions import position
 from fullcircle.features.verify import Verified, verify
 from fullcircle.flows import deploy, drafts, versions
+from fullcircle.flows.contract import contract
 from fullcircle.flows.run import run
 from fullcircle.flows.score import score
 from fullcircle.flows.session import opened
@@ -256,6 +257,21 @@ def test_a_file_with_times_is_scored_as_of_its_times(shops: Circle, tmp_path: Pa
     assert out["prediction"][1] == pytest.approx(answer["predictions"][0]["prediction"], abs=1e-9)
     # The first is earlier than what is online, and comes from the tables.
     assert log.find(_folder(shops), out["prediction_id"][0]).lookup is not None
+
+
+def test_the_published_examples_have_keys_of_their_own_kinds_and_are_answered(shops: Circle) -> None:
+    assert shops.turn.deployed is not None
+    with urllib.request.urlopen(f"{shops.turn.deployed.url}/openapi.json", timeout=20) as answer:  # noqa: S310
+        document = json.load(answer)
+    content = document["paths"]["/predict/shops"]["post"]["requestBody"]["content"]["application/json"]
+    (row,) = content["examples"]["rows"]["value"]["rows"]
+    assert {name: row[name] for name in ("shop", "item")} == {"shop": "KEY", "item": 1}
+    status, answered = _ask(shops, row)
+    assert (status, answered["predictions"][0]["verdict"]) == (200, "flagged"), "nobody's key, and a key"
+    for shown in (contract(shops.project, settings=shops.settings), contract("shops", settings=shops.settings)):
+        assert shown.keys == {"shop": "text", "item": "int"}
+        told = shown.schema["$defs"]["row"]["properties"]
+        assert (told["shop"]["type"], told["item"]["type"]) == ("string", "integer")
 
 
 def test_the_bundle_carries_the_definition_and_nobody_s_keys(shops: Circle) -> None:

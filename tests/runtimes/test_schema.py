@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from fullcircle.features.keys import plain_key
 from fullcircle.runtimes import protocolshapes, schema
 from fullcircle.runtimes.contracts import examine
 from fullcircle.runtimes.schema import Served
@@ -215,14 +216,38 @@ def test_unknown_columns_follow_their_policy() -> None:
 
 def test_with_keys_a_row_brings_keys_and_request() -> None:
     contract = terms(AGE, BMI, context=("customer", "amount"))
-    found = schema.row(contract, keys=("customer",), request={"age": "int", "bmi": "float", "amount": "float"})
+    found = schema.row(contract, keys={"customer": "text"}, request={"age": "int", "bmi": "float", "amount": "float"})
     assert found["required"] == ["customer", "age", "amount"]
     assert accepts(found, {"customer": "c1", "age": 30, "amount": 5})
     assert not accepts(found, {"age": 30, "amount": 5})
     assert not accepts(found, {"customer": "c1", "age": 30, "amount": "much"})
-    made = schema.example(contract, keys=("customer",), request={"age": "int", "amount": "float"})
+    made = schema.example(contract, keys={"customer": "text"}, request={"age": "int", "amount": "float"})
     assert made == {"customer": "KEY", "amount": 1.0, "age": 50}
     assert accepts(found, made)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown", "taken", "refused"),
+    [
+        ("int", 1, [-5, 2**63 - 1], ["KEY", 1.5, 2**63, None]),
+        ("text", "KEY", ["", "c1"], [1, True, None]),
+        ("bool", True, [False], [1, "true", None]),
+        ("date", "2020-01-01", ["2026-11-27"], [20261127, None]),
+        ("", "KEY", ["c1", 1], []),
+    ],
+)
+def test_a_key_is_of_its_own_kind(kind: str, shown: Any, taken: list[Any], refused: list[Any]) -> None:
+    contract = terms(AGE, BMI)
+    found = schema.row(contract, keys={"who": kind})
+    made = schema.example(contract, keys={"who": kind})
+    assert (made, type(made["who"])) == ({"who": shown}, type(shown))
+    assert accepts(found, made)
+    assert plain_key(shown, kind) is not None or not kind, "a server takes it"
+    assert [accepts(found, {"who": value}) for value in taken] == [True] * len(taken)
+    assert [accepts(found, {"who": value}) for value in refused] == [False] * len(refused)
+    below = schema.columns(contract, keys={"who": kind})
+    assert accepts(below, {"who": [shown, *taken]})
+    assert not any(accepts(below, {"who": [value]}) for value in refused)
 
 
 def test_a_request_is_rows_or_columns_and_nothing_else() -> None:
@@ -260,7 +285,7 @@ MODELS = [
         name="lending",
         version=12,
         contract=terms(AGE, context=("customer",)),
-        keys=("customer",),
+        keys={"customer": "int"},
         request={"age": "int"},
         explained=False,
     ),

@@ -357,6 +357,12 @@ def test_a_model_that_looks_features_up_is_asked_by_its_keys(tmp_path: Path) -> 
     ]
     assert outputs(post(target, INFER, {"inputs": keys}))["prediction"] == [47.5, 49.5]
     assert post(target, INFER, json.loads(found["properties"]["example"])).status == 200
+    paths = call(target, "GET", "/openapi.json").json["paths"]
+    published = paths["/predict/m"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+    assert published["rows"]["value"] == {"rows": [{"person": 1, "place": "KEY", "amount": 1.0}]}
+    tensors = paths["/v2/models/m/infer"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+    assert tensors["tensors"]["value"] == json.loads(found["properties"]["example"])
+    assert post(target, INFER, tensors["tensors"]["value"]).status == 200
 
 
 # --- binary tensors ------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import pytest
 
 from access_samples import ROLES, json_and, written
 from fullcircle.deployment import client
+from fullcircle.errors import SettingInvalid
 from fullcircle.server.app import App
 from fullcircle.server.desk import Desk
 from fullcircle.server.follower import View
@@ -249,6 +250,10 @@ def test_the_command_prints_each_case_and_ends_with_one_where_a_promise_is_broke
         (["http://127.0.0.1:9", "--model", "m", "--request", "/no/such/file"], "cannot be read: "),
         (["http://127.0.0.1:9", "--model", "m", "--request", __file__], "cannot be read: "),
         (["http://127.0.0.1:9"], "--model"),
+        (["http://127.0.0.1:9", "--model", "m", "--timeout", "long"], "invalid float value: 'long'"),
+        (["http://127.0.0.1:9", "--model", "m", "--timeout", "0"], "received: a timeout of 0.0"),
+        (["http://127.0.0.1:9", "--model", "m", "--timeout", "nan"], "allowed: seconds above 0 and at most 86400"),
+        (["http://127.0.0.1:9", "--model", "m", "--timeout", "86401"], "next: give a number such as 5"),
     ],
 )
 def test_what_the_command_cannot_begin_with_is_said_in_a_line(
@@ -292,7 +297,22 @@ class Other(BaseHTTPRequestHandler):
     def refuse(self, text: str, status: int = 400) -> None:
         self.say(status, {"detail": text} if self.has("error shape") else {"error": text})
 
+    def hang(self) -> None:
+        """Until whoever asks has gone: nothing at all, or a byte now and then of an answer without a length."""
+        if self.has("drips"):
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):
+                for _ in range(1000):
+                    self.wfile.write(b" ")
+                    time.sleep(0.02)
+        else:
+            self.connection.recv(1)
+
     def do_GET(self) -> None:
+        if self.path == "/v2/health/live" and self.server.defect in ("hangs", "drips"):
+            self.hang()
+            return
         answers: dict[str, Any] = {
             "/v2": {"name": "other", "version": "1", "extensions": ["binary_tensor_data"]},
             "/v2/health/live": {},
@@ -402,6 +422,27 @@ def other() -> Iterator[OtherServer]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.mark.parametrize("defect", ["hangs", "drips"])
+def test_a_server_that_hangs_is_waited_for_as_long_as_was_said(
+    other: OtherServer, defect: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The one says nothing at all, the other a byte now and then, so that no read of its own ever takes long."""
+    other.defect, other.wrong = defect, 400
+    words = [f"http://127.0.0.1:{other.server_port}", "--model", "d", "--timeout", "0.3", "--json"]
+    assert main(words) == 1
+    found = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
+    assert found["server-live"]["outcome"] == "failed"
+    assert found["server-live"]["why"] == "GET /v2/health/live is not answered in full within 0.3 s"
+    assert [one["name"] for one in found.values() if one["outcome"] == "failed"] == ["server-live"]
+
+
+@pytest.mark.parametrize("timeout", [0, -1.0, float("inf"), float("nan"), "5", None])
+def test_a_time_that_no_server_can_be_waited_for_is_refused(timeout: Any) -> None:
+    with pytest.raises(SettingInvalid) as refused:
+        Peer(url="http://127.0.0.1:9", model="m", timeout=timeout)
+    assert refused.value.received == f"a timeout of {timeout!r}"
 
 
 def test_a_right_server_of_somebody_else_passes(other: OtherServer) -> None:

@@ -147,6 +147,43 @@ def test_mixed_python_objects_in_a_frame_are_named(tmp_path: Path) -> None:
     assert len(mixed_numbers) == 3
 
 
+def test_columns_that_are_said_to_be_text_are_read_as_they_are_written(tmp_path: Path) -> None:
+    content = "zip,month,account,size\n00109,01,7,1\n12043,12,,2\n,,0x,3\n"
+    plain = read_text(tmp_path, content.replace("0x", "8"))
+    assert plain["zip"].tolist()[:2] == [109, 12043]
+    assert plain["month"].tolist()[:2] == [1, 12], "nobody said that it is text"
+    frame = read_text(tmp_path, content, text=["zip", "account"])
+    assert frame["zip"].tolist()[:2] == ["00109", "12043"]
+    assert frame["zip"].isna().tolist() == [False, False, True]
+    assert frame["month"].tolist()[:2] == [1, 12]
+    assert frame["account"].dropna().tolist() == ["7", "0x"], "no mixture: it was said to be text"
+    assert frame["size"].tolist() == [1, 2, 3]
+    told = read_text(
+        tmp_path, "zip,size\n00109,1\n", text="zip", prepare=lambda frame: frame.assign(area=frame["zip"].str[:2])
+    )
+    assert told["area"].tolist() == ["00"], "it is text before prepare"
+
+
+def test_text_that_cannot_be_had_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ColumnMissing, match="no column 'town', which is declared as text") as missing:
+        read_text(tmp_path, "zip,size\n00109,1\n", text=["town"])
+    assert missing.value.received == "zip, size"
+    frame = pd.DataFrame({"zip": [109, 12043], "code": ["007", None], "kind": pd.Categorical(["01", "02"])})
+    frame.to_parquet(tmp_path / "data.parquet")
+    for source in (frame, "data.parquet"):
+        found = read(Table(source, text=["code", "kind"]), folder=tmp_path)
+        assert found["code"].tolist()[0] == "007"
+        with pytest.raises(TableUnreadable, match=r"'zip' of .* is declared as text and is none") as refused:
+            read(Table(source, text=["zip"]), folder=tmp_path)
+        assert refused.value.received == "int64"
+    twice = pd.DataFrame([["007", "008"]], columns=["code", "code"])
+    with pytest.raises(TableUnreadable, match="has a column name twice"):
+        read(Table(twice, text=["code"]), folder=tmp_path)
+    for wrong in (7, [7], [""]):
+        with pytest.raises(ProjectInvalid, match="a column in the text of a Table is not a name"):
+            Table("data.csv", text=wrong)  # type: ignore[arg-type]
+
+
 def test_an_index_that_was_written_along_gets_a_name(tmp_path: Path) -> None:
     frame = read_text(tmp_path, ",a\n0,5\n1,6\n")
     assert list(frame.columns) == ["Unnamed: 0", "a"]

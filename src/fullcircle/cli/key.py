@@ -44,6 +44,8 @@ def key_create(
             return
         out(made.token)
         sys.stderr.write(f"key {made.key.id} of {made.key.name}, {made.key.role}: it is shown once, keep it\n")
+        if made.note:
+            sys.stderr.write(f"{made.note}\n")
         if made.first:
             sys.stderr.write("from now on every server of this workspace asks for a key\n")
 

@@ -43,6 +43,9 @@ def propose(path: Path, name: str | None = None, *, folder: Path | None = None) 
     """
     path = Path(path)
     frame = reading.read(Table(path.name), folder=path.absolute().parent)
+    texts = reading.coded(path)
+    if texts:
+        frame = reading.read(Table(path.name, text=texts), folder=path.absolute().parent)
     if len(frame) < _FEWEST_ROWS:
         raise DataUnfit(
             f"{path.name} has too few rows to learn from",
@@ -77,8 +80,9 @@ def propose(path: Path, name: str | None = None, *, folder: Path | None = None) 
         why={"label": label_why, "task": task_why, "time": time[1] if time else ""},
         gate=gate,
         gate_why=gate_why,
+        texts=texts,
         prepare=prepare,
-        notes=(*notes, *more),
+        notes=(*_about_codes(texts), *notes, *more),
     )
     return Proposal(
         text=writing.text(draft),
@@ -96,6 +100,14 @@ def project_name(text: str) -> str:
     """A name that a project may have, made of any text."""
     plain = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")[:63].rstrip("-_")
     return plain or "project"
+
+
+def _about_codes(texts: Sequence[str]) -> list[str]:
+    return [
+        f"{writing.quoted(name)} is whole numbers, some with zeros in front, so it is taken for a code and read as "
+        "text; if it is a number, take it out of text=[...]"
+        for name in texts
+    ]
 
 
 def _with_labels(frame: Any, label: Column, task: str) -> tuple[Any, list[str], list[str]]:

@@ -10,7 +10,10 @@ from fullcircle.exploration.columns import Column
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """What to write. ``why`` says for label, task and time why they were chosen, ``gate`` is Python code."""
+    """What to write. ``why`` says for label, task and time why they were chosen, ``gate`` is Python code.
+
+    ``texts`` are the columns to read as text.
+    """
 
     name: str
     path: str
@@ -22,6 +25,7 @@ class Draft:
     why: Mapping[str, str]
     gate: str
     gate_why: str
+    texts: Sequence[str] = ()
     prepare: Sequence[str] = ()
     notes: Sequence[str] = field(default=())
 
@@ -69,6 +73,8 @@ def _project(draft: Draft) -> str:
     table = [quoted(draft.path)]
     if draft.time is not None:
         table.append(f"time={quoted(draft.time)}")
+    if draft.texts:
+        table.append(f"text=[{', '.join(map(quoted, draft.texts))}]")
     if draft.prepare:
         table.append("prepare=prepare")
     lines = [

@@ -22,6 +22,7 @@ from fullcircle.types.facts import Fact
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MODEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _RATE = re.compile(r"([0-9]{1,8}(?:\.[0-9]{1,4})?)\s*/\s*([smh])")
+_NAMED = 20
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -44,11 +45,18 @@ class KeyState:
 
 @dataclass(frozen=True, kw_only=True)
 class NewKey:
-    """A key that was just created. ``token`` is what is sent with each request; nobody can show it again."""
+    """A key that was just created. ``token`` is what is sent with each request; nobody can show it again.
+
+    ``unknown_models`` are those of its models of which the workspace has neither a run nor a version,
+    ``known_models`` all of which it has one, and ``note`` says what to do about it, "" where there is nothing to do.
+    """
 
     key: KeyState
     token: str
     first: bool = False
+    unknown_models: tuple[str, ...] = ()
+    known_models: tuple[str, ...] = ()
+    note: str = ""
 
 
 def create(
@@ -65,7 +73,8 @@ def create(
     """Create a key. From the first one on, the servers of this workspace ask for keys, and for good.
 
     ``expires`` is a span ("30d") or a date (UTC), ``rate`` such as "100/s", ``body`` a size such as "1MB". Raises
-    SettingInvalid for what cannot be, StateConflict for a name in use.
+    SettingInvalid for what cannot be, StateConflict for a name in use. A model that the workspace does not know yet
+    is no mistake, and is told of.
     """
     _check_names(name, role, models, verbs)
     limits: dict[str, Any] = {
@@ -79,7 +88,17 @@ def create(
         limits["expires"] = _expiry(expires) if expires else ""  # by the clock of the workspace
         fact, token = admission.record(session, name, role, **limits)
         admission.write(session)
-        return NewKey(key=_shown(fact, session.workspace.ledger.state()), token=token, first=first)
+        state = session.workspace.ledger.state()
+        key, known = _shown(fact, state), _models(state)
+        unknown = tuple(sorted(set(key.models) - set(known)))
+        return NewKey(
+            key=key,
+            token=token,
+            first=first,
+            unknown_models=unknown,
+            known_models=known,
+            note=_slip(key.id, unknown, known) if unknown else "",
+        )
 
 
 def list_keys(*, settings: Settings | None = None) -> tuple[KeyState, ...]:
@@ -109,6 +128,19 @@ def revoke(key: str, *, reason: str = "revoked by hand", settings: Settings | No
         admission.write(session)
         state = session.workspace.ledger.state()
         return _shown(state.keys[found.id], state)
+
+
+def _models(state: State) -> tuple[str, ...]:
+    """The models that there is a run or a version of."""
+    return tuple(sorted({*state.versions, *(str(run["model"]) for run in state.runs.values())}))
+
+
+def _slip(key: str, unknown: Sequence[str], known: Sequence[str]) -> str:
+    more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
+    return (
+        f"no model is called {' or '.join(unknown)} yet; known: {', '.join(known[:_NAMED]) or 'none'}{more}. The "
+        f"key opens such a model once there is one. If it was a slip: fullcircle key revoke {key}, and create it anew"
+    )
 
 
 def _found(session: Session, key: str) -> Key:

@@ -27,7 +27,7 @@ class ShownContract:
 
     ``said`` maps a column to these keys, in the project file or in the contract file ``file``; ``told`` is what
     became of the file, "" where nothing did. ``keys`` and ``request`` are those of the feature view that the model
-    asks.
+    asks, with their kinds; the kind of a key is "" until a run has looked at its tables.
     """
 
     model: str
@@ -36,7 +36,7 @@ class ShownContract:
     file: str = ""
     said: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     told: str = ""
-    keys: tuple[str, ...] = ()
+    keys: Mapping[str, str] = field(default_factory=dict)
     request: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -81,7 +81,7 @@ def _of_champion(session: Session, model: str) -> ShownContract:
         model=model,
         contract=draft.contract,
         origin=f"version {number}, the champion",
-        keys=() if view is None else view.key_columns,
+        keys={} if view is None else dict(view.kinds_of_keys),
         request={} if view is None else dict(view.request),
     )
 
@@ -94,7 +94,13 @@ def _of_run(session: Session, source: LoadedProject) -> ShownContract | None:
     if not mine:
         return None
     draft = drafts.of_run(session, mine[-1])
-    return ShownContract(model=model, contract=draft.contract, origin=f"run {draft.run[:12]}")
+    view = drafts.view_of(session, draft)
+    return ShownContract(
+        model=model,
+        contract=draft.contract,
+        origin=f"run {draft.run[:12]}",
+        keys={} if view is None else dict(view.kinds_of_keys),
+    )
 
 
 def _of_data(session: Session, source: LoadedProject, *, write: bool) -> ShownContract:
@@ -121,6 +127,6 @@ def _of_project(source: LoadedProject, found: ShownContract) -> ShownContract:
         found,
         file=str(path_of(source.folder, source.file)),
         said={name: tuple(given) for name, given in project.inputs.columns.items() if given},
-        keys=() if view is None else tuple(view.keys),
+        keys={} if view is None else {name: found.keys.get(name, "") for name in view.keys},
         request={} if view is None else {name: REQUEST_TYPES[kind] for name, kind in view.request.items()},
     )

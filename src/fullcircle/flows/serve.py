@@ -18,6 +18,7 @@ from fullcircle.errors import FullcircleError, PortInUse, ServerFailed, VersionN
 from fullcircle.flows import admission, log, splitting, versions, views
 from fullcircle.flows.reconcile import reconcile
 from fullcircle.flows.session import Session, opened
+from fullcircle.flows.split_patience import Patience, cause
 from fullcircle.settings import Settings
 from fullcircle.types.progress import Progress
 
@@ -84,14 +85,14 @@ def _access_flags(session: Session) -> list[str]:
 def _followed(session: Session, arguments: list[str]) -> int:
     """Run the server and keep what it serves up to date until it ends, or until told to stop."""
     server = subprocess.Popen(arguments)
-    told = ""
+    told, patience = "", Patience()
     settler = log.Settler(session)
     try:
         while True:
             try:
                 return server.wait(FOLLOW_SECONDS)
             except subprocess.TimeoutExpired:
-                told = _caught_up(session, told)
+                told = _caught_up(session, told, patience)
                 settler.look()
     except KeyboardInterrupt:
         return 0
@@ -105,12 +106,12 @@ def _followed(session: Session, arguments: list[str]) -> int:
                 server.kill()
 
 
-def _caught_up(session: Session, told: str) -> str:
+def _caught_up(session: Session, told: str, patience: Patience | None = None) -> str:
     """Write down the champions of now. What cannot be read is told once, and the server goes on as it is."""
     try:
-        splitting.turns_in(session)
+        splitting.turns_in(session, patience=patience)
     except (FullcircleError, OSError) as error:
-        why = error.what if isinstance(error, FullcircleError) else str(error)
+        why = cause(error)
         if why != told:
             session.progress.note(f"the champions cannot be followed at the moment: {why}")
         return why

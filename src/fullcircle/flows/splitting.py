@@ -24,6 +24,7 @@ from fullcircle.flows import admission, deploy, going_back, split_terms, version
 from fullcircle.flows.promote import may_answer, promote_in
 from fullcircle.flows.reconcile import reconcile, write_served
 from fullcircle.flows.session import Session, model_name, opened
+from fullcircle.flows.split_patience import Patience, cause
 from fullcircle.ledger.bodies import LONGEST
 from fullcircle.ledger.splits import body
 from fullcircle.ledger.state import State
@@ -158,29 +159,34 @@ def end_in(session: Session, model: str, reason: str) -> None:
     _end(session, split, "promoted" if won else "ended", reason)
 
 
-def turns_in(session: Session, only: str = "") -> None:
+def turns_in(session: Session, only: str = "", patience: Patience | None = None) -> None:
     """Take a turn of every open split, or of one model's. What cannot be done now is told, and tried again.
 
+    Whoever takes turns every moment keeps a ``patience`` for all of them: then it is told once, and tried less often.
     The served file is brought up to the facts in any case: who wrote one may have died before it was.
     """
-    for model in tuple(session.workspace.ledger.state().splits):
+    patience = patience or Patience()
+    for model, split in tuple(session.workspace.ledger.state().splits.items()):
         if only not in ("", model):
             continue
         try:
-            turn_in(session, model)
+            turn_in(session, model, patience)
         except (FullcircleError, OSError) as error:
-            why = error.what if isinstance(error, FullcircleError) else str(error)
-            session.progress.note(f"the split of {model} cannot go on at the moment: {why}")
+            why = cause(error)
+            if patience.news(split.id, why):
+                session.progress.note(f"the split of {model} cannot go on at the moment: {why}")
+        else:
+            patience.went_on(split.id)
     write_served(session)
 
 
-def turn_in(session: Session, model: str) -> str:
+def turn_in(session: Session, model: str, patience: Patience | None = None) -> str:
     """Take a turn within an open session: take the version back, move on, or leave things as they are.
 
     Returns what was done, "" for nothing, or where another process did it. A split ends when the champion is another
     one; with the version's promotion as "promoted", and a server that runs moves into its environment where whoever
-    promoted it did not get so far. Raises what a promotion raises for lack of something that may come, and what
-    ``going_back.follow`` raises.
+    promoted it did not get so far. ``patience`` may put off a step that failed; harm is looked for in every turn.
+    Raises what a promotion raises for lack of something that may come, and what ``going_back.follow`` raises.
     """
     split = session.workspace.ledger.state().splits.get(model)
     if split is None:
@@ -195,7 +201,9 @@ def turn_in(session: Session, model: str) -> str:
     harm = harm_of(session, split)
     if harm:
         return _end(session, split, "rolled_back", harm)
-    return _onward(session, split) if split.kind == "canary" and _ripe(session, split) else ""
+    if split.kind != "canary" or not _ripe(session, split):
+        return ""
+    return (patience or Patience()).tried(session, split.id, lambda: _onward(session, split))
 
 
 def status(project: str | Path, *, settings: Settings | None = None) -> SplitStatus:

@@ -23,27 +23,41 @@ ROWS = 10_000
 EXPLAINED_ROWS = 20
 _REQUEST_TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string"}
 _OF_REQUEST: dict[str, Value] = {"int": 1, "float": 1.0, "bool": True, "str": "text"}
+_KEY_TYPES: dict[str, Schema] = {
+    "int": {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+    "text": {"type": "string"},
+    "bool": {"type": "boolean"},
+    "date": {"type": "string", "format": "date"},
+}
+# No key of a row: it may be a customer's.
+_OF_KEY: dict[str, Value] = {"int": 1, "bool": True, "date": "2020-01-01"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
     """A model as its server describes it.
 
-    ``keys`` and ``request`` (column to int, float, bool or str) are those of its feature view: a row brings these,
-    and the other columns are looked up. ``explained`` says whether /explain answers for it.
+    ``keys`` (column to int, text, bool or date) and ``request`` (column to int, float, bool or str) are those of its
+    feature view: a row brings these, and the other columns are looked up. ``explained`` says whether /explain answers
+    for it.
     """
 
     name: str
     version: int
     contract: Contract
-    keys: Sequence[str] = ()
+    keys: Mapping[str, str] = field(default_factory=dict)
     request: Mapping[str, str] = field(default_factory=dict)
     explained: bool = True
 
 
-def row(contract: Contract, *, keys: Sequence[str] = (), request: Mapping[str, str] | None = None) -> Schema:
-    """The schema of one row. With ``keys`` the features are looked up, so only these and ``request`` are required."""
-    properties, required = _columns(contract, keys, request or {})
+def row(
+    contract: Contract, *, keys: Mapping[str, str] | None = None, request: Mapping[str, str] | None = None
+) -> Schema:
+    """The schema of one row. With ``keys`` the features are looked up, so only these and ``request`` are required.
+
+    A key whose kind is "", not known, is of any type.
+    """
+    properties, required = _columns(contract, keys or {}, request or {})
     return {
         "title": "one row",
         "type": "object",
@@ -54,9 +68,11 @@ def row(contract: Contract, *, keys: Sequence[str] = (), request: Mapping[str, s
     }
 
 
-def columns(contract: Contract, *, keys: Sequence[str] = (), request: Mapping[str, str] | None = None) -> Schema:
+def columns(
+    contract: Contract, *, keys: Mapping[str, str] | None = None, request: Mapping[str, str] | None = None
+) -> Schema:
     """The schema of rows as columns: each a list of as many values as there are rows."""
-    properties, required = _columns(contract, keys, request or {})
+    properties, required = _columns(contract, keys or {}, request or {})
     lists = {
         name: {"type": "array", "items": below, "minItems": 1, "maxItems": ROWS} for name, below in properties.items()
     }
@@ -71,7 +87,9 @@ def columns(contract: Contract, *, keys: Sequence[str] = (), request: Mapping[st
     }
 
 
-def body(contract: Contract, *, keys: Sequence[str] = (), request: Mapping[str, str] | None = None) -> Schema:
+def body(
+    contract: Contract, *, keys: Mapping[str, str] | None = None, request: Mapping[str, str] | None = None
+) -> Schema:
     """The schema of the body of a prediction request, a document of its own: rows, or columns."""
     return {
         "$schema": DIALECT,
@@ -85,17 +103,18 @@ def body(contract: Contract, *, keys: Sequence[str] = (), request: Mapping[str, 
 
 
 def example(
-    contract: Contract, *, keys: Sequence[str] = (), request: Mapping[str, str] | None = None
+    contract: Contract, *, keys: Mapping[str, str] | None = None, request: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """A row that the schema takes, without any value of a private column.
 
-    What may be left out of a private column is left out; a value that has to be there is neutral.
+    What may be left out of a private column is left out; a value that has to be there is neutral. So is a key, of its
+    own type; one of text is called KEY.
     """
     known = {column.name: column for column in contract.columns}
     if keys:
         names = [name for name in (request or {}) if name in known]
         others = {name: _OF_REQUEST[kind] for name, kind in (request or {}).items() if name not in known}
-        begun: dict[str, Any] = {**dict.fromkeys(keys, "KEY"), **others}
+        begun: dict[str, Any] = {name: _OF_KEY.get(kind, "KEY") for name, kind in keys.items()} | others
     else:
         names, begun = list(known), {}
     found = {name: columnschema.example(known[name]) for name in names}
@@ -132,7 +151,7 @@ def openapi(served: Sequence[Served], *, version: str = "1") -> Schema:
     }
 
 
-def _columns(contract: Contract, keys: Sequence[str], request: Mapping[str, str]) -> tuple[Schema, list[str]]:
+def _columns(contract: Contract, keys: Mapping[str, str], request: Mapping[str, str]) -> tuple[Schema, list[str]]:
     properties: Schema = {column.name: columnschema.of(contract, column) for column in contract.columns}
     required = [column.name for column in contract.columns if not columnschema.optional(contract, column)]
     for name in contract.context:
@@ -140,8 +159,8 @@ def _columns(contract: Contract, keys: Sequence[str], request: Mapping[str, str]
     if keys:
         own = dict.fromkeys(required)
         required = [*keys, *(name for name in request if name in own or name not in contract.names)]
-        for name in keys:
-            properties[name] = {"description": "A key: the features are looked up by it."}
+        for name, kind in keys.items():
+            properties[name] = {**_KEY_TYPES.get(kind, {}), "description": "A key: the features are looked up by it."}
         for name, kind in request.items():
             if name not in contract.names:
                 properties[name] = {"type": _REQUEST_TYPES[kind], "description": "A column of the request."}

@@ -69,7 +69,7 @@ def _described(one: Loaded) -> schema.Served:
         name=one.model,
         version=one.version,
         contract=one.scorer.contract,
-        keys=() if spec is None else spec.key_columns,
+        keys={} if spec is None else spec.kinds_of_keys,
         request={} if spec is None else spec.request,
         explained=bool(one.scorer.background),
     )

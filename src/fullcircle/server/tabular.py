@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from fullcircle.types.definitions import ViewSpec
 
 _OF_VIEW: dict[str, Kind] = {"int": "integer", "float": "number", "bool": "boolean", "date": "time"}
-_NEUTRAL: dict[str, Any] = {"integer": 1, "number": 1.0, "boolean": True, "time": "2020-01-01"}
 
 
 class Taken(NamedTuple):
@@ -41,13 +40,11 @@ def inputs(loaded: Loaded) -> dict[str, Kind]:
 
 
 def example(loaded: Loaded) -> dict[str, Any]:
-    """A row that can be sent, without any private value. A key of text is called KEY."""
+    """A row that can be sent, without any private value."""
     contract, spec = loaded.scorer.contract, _view(loaded)
     if spec is None:
         return schema.example(contract)
-    row = schema.example(contract, keys=spec.key_columns, request=spec.request)
-    kinds = spec.kinds_of_keys.items()
-    return row | {name: _NEUTRAL.get(_OF_VIEW.get(kind, "text"), row[name]) for name, kind in kinds}
+    return schema.example(contract, keys=spec.kinds_of_keys, request=spec.request)
 
 
 def of_columns(loaded: Loaded, columns: Mapping[str, list[Any]]) -> Taken:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,45 @@ _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _FEW = 3  # this many different texts among numbers look like a slip, whatever their share
 
 
-def read_csv(path: Path) -> tuple[Any, dict[str, str]]:
+def read_csv(path: Path, texts: Collection[str] = ()) -> tuple[Any, dict[str, str]]:
     """Read ``path`` as a pandas DataFrame; and say which columns hold a few texts among numbers, and where.
+
+    The columns ``texts`` are text as it is written, whatever it looks like.
 
     Raises TableUnreadable for an empty file, a wrong encoding or separator, a header with a name twice, a
     row with too many or too few fields, and a quote that is never closed.
     """
     text = _decode(path, path.read_bytes())
     header, lines = _check_rows(path, text)
+    frame = _frame(text, header, dict.fromkeys(texts, str))
+    return frame, {name: found for name in header if name not in texts and (found := _mixture(frame[name], lines))}
+
+
+def codes(path: Path) -> tuple[str, ...]:
+    """The columns that are codes by their looks: whole numbers, some with zeros in front.
+
+    Raises TableUnreadable as ``read_csv`` does.
+    """
+    text = _decode(path, path.read_bytes())
+    header, _ = _check_rows(path, text)
+    frame = _frame(text, header, str)
+    return tuple(name for name in header if _is_code(frame[name]))
+
+
+def _is_code(column: Any) -> bool:
+    filled = column[column.notna()].str.strip()
+    return bool(filled.str.fullmatch("[0-9]+").all() and filled.str.fullmatch("0[0-9]+").any())
+
+
+def _frame(text: str, header: list[str], kinds: Any) -> Any:
     import pandas as pd
 
     # Numbers are read to the nearest float: by default from pandas 3.1 on, before that when asked.
     release = tuple(int(part) for part in pd.__version__.split(".")[:2])
     exact = {} if release >= (3, 1) else {"float_precision": "round_trip"}
-    frame = pd.read_csv(io.StringIO(text), header=0, names=header, index_col=False, low_memory=False, **exact)
-    return frame, {name: found for name in header if (found := _mixture(frame[name], lines))}
+    return pd.read_csv(
+        io.StringIO(text), header=0, names=header, index_col=False, dtype=kinds, low_memory=False, **exact
+    )
 
 
 def _decode(path: Path, data: bytes) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from fullcircle.errors import DataUnfit, TableNotFound, TableUnreadable
-from fullcircle.tables.csv_file import read_csv
+from fullcircle.errors import ColumnMissing, DataUnfit, TableNotFound, TableUnreadable
+from fullcircle.tables.csv_file import codes, read_csv
 from fullcircle.tables.times import bounds, within
 from fullcircle.types.table import Table
 
@@ -33,6 +33,9 @@ def read(
     dropped. A column of mixed types is refused after ``prepare``, which may mend it; with ``columns`` only
     where it is one of them. ``folder`` is where relative paths begin, ``paths`` the table [paths] of the settings.
 
+    Columns that the table names as ``text`` are text before ``prepare``: those of a CSV file are read so, others
+    have to be.
+
     Raises TableNotFound, TableUnreadable, ColumnMissing, DataUnfit (no rows) and ProjectInvalid (a bound that
     is no time).
     """
@@ -41,9 +44,10 @@ def read(
     name = describe(table)
     suspects: Mapping[str, str] = {}
     if isinstance(table.source, str):
-        frame, suspects = _read_file(locate(table, folder=folder, paths=paths))
+        frame, suspects = _read_file(locate(table, folder=folder, paths=paths), table.text)
     else:
         frame = _from_memory(table.source)
+    _check_texts(name, table, frame)
     frame = _prepare(table, frame)
     if not isinstance(frame, pd.DataFrame):
         raise TableUnreadable(
@@ -99,7 +103,15 @@ def describe(table: Table) -> str:
     return f"the {kind.__module__.split('.')[0]} {kind.__name__}"
 
 
-def _read_file(path: Path) -> tuple[Any, Mapping[str, str]]:
+def coded(path: Path) -> tuple[str, ...]:
+    """The columns of a readable file to name as ``text``: whole numbers, some of them with zeros in front.
+
+    None of a Parquet file, whose columns have types.
+    """
+    return codes(path) if path.suffix.lower() == ".csv" else ()
+
+
+def _read_file(path: Path, texts: Collection[str]) -> tuple[Any, Mapping[str, str]]:
     ending = path.suffix.lower()
     try:
         if path.is_dir():
@@ -107,7 +119,7 @@ def _read_file(path: Path) -> tuple[Any, Mapping[str, str]]:
                 f"{path.name} is a folder", allowed="a CSV or Parquet file", next_step="give the path of one file"
             )
         if ending == ".csv":
-            return read_csv(path)
+            return read_csv(path, texts)
         if ending in (".parquet", ".pq"):
             return _read_parquet(path), {}
     except OSError as error:
@@ -204,6 +216,28 @@ def _check_names(name: str, frame: Any) -> None:
             allowed="each name once",
             next_step="rename the columns",
         )
+
+
+def _check_texts(name: str, table: Table, frame: Any) -> None:
+    import pandas as pd
+
+    if table.text:
+        _check_names(name, frame)
+    for column in table.text:
+        if column not in frame.columns:
+            raise ColumnMissing(
+                f"{name} has no column {column!r}, which is declared as text",
+                received=", ".join(map(str, frame.columns[:20])),
+                next_step="name columns of the file in text=[...], as they are called before prepare",
+            )
+        filled = frame[column].dropna()
+        if len(filled) and pd.api.types.infer_dtype(filled.astype(object)) != "string":
+            raise TableUnreadable(
+                f"the column {column!r} of {name} is declared as text and is none",
+                received=str(frame[column].dtype),
+                allowed="text; only a CSV file leaves open what its columns are",
+                next_step="write the column as text where the table is made, or take it out of text=[...]",
+            )
 
 
 def _check_types(name: str, frame: Any, suspects: Mapping[str, str], columns: Collection[str] | None) -> None:

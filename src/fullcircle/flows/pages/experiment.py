@@ -11,8 +11,9 @@ from fullcircle.flows.pages.monitored import capital, day, span
 from fullcircle.flows.pages.plots import Axis, Drawn, Plot, Series, draw
 from fullcircle.flows.pages.sums import amount, sentence
 from fullcircle.flows.pages.ticks import moment, time_ticks
-from fullcircle.types.experiments import Experiment
+from fullcircle.types.experiments import Difference, Experiment
 
+_NOTHING = Difference(value=None, low=None, high=None)
 TITLE = "The difference, as it was known"
 
 
@@ -69,10 +70,19 @@ def answer(found: Experiment) -> Answer:
 
 
 def picture(found: Experiment) -> Picture | None:
-    """The bounds at each look, beside what would not matter; None while there are none."""
+    """The bounds at each look, beside what would not matter; None while there are none.
+
+    It reaches from the beginning of the experiment to its end, or to now where it runs.
+    """
     looks = [(at, each.difference) for each in found.looks if (at := moment(each.at)) is not None]
     if not any(each.low is not None for _, each in looks):
         return None
+    looks = list(dict(looks).items())  # labels may come all at once: then the last look is what was known
+    begun, ended = moment(found.started), moment(found.at)
+    if begun is not None and begun < looks[0][0]:
+        looks.insert(0, (begun, _NOTHING))
+    if ended is not None and ended > looks[-1][0]:
+        looks.append((ended, _NOTHING))
     bounded = [each.low is not None and each.high is not None for _, each in looks]
     series = Series(
         name="difference",

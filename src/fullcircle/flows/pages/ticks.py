@@ -1,11 +1,12 @@
-"""Where the axes of a picture are labelled: round values, and days, months or hours as they fall."""
+"""Where the axes of a picture are labelled: round values, and days, months hours, minutes or seconds as they fall."""
 
 from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
 
-_MINUTES = (1, 5, 15, 30, 60, 180, 360, 720)
+# Neighbours differ so little that a label or two are left wherever one step would give too many.
+_SECONDS = (1, 2, 5, 10, 30, *(60 * minutes for minutes in (1, 2, 5, 15, 30, 60, 180, 360, 720)))
 _DAYS = (1, 2, 7, 14, 28)
 _MONTHS = (1, 2, 3, 6, 12, 24, 60, 120)
 
@@ -27,12 +28,13 @@ def value_ticks(low: float, high: float, most: int) -> tuple[float, ...]:
 def time_ticks(low: float, high: float, most: int = 7) -> tuple[tuple[float, str], ...]:
     """At most about ``most`` moments between two times (seconds since 1970, UTC), each with its label.
 
-    Labels are as long as they have to be: the hour within days, the day within months, the month within years.
+    Labels are as long as they have to be: the second within minutes, the minute within days, the day within months,
+    the month within years.
     """
     span = max(high - low, 1.0)
-    for minutes in _MINUTES:
-        if span / (60 * minutes) <= most:
-            return _even(low, high, 60.0 * minutes)
+    for seconds in _SECONDS:
+        if span / seconds <= most:
+            return _even(low, high, float(seconds))
     for days in _DAYS:
         if span / (86400 * days) <= most:
             return _even(low, high, 86400.0 * days)
@@ -53,12 +55,14 @@ def _even(low: float, high: float, step: float) -> tuple[tuple[float, str], ...]
     origin = 4 * 86400.0 if weeks else 0.0  # weeks begin on a Monday
     first = origin + math.ceil((low - origin) / step) * step
     places = [first + step * place for place in range(int((high - first) // step) + 1)] if first <= high else []
-    return tuple((place, _day_or_hour(place, step)) for place in places)
+    return tuple((place, _shown(place, step)) for place in places)
 
 
-def _day_or_hour(place: float, step: float) -> str:
+def _shown(place: float, step: float) -> str:
     at = datetime.fromtimestamp(place, UTC)
-    return f"{at.day} {at:%b}" if step >= 86400 or (at.hour, at.minute) == (0, 0) else f"{at:%H:%M}"
+    if step >= 86400 or (at.hour, at.minute, at.second) == (0, 0, 0):
+        return f"{at.day} {at:%b}"
+    return f"{at:%H:%M}" if step >= 60 else f"{at:%H:%M:%S}"
 
 
 def _months(low: float, high: float, step: int) -> tuple[tuple[float, str], ...]:

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fullcircle.testing.v2.peer import Peer
+from fullcircle.errors import SettingInvalid
+from fullcircle.testing.v2.peer import TIMEOUT, Peer
 from fullcircle.testing.v2.running import conform
 
 
@@ -22,6 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--request", type=Path, help="a file with an inference request of one row")
     parser.add_argument(
         "--header", action="append", default=[], metavar="NAME: VALUE", help="goes with every request"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=TIMEOUT,
+        metavar="SECONDS",
+        help=f"how long a request may take, {TIMEOUT:g} where nothing is said; what takes longer fails its case",
     )
     parser.add_argument("--manage", action="store_true", help="also unload and load the model")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -37,7 +45,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             request = json.loads(options.request.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         parser.error(f"the file with the request cannot be read: {error}")
-    peer = Peer(url=options.url, model=options.model, request=request, headers=headers, manage=options.manage)
+    try:
+        peer = Peer(
+            url=options.url,
+            model=options.model,
+            request=request,
+            headers=headers,
+            manage=options.manage,
+            timeout=options.timeout,
+        )
+    except SettingInvalid as error:
+        parser.error(str(error))
     found = conform(peer)
     if options.json:
         lines = [json.dumps([vars(one) for one in found], indent=1)]

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import struct
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
+
+from fullcircle.errors import SettingInvalid
 
 Document = dict[str, Any]
 
@@ -18,6 +23,9 @@ DATATYPES = {
 }  # fmt: skip
 """Every datatype of the protocol, with its format in ``struct``."""
 LENGTH = "Inference-Header-Content-Length"
+TIMEOUT = 30.0
+"""Seconds that a request may take until its answer is there, where nobody says otherwise."""
+_DAY = 86400.0
 
 
 class Broken(Exception):
@@ -50,7 +58,9 @@ class Reply:
 class Peer:
     """A server and a model. ``request`` is an inference request of one row; without one it is made from metadata.
 
-    ``headers`` go with every request, such as a key. ``manage`` lets cases unload and load the model.
+    ``headers`` go with every request, such as a key. ``manage`` lets cases unload and load the model. ``timeout`` is
+    the seconds until a request has to be answered in full, above 0 and at most a day; other values are
+    ``SettingInvalid``.
     """
 
     url: str
@@ -58,24 +68,41 @@ class Peer:
     request: Document | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     manage: bool = False
-    timeout: float = 30.0
+    timeout: float = TIMEOUT
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.timeout, int | float) and 0 < self.timeout <= _DAY):
+            raise SettingInvalid(
+                "no server can be waited for that long",
+                received=f"a timeout of {self.timeout!r}",
+                allowed=f"seconds above 0 and at most {_DAY:.0f}, which is a day",
+                next_step=f"give a number such as 5, or leave it out, which is {TIMEOUT:g}",
+            )
 
     def send(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Reply:
-        """One request, on a connection of its own."""
+        """One request, on a connection of its own; Broken where it is not answered in time."""
         place = urlsplit(self.url)
         kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
         connection = kind(place.hostname or "", place.port, timeout=self.timeout)
+        late = threading.Event()
         try:
-            connection.request(method, place.path.rstrip("/") + path, body, {**self.headers, **(headers or {})})
-            found = connection.getresponse()
-            named = {name.lower(): value for name, value in found.getheaders()}
-            return Reply(status=found.status, headers=named, body=found.read())
+            connection.connect()
+            with _ended_after(self.timeout, connection.sock, late):
+                connection.request(method, place.path.rstrip("/") + path, body, {**self.headers, **(headers or {})})
+                found = connection.getresponse()
+                named = {name.lower(): value for name, value in found.getheaders()}
+                reply = Reply(status=found.status, headers=named, body=found.read())
         except (OSError, http.client.HTTPException) as error:
-            raise Broken(f"{method} {path} is not answered: {type(error).__name__}") from error
+            if not late.is_set() and not isinstance(error, TimeoutError):
+                raise Broken(f"{method} {path} is not answered: {type(error).__name__}") from error
+            late.set()
         finally:
             connection.close()
+        if late.is_set():
+            raise Broken(f"{method} {path} is not answered in full within {self.timeout:g} s")
+        return reply
 
     @property
     def place(self) -> str:
@@ -124,6 +151,24 @@ class Peer:
         head = json.dumps(document).encode()
         kind = {"Content-Type": "application/octet-stream", LENGTH: str(len(head))}
         return b"".join([head, *blobs]), kind
+
+
+@contextmanager
+def _ended_after(seconds: float, sock: socket.socket, late: threading.Event) -> Iterator[None]:
+    """End the connection once the time is up: the timeout of a socket begins anew with every byte."""
+
+    def end() -> None:
+        late.set()
+        with suppress(OSError):
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)  # not that of TLS, which is no other thread's to end
+
+    watch = threading.Timer(seconds, end)
+    watch.daemon = True
+    watch.start()
+    try:
+        yield
+    finally:
+        watch.cancel()
 
 
 def expect(kept: object, otherwise: str) -> None:
