@@ -43,6 +43,7 @@ def _messy(rows: int = 300) -> pd.DataFrame:
             "spend in €": rng.gamma(2.0, 30.0, rows).round(2),
             "empty": np.nan,
             "always": "yes",
+            "branch": [("007", "012", "3000")[number % 3] for number in range(rows)],
             "gone {soon}": np.where(score > np.median(score), "yes", "no"),
         }
     )
@@ -137,7 +138,7 @@ def test_a_messy_table_goes_all_the_way_round(folder: Path) -> None:
     proposal = turn["proposal"]
     assert (proposal["label"], proposal["time"]) == ("gone {soon}", "signed up")
     assert set(proposal["left_out"]) == {"customer id", 'the "owner"', "empty", "always"}
-    assert proposal["features"] == ["visits [a month]", "is member?", "plan's\ttype", "spend in €"]
+    assert proposal["features"] == ["visits [a month]", "is member?", "plan's\ttype", "spend in €", "branch"]
     assert turn["champion"] == 1, turn["decision"]
     answers = _ask(turn, frame)
     assert {answer.verdict.status for answer in answers} <= {"ok", "flagged"}
@@ -145,6 +146,16 @@ def test_a_messy_table_goes_all_the_way_round(folder: Path) -> None:
         assert answer.value in ("yes", "no")
         assert answer.probabilities is not None
         assert answer.probabilities[str(answer.value)] >= 0.5
+    row = {"visits [a month]": 3, "is member?": True, "plan's\ttype": "basic", "spend in €": 20.0}
+    asked = [{**row, "branch": branch} for branch in ("007", "7", 7)]
+    found = [one.verdict for one in client.predict(turn["deployed"]["url"], "table", asked)]
+    assert [one.status for one in found] == ["ok", "flagged", "rejected"], "a code is what was written, zeros and all"
+    scored = CliRunner().invoke(
+        app, ["score", "table", "table.csv", "--out", "scored.csv", "--workers", "1", "--json"]
+    )
+    assert scored.exit_code == 0, scored.output
+    batch = pd.read_csv("scored.csv", dtype=str)
+    assert batch["prediction"].head(20).tolist() == [answer.value for answer in answers]
 
 
 def test_noise_is_held_by_its_gates(folder: Path) -> None:
