@@ -102,7 +102,16 @@ class Place:
         shutil.copytree(kept / "config", self.folder / "config")
         with suppress(FileNotFoundError):
             os.truncate(self._path_of_outcomes(), state.outcomes)
+        # What was answered later would be seen before its time: the monitor counts all rows that are in the log.
+        for path in model_folder(self.predictions, self.model).glob("[0-9a-f]" * 16 + ".*"):
+            if int(path.name[:8], 16) >= state.step:
+                path.unlink()
         return state.step
+
+    @staticmethod
+    def segment(step: int, piece: int) -> str:
+        """The name of the segment with this piece of the answers of the turn that follows ``step`` others."""
+        return f"{step:08x}{piece:08x}"
 
     def _kept(self) -> Iterator[int]:
         for path in self.folder.glob("kept-*"):

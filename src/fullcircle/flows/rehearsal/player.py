@@ -117,10 +117,9 @@ class Player:
         start = steps[number - 1] if number else self.since
         self._scorer = self._answers_now(session)
         for piece, rows in enumerate(self.history.between(start, min(stop, self.until))):
-            name = f"{number:08x}{piece:08x}"
-            if not (self.place.predictions / self.model / f"{name}.jsonl").exists():
-                key = read_key(self.place.workspace / KEY)
-                answering.write(self.place.predictions, name, self._scorer, rows, key)
+            name = self.place.segment(number, piece)
+            key = read_key(self.place.workspace / KEY)
+            answering.write(self.place.predictions, name, self._scorer, rows, key)
             self._await(name, rows)
         self._deliver(stop)
         clock.put(self.place.workspace, stop)
@@ -144,7 +143,7 @@ class Player:
         start = self.since
         for number, stop in enumerate(steps):
             for piece, rows in enumerate(self.history.between(start, min(stop, self.until))):
-                self._await(f"{number:08x}{piece:08x}", rows)
+                self._await(self.place.segment(number, piece), rows)
             self._due(stop)
             start = stop
 
