@@ -25,6 +25,7 @@ from fullcircle.cli import (
 from fullcircle.cli.alarms import alarms
 from fullcircle.cli.door import Json, ModelOrPath, ProjectPath, Workspace, door, listening, settings_of, show
 from fullcircle.cli.experiment import experiment
+from fullcircle.cli.facts import facts
 from fullcircle.cli.features import features
 from fullcircle.cli.issuer import issuer
 from fullcircle.cli.key import key
@@ -353,6 +354,7 @@ def audit(workspace: Workspace = None, as_json: Json = False) -> None:
             raise typer.Exit(1)
 
 
+app.command()(facts)
 app.command()(doctor.doctor)
 app.command("log")(log.show_log)
 app.command()(log.erase)
