@@ -88,6 +88,16 @@ def test_a_file_named_like_a_library_does_not_take_its_place(name: str, tmp_path
     assert sys.modules[name] is library
 
 
+def test_what_a_project_adds_to_a_package_of_several_folders_is_read_anew(tmp_path: Path) -> None:
+    assert importlib.import_module("google.protobuf")  # installed, in a package without a file of its own
+    folder = _write(tmp_path, google__in__mine="VALUE = 1\n")
+    with active(folder, {}):
+        assert _value("google.mine") == 1
+    _write(tmp_path, google__in__mine="VALUE = 2\n")
+    with active(folder, {}):
+        assert _value("google.mine") == 2
+
+
 def test_a_data_folder_named_like_a_module_that_is_loaded_is_no_reason_to_forget_it(tmp_path: Path) -> None:
     elsewhere = _write(tmp_path / "elsewhere", helper_e="VALUE = 'elsewhere'\n")
     with active(elsewhere, {}):

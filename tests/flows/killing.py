@@ -10,15 +10,14 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import circles
+from flows.forked import Forked
 from flows.looping import Life, houses, life
-from flows.test_loop_killed import TREE
 from fullcircle.flows import loop, monitor
 from fullcircle.flows.audit import audit
 from fullcircle.flows.session import loaded, opened
@@ -26,21 +25,13 @@ from fullcircle.types.facts import FACTS
 from fullcircle.types.loop import Step
 
 RETRAIN = "triggers=(), rows=700"
-# A live version is tested with rows that nobody has seen: an area that is new must have an answer.
-LIVE = TREE.replace("OneHotEncoder()", 'OneHotEncoder(handle_unknown="ignore")')
 _FILES = ("os.rename", "os.link", "os.remove")
 _NOTE = "changes.txt"
-_START = """
-import json, sys
-sys.path[:] = json.loads(sys.argv[1])
-from flows import killing
-killing.dies(sys.argv[2], sys.argv[3])
-"""
 
 
 def begin(folder: Path) -> Path:
     """A live workspace in which a turn is due: 700 labelled rows came, and those of the last day are not counted."""
-    with life(folder, RETRAIN, LIVE, live=True) as found:
+    with life(folder, RETRAIN, live=True) as found:
         for day in range(6):
             found.day(houses(day), turn=False)
         found.answer(houses(6), found.begin)
@@ -53,9 +44,9 @@ def killed(folder: Path, wanted: str | int) -> tuple[bool, list[str]]:
 
     Returns whether it died, and the changes that it came to, in order.
     """
-    words = [sys.executable, "-c", _START, json.dumps(sys.path), str(folder), json.dumps(wanted)]
-    done = subprocess.run(words, timeout=120, check=False, capture_output=True, text=True)
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    done = Forked(dies, str(folder), json.dumps(wanted))
+    _, errors = done.communicate()
+    assert done.returncode in (0, -signal.SIGKILL), errors
     return done.returncode != 0, (folder / _NOTE).read_text().splitlines()
 
 
@@ -66,7 +57,7 @@ def whole(folder: Path) -> Step:
     """
     settings = circles.unbegun(folder)
     assert audit(settings=settings).problems == ()
-    with life(folder, RETRAIN, LIVE, live=True) as found:
+    with life(folder, RETRAIN, live=True) as found:
         state = found.session.workspace.ledger.state()
         assert state.champions["houses"] in state.versions["houses"], "there is one champion, and it exists"
         found.turn()

@@ -27,15 +27,20 @@ from fullcircle.types.prediction import Outcome
 DAY = 86_400_000_000
 START = 1_800_230_400_000_000  # a Monday, 00:00 UTC
 
+# One tree: a fit takes milliseconds, and has no threads.
 PROJECT = """
 import fullcircle as fc
-from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.compose import make_column_transformer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+from sklearn.tree import DecisionTreeRegressor
 
 
 def fit(X, y, **params):
-    return HistGradientBoostingRegressor(
-        categorical_features="from_dtype", random_state=0, max_iter=30, **params
-    ).fit(X, y)
+    areas = OneHotEncoder(handle_unknown="ignore")
+    columns = make_column_transformer((areas, ["area"]), remainder="passthrough")
+    tree = DecisionTreeRegressor(max_depth=7, min_samples_leaf=5, random_state=0)
+    return make_pipeline(columns, tree.set_params(**params)).fit(X, y)
 
 
 project = fc.Project(

@@ -22,10 +22,13 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 import circles
-from children import Child, servers, surrounding
+from children import servers, surrounding
+from flows.forked import ForkedChild
+from flows.trees import tree
 from fullcircle.cli import app
 from fullcircle.flows import deploy
 from fullcircle.flows.audit import audit
+from fullcircle.flows.pages.live import script
 from fullcircle.flows.run import run
 from fullcircle.flows.session import opened
 from fullcircle.ledger.state import State
@@ -33,7 +36,7 @@ from fullcircle.settings import Settings
 from rights import obey_rights, set_rights
 
 # As quick to train as can be: what is tested is what lies between the stages.
-QUICK = circles.PLAIN.replace("max_iter=40", "max_iter=8, learning_rate=0.4")
+QUICK = tree(circles.PLAIN)
 RUN = ("run", "houses", "--stop")
 
 
@@ -67,6 +70,9 @@ MOMENTS = (
 @pytest.fixture
 def stopped(tmp_path: Path) -> Iterator[Path]:
     circles.write_project(tmp_path / "houses", QUICK)
+    cache = _settings(tmp_path).workspace / "cache"
+    cache.mkdir()
+    script(cache)  # each process that dies before the first page would make it anew
     yield tmp_path
     deploy.remove("houses", settings=_settings(tmp_path))
     assert not servers(tmp_path), "a server that no note remembers"
@@ -75,7 +81,7 @@ def stopped(tmp_path: Path) -> Iterator[Path]:
 def test_a_turn_that_is_stopped_again_and_again_arrives(stopped: Path) -> None:
     for moment, wait, how in MOMENTS:
         before = servers(stopped)
-        child = Child(stopped, *RUN)
+        child = ForkedChild(stopped, *RUN)
         assert child.until(moment), f"{moment}: {child.said}"
         time.sleep(wait)
         if how == "kill":

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from flows.looping import DAY, START, houses, life
+from flows.looping import DAY, PROJECT, START, houses, life
 from fullcircle.flows import data
 from fullcircle.monitoring.grid import iso
 from fullcircle.tables import predictions as log
@@ -20,6 +20,8 @@ MORNING = START + AT * DAY + DAY // 3
 RIGHT = 77.25
 _BLOBS = ("step", "report", "window", "bundle", "snapshot", "draft", "proof")
 _OWN = ("workspace", "ledger")  # drawn at random for each workspace
+# It grows with its rows, so that each version is better than the one before.
+GROWING = PROJECT.replace("max_depth=7, min_samples_leaf=5", "max_leaf_nodes=len(X) // 60")
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def _plain(day: int) -> int:
 
 def _lived(folder: Path, corrected: int | None = None) -> Lived:
     """Days of houses, retrained every 150 labels; at the end a row of day ``corrected`` gets another label."""
-    with life(folder, "triggers=(), rows=150") as found:
+    with life(folder, "triggers=(), rows=150", GROWING) as found:
         names = []
         for day in range(DAYS):
             names.append(found.answer(houses(day), found.begin, segment=f"{day:016x}")[_plain(day)])

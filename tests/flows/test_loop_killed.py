@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import circles
-from flows.looping import PROJECT, Life, houses, life
+from flows.looping import Life, houses, life
 from fullcircle.development.loading import LoadedProject
 from fullcircle.flows import loop
 from fullcircle.flows.audit import audit
@@ -25,30 +25,13 @@ from fullcircle.types.loop import Step
 
 EVERYWHERE = os.environ.get("FULLCIRCLE_KILLS") == "everywhere"
 MOST = 400  # places, more than a turn has
-# A model without threads of its own: what forks must not wait for those of its parent.
-TREE = PROJECT.replace(
-    """    return HistGradientBoostingRegressor(
-        categorical_features="from_dtype", random_state=0, max_iter=30, **params
-    ).fit(X, y)
-""",
-    """    columns = make_column_transformer((OneHotEncoder(), ["area"]), remainder="passthrough")
-    return make_pipeline(columns, DecisionTreeRegressor(max_depth=7, min_samples_leaf=5, random_state=0)).fit(X, y)
-""",
-).replace(
-    "from sklearn.ensemble import HistGradientBoostingRegressor\n",
-    """from sklearn.compose import make_column_transformer
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder
-from sklearn.tree import DecisionTreeRegressor
-""",
-)
 
 
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace in which a turn of the loop is due: 700 labelled rows came, and were counted."""
     folder = tmp_path_factory.mktemp("killed") / "before"
-    with life(folder, "triggers=(), rows=700", TREE) as found:
+    with life(folder, "triggers=(), rows=700") as found:
         for day in range(7):
             found.day(houses(day), turn=False)
     return folder
@@ -106,7 +89,7 @@ def _of_loop(found: Life, kind: str) -> list[Fact]:
 def _is_whole(folder: Path) -> Step:
     """A plain turn after the kill, and one more: one promotion, told once, and nothing left to do."""
     assert audit(settings=circles.unbegun(folder)).problems == ()
-    with life(folder, "triggers=(), rows=700", TREE) as found:
+    with life(folder, "triggers=(), rows=700") as found:
         state = found.session.workspace.ledger.state()
         assert state.champions["houses"] in state.versions["houses"], "there is one champion, and it exists"
         found.steps.append(loop.turn_in(found.session, found.source))

@@ -23,7 +23,8 @@ from fullcircle.types.loop import Step, Trigger
 HAND = Trigger(cause="hand", reason="asked for by hand")
 CLASSES = (
     PROJECT.replace('fc.Table("houses.csv")', 'fc.Table("houses.csv", prepare=dear)')
-    .replace("HistGradientBoostingRegressor", "HistGradientBoostingClassifier")
+    .replace("DecisionTreeRegressor", "DecisionTreeClassifier")
+    .replace("min_samples_leaf=5", "min_samples_leaf=20")
     .replace('fc.at_most("mae", 20)', 'fc.at_most("log_loss", 2)')
     .replace("def fit", "def dear(rows):\n    return rows.assign(cost=(rows.cost > 24).astype(int))\n\n\ndef fit")
 )

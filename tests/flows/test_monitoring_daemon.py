@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from children import Child
 from circles import Circle
+from flows.forked import ForkedChild
 from fullcircle.errors import SettingInvalid
 from fullcircle.flows import monitoring_daemon
 from fullcircle.flows.monitor import monitor
@@ -185,9 +185,9 @@ def own(circle: Circle, tmp_path: Path) -> Path:
     return Path(shutil.copytree(circle.project.parent, tmp_path / "houses"))
 
 
-def daemon(circle: Circle, project: Path, *more: str) -> Child:
+def daemon(circle: Circle, project: Path, *more: str) -> ForkedChild:
     folder = circle.settings.workspace.parent
-    return Child(folder, "monitor", str(project), "--every", "1s", *more)
+    return ForkedChild(folder, "monitor", str(project), "--every", "1s", *more)
 
 
 def test_the_daemon_goes_on_after_a_turn_that_failed(circle: Circle, own: Path) -> None:

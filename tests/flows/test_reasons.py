@@ -11,15 +11,17 @@ from typing import Any
 import pytest
 
 import circles
+from flows.looping import START
 from fullcircle.flows import drafts, reasons, versions
 from fullcircle.flows.erase import erase
-from fullcircle.flows.package import package
-from fullcircle.flows.promote import promote
-from fullcircle.flows.session import Session, opened
+from fullcircle.flows.package import package_in
+from fullcircle.flows.promote import promote_in
+from fullcircle.flows.session import Session, loaded, opened
 from fullcircle.flows.train import train
 from fullcircle.flows.why import why
 from fullcircle.settings import Settings
 from fullcircle.tables.predictions import PredictionLog, signed
+from fullcircle.types import clock
 from fullcircle.types.prediction import Prediction
 from fullcircle.types.report import Report
 
@@ -52,8 +54,11 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     project = circles.write_project(folder / "houses", PROJECT, circles.houses(seed=0))
     settings = circles.settings(folder)
     report = train(project, settings=settings).report
-    package(project, settings=settings)
-    promote("houses", settings=settings)
+    clock.put(settings.workspace, START)
+    with opened(settings, rehearsal=True) as session:  # what answers here needs no environment of its own
+        draft, digest = drafts.latest(session, "houses"), session.keep(report)
+        package_in(session, loaded(project), draft, digest, report, approve="auto")
+        promote_in(session, "houses", 1, "the first one")
     return Shop(project, settings, report)
 
 

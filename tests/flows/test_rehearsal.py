@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,10 +15,11 @@ import pandas as pd
 import pytest
 
 from flows import histories, rehearsed
+from flows.forked import Forked
 from fullcircle.errors import GateFailed, RehearsalFailed
 from fullcircle.flows import rehearse as flow
 from fullcircle.flows.counting import GRACE
-from fullcircle.flows.rehearsal import crew
+from fullcircle.flows.rehearsal import crew, worker
 from fullcircle.flows.rehearsal.place import Place
 from fullcircle.flows.rehearsal.running import Job, Result, run
 from fullcircle.monitoring.grid import iso, micros
@@ -32,13 +31,13 @@ END = micros("2025-01-01T00:00:00") or 0
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Place]:
-    """The project as it is, played to the end without a stop."""
+    """The project as it is, played to the end without a stop, from history in other pieces."""
     return rehearsed.played(tmp_path_factory.mktemp("shipped"), histories.rows())
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
-    """All policies and a try, played by processes."""
+    """All policies and a try, one after the other in this process."""
     folder = tmp_path_factory.mktemp("whole")
     file = histories.project(folder / "project", histories.rows())
     return flow.rehearse(
@@ -46,6 +45,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
         since=rehearsed.SINCE,
         until=rehearsed.UNTIL,
         tries=["retrain.triggers=harm"],
+        workers=0,
         settings=histories.settings(folder),
     )
 
@@ -105,7 +105,7 @@ def test_the_story_is_in_order_and_has_its_sums(whole: Rehearsal) -> None:
     assert all(each.alarm is not None and each.alarm.resolved for each in told if each.kind == "resolved")
 
 
-def test_processes_and_this_one_come_to_the_same_bits(whole: Rehearsal, shipped: tuple[Result, Place]) -> None:
+def test_alone_and_among_others_it_comes_to_the_same_bits(whole: Rehearsal, shipped: tuple[Result, Place]) -> None:
     assert rehearsed.content(named(whole, "shipped")) == rehearsed.content(shipped[0].policy)
 
 
@@ -193,18 +193,11 @@ def test_one_label_that_comes_late_counts_where_it_comes(shipped: tuple[Result, 
     assert ours["2024-05-20"].labelled == theirs["2024-05-20"].labelled + 1
 
 
-def started(job: Job) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", crew._START, json.dumps(sys.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert process.stdin is not None
-    process.stdin.write(msgspec.json.encode(job) + b"\n")
-    process.stdin.close()
-    return process
+def started(job: Job) -> Forked:
+    return Forked(worker.main, said=msgspec.json.encode(job).decode() + "\n")
 
 
-def lines(process: subprocess.Popen[bytes]) -> Iterator[Any]:
-    assert process.stdout is not None
+def lines(process: Forked) -> Iterator[Any]:
     for line in process.stdout:
         yield json.loads(line)
 
@@ -221,34 +214,36 @@ def test_killed_at_any_moment_it_goes_on_and_ends_the_same(shipped: tuple[Result
                 break
         time.sleep(pause)
         process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+        process.communicate()
     assert reached[-1] > reached[0]
     process = started(made)
     *told, last = lines(process)
     assert process.wait() == 0
-    assert process.stdout is not None
-    process.stdout.close()
+    process.communicate()
     assert told[0]["done"] > 0  # not from the beginning
     result = msgspec.convert(last["result"], Result)
     assert rehearsed.content(result.policy) == rehearsed.content(shipped[0].policy)
     assert segments(rehearsed.place(made), END) == segments(shipped[1], END)
 
 
-DYING = histories.PROJECT.replace(
-    "def fit(X, y, *, max_depth=6):\n",
-    """def fit(X, y, *, max_depth=6):
-    import os
-    from pathlib import Path
+DYING = """
+import os
+from pathlib import Path
 
-    lives = Path("lives")
-    left = int(lives.read_text()) if lives.exists() else 0
-    if left > 0 and len(X) > 400:
-        lives.write_text(str(left - 1))
+
+def dies(place):
+    deaths = Path("deaths").read_text().split() if Path("deaths").exists() else []
+    if deaths and deaths[0] == place:
+        Path("deaths").write_text(" ".join(deaths[1:]))
         os.kill(os.getpid(), 9)
-""",
-)
+
+
+dies("beginning")
+""" + histories.PROJECT.replace(
+    "    return", """    if len(X) > 400:
+        dies("training")
+    return""", 1
+)  # fmt: skip
 
 
 def test_a_worker_that_dies_in_a_training_is_replaced_once(
@@ -256,10 +251,10 @@ def test_a_worker_that_dies_in_a_training_is_replaced_once(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     made, _ = rehearsed.job(tmp_path, histories.rows(), text=DYING, until="2024-05-06T00:00:00", every=0.0)
-    (tmp_path / "lives").write_text("2")
+    (tmp_path / "deaths").write_text("beginning beginning")
     with pytest.raises(RehearsalFailed, match="died twice"):
         crew.together([made], 1, lambda *_: None)
-    (tmp_path / "lives").write_text("1")
+    (tmp_path / "deaths").write_text("training")
     (found,) = crew.together([made], 1, lambda *_: None)
     kinds = [each.kind for each in found.policy.told]
     assert "promote" in kinds
@@ -279,10 +274,13 @@ def test_a_first_version_that_its_gates_hold_is_an_error_that_says_which(tmp_pat
         crew.together([made], 1, lambda *_: None)
 
 
-def test_what_a_project_raises_and_files_that_change_are_told(tmp_path: Path) -> None:
+def test_files_that_change_are_told(tmp_path: Path) -> None:
     made, _ = rehearsed.job(tmp_path, histories.rows())
-    with pytest.raises(RehearsalFailed, match="files changed"):
-        crew.together([replace(made, code="another")], 1, lambda *_: None)
+    process = started(replace(made, code="another"))
+    (said,) = lines(process)
+    process.communicate()
+    assert said["error"]["class"] == "RehearsalFailed"
+    assert "files changed" in said["error"]["what"]
 
 
 def test_a_result_that_is_there_is_taken_up(shipped: tuple[Result, Place], tmp_path: Path) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from flows import histories, rehearsed, test_view_turn
+from flows import forked, histories, rehearsed, test_view_turn
 from fullcircle.flows import rehearse as flow
 from fullcircle.types.loop import Rehearsal
 
@@ -73,10 +71,7 @@ class Command:
         self.folder = folder
         self.env = {**os.environ, "FULLCIRCLE_CONFIG": str(folder / "config"), "OMP_NUM_THREADS": "1"}
         words = ["rehearse", str(project), "--since", SINCE, "--workspace", str(folder / "workspace"), "--json"]
-        self.process = subprocess.Popen(
-            [Path(sys.executable).parent / "fullcircle", *words], env=self.env, start_new_session=True, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+        self.process = forked.command(*words, env=self.env)
 
     def kept(self) -> list[Path]:
         """What policies kept of their state."""

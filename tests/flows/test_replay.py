@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import circles
 from flows.played_models import DAY, START, Played, played
+from flows.trees import tree
 from fullcircle.errors import BundleInvalid, ColumnMissing, DataUnfit, RequestInvalid, VersionNotFound
 from fullcircle.flows import erase
 from fullcircle.flows.replay import replay, tolerance_of
@@ -29,10 +30,14 @@ from fullcircle.types.contract import Column, Contract, Problem, Verdict
 from fullcircle.types.loop import Replayed
 from fullcircle.types.prediction import Prediction
 
-NUMBERS = circles.PLAIN.replace(
-    '        fc.beats("champion"),\n',
-    '        fc.worth(per_row=value, at_least=1),\n        fc.fair(by="area", metric="mae", gap=30),\n',
-).replace('checks=["quality"]', 'checks=["quality", "value", "fairness"]')
+NUMBERS = (
+    tree(circles.PLAIN)
+    .replace(
+        '        fc.beats("champion"),\n',
+        '        fc.worth(per_row=value, at_least=1),\n        fc.fair(by="area", metric="mae", gap=30),\n',
+    )
+    .replace('checks=["quality"]', 'checks=["quality", "value", "fairness"]')
+)
 CLASSES = """
 import fullcircle as fc
 from sklearn.linear_model import LogisticRegression
@@ -85,7 +90,7 @@ def numbers(tmp_path_factory: pytest.TempPathFactory) -> Played:
     Labels came for the first 200.
     """
     made = played(tmp_path_factory.mktemp("numbers"), NUMBERS)
-    assert made.make(learning_rate="0.01") == 1
+    assert made.make(max_depth="1") == 1
     rows, costs = rows_of(circles.houses(seed=11, rows=400))
     ids = made.serve(rows[:300], day=1)
     made.label(dict(zip(ids[:200], costs, strict=False)), day=2)
@@ -240,7 +245,7 @@ def test_by_its_name_alone_there_is_no_money(classes: tuple[Played, list[str], l
 
 def test_late_and_corrected_labels_change_what_is_said(tmp_path: Path) -> None:
     made = played(tmp_path, NUMBERS)
-    made.make(learning_rate="0.01")
+    made.make(max_depth="1")
     made.make(day=1, promoted=False)
     rows, costs = rows_of(circles.houses(seed=5, rows=60))
     ids = made.serve(rows, day=2, version=1)
@@ -260,7 +265,7 @@ def test_late_and_corrected_labels_change_what_is_said(tmp_path: Path) -> None:
 
 def test_rows_that_the_version_has_learned_prove_nothing(tmp_path: Path) -> None:
     made = played(tmp_path, NUMBERS)
-    made.make(learning_rate="0.01")
+    made.make(max_depth="1")
     made.make(day=1, promoted=False)
     rows, costs = rows_of(circles.houses())  # the very rows that both were made from
     ids = made.serve(rows, day=2, version=1)

@@ -45,7 +45,7 @@ class _FolderFinder(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """The spec of a module of this folder, or None to let the others look."""
-        places = [str(self.folder)] if path is None else [place for place in path if _inside(place, self.folder)]
+        places = [str(self.folder)] if path is None else [place for place in path if _inside(place, str(self.folder))]
         for place in places:
             spec = FileFinder(place, (FreshLoader, [".py"])).find_spec(fullname)
             if spec is not None and spec.loader is not None:
@@ -62,6 +62,7 @@ def active(folder: Path, modules: MutableMapping[str, ModuleType]) -> Iterator[N
     """
     finder = _FolderFinder(folder)
     _evict(folder)
+    others = set(sys.modules)
     sys.modules.update(modules)
     sys.meta_path.insert(0, finder)
     sys.path.insert(0, str(folder))
@@ -73,7 +74,8 @@ def active(folder: Path, modules: MutableMapping[str, ModuleType]) -> Iterator[N
             sys.meta_path.remove(finder)
         if str(folder) in sys.path:
             sys.path.remove(str(folder))
-        modules.update({name: module for name, module in list(sys.modules.items()) if _of(module, folder)})
+        added = ((name, module) for name, module in list(sys.modules.items()) if name not in others)
+        modules.update({name: module for name, module in added if _of(module, str(folder))})
 
 
 def is_library(name: str) -> bool:
@@ -88,21 +90,33 @@ def _evict(folder: Path) -> None:
     ours = {entry.stem for entry in folder.glob("*.py")}
     ours |= {entry.name for entry in folder.iterdir() if entry.is_dir() and not is_foreign(entry)}
     ours -= _RESERVED
+    place, libraries = str(folder), dict[str, bool]()
     for name, module in list(sys.modules.items()):
-        if (name.partition(".")[0] in ours and not _from_library(module)) or _of(module, folder):
+        top = name.partition(".")[0]
+        if top not in libraries:  # thousands are loaded, of some hundred libraries
+            libraries[top] = _is_whole_library(sys.modules.get(top))
+        if not libraries[top] and ((top in ours and not _from_library(module)) or _of(module, place)):
             del sys.modules[name]
 
 
-def _of(module: ModuleType, folder: Path) -> bool:
+def _is_whole_library(module: ModuleType | None) -> bool:
+    """Whether all below it is a library's too: it has a file, and no folder of somebody else adds to it."""
+    if module is None or not isinstance(getattr(module, "__file__", None), str):
+        return False
+    places = [*_places(module), *map(str, getattr(module, "__path__", ()))]
+    return all(any(_inside(place, library) for library in _LIBRARIES) for place in places)
+
+
+def _of(module: ModuleType, folder: str) -> bool:
     file = getattr(module, "__file__", None)
-    if isinstance(file, str) and not file.startswith(str(folder)):
-        return False  # most are libraries, and all are asked at every change of folder
+    if isinstance(file, str) and not file.startswith(folder):
+        return False  # most are libraries
     return any(_inside(place, folder) for place in _places(module)) and not _from_library(module)
 
 
 def _from_library(module: ModuleType) -> bool:
     places = _places(module)
-    return not places or any(_inside(place, Path(library)) for place in places for library in _LIBRARIES)
+    return not places or any(_inside(place, library) for place in places for library in _LIBRARIES)
 
 
 def _places(module: ModuleType) -> list[str]:
@@ -110,5 +124,5 @@ def _places(module: ModuleType) -> list[str]:
     return [file] if isinstance(file, str) else [str(place) for place in getattr(module, "__path__", ())]
 
 
-def _inside(place: str, folder: Path) -> bool:
-    return place == str(folder) or place.startswith(f"{folder}/")
+def _inside(place: str, folder: str) -> bool:
+    return place == folder or place.startswith(f"{folder}/")
