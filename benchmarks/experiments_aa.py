@@ -135,14 +135,23 @@ def delayed(runs: int, length: int, *, effect: float = 0.0, lost: float = 0.2, s
         ours = (randomised.log_evidence(randomised.trail(values, arms, 0.5), scale) >= GOAL) & kept
         first.append(np.where(ours.any(axis=1), ours.argmax(axis=1) + 1.0, np.inf))
         naive += int((_z_test(values, arms) & kept).any(axis=1).sum())
-        labelled, waiting = (
-            np.stack([np.cumsum(state & ~second, axis=1), np.cumsum(state & second, axis=1)], axis=-1)
-            for state in (arrives <= due, arrives > due)
+        # By when rows of each arm came to count, and by when those had their time that had no label in it.
+        counts = np.minimum(np.ceil(came - due), length).astype(np.intp)
+        none_yet = np.where(arrives > due, np.arange(length), length)
+        given, missing = (
+            np.stack([_by_moment(at, arm, length) for arm in (~second, second)], axis=-1) for at in (counts, none_yet)
         )
-        distrust = mixtures.off_coverage(labelled, waiting, [0.5, 0.5], length) >= -math.log(0.01)
+        distrust = mixtures.off_coverage(given, missing, [0.5, 0.5], length) >= -math.log(0.01)
         distrusted += int(distrust.any(axis=1).sum())
     each = np.concatenate(first)
     return Found(float(np.isfinite(each).mean()), naive / runs, float(np.median(each))), distrusted / runs
+
+
+def _by_moment(at: NDArray[Any], arm: NDArray[Any], length: int) -> NDArray[Any]:
+    """How many rows of an arm there are by each of ``length`` moments, of which each row came ``at`` one or later."""
+    found = np.zeros((len(at), length + 1))
+    np.add.at(found, (np.arange(len(at))[:, None], at), arm)
+    return np.cumsum(found[:, :length], axis=1)
 
 
 def paired(runs: int, length: int, *, effect: float = 0.0, seed: int = 2) -> Found:

@@ -16,6 +16,7 @@ import circles
 from bundle_samples import CONTRACT, sample
 from flows import logbooks
 from flows.played_models import DAY, START, Played, played
+from flows.trees import tree
 from fullcircle.errors import FullcircleError, GateFailed, SettingInvalid, StateConflict, VersionNotFound
 from fullcircle.flows import experiment, monitor, splitting, versions
 from fullcircle.flows.experiment_plan import FLOOR, Wanted
@@ -32,7 +33,7 @@ from fullcircle.types.experiments import Experiment, Plan, Verdict
 from fullcircle.types.facts import Fact
 from fullcircle.types.prediction import Outcome, Prediction
 
-TEXT = circles.UNTIMED.replace('fc.at_most("mae", 5),\n        fc.beats("champion"),', 'fc.at_most("mae", 3),')
+TEXT = tree(circles.UNTIMED).replace('fc.at_most("mae", 5),\n        fc.beats("champion"),', 'fc.at_most("mae", 3),')
 TEXT = TEXT.replace('    arrivals={"as before"', '    currency="EUR",\n    arrivals={"as before"')
 MINUTE = 60_000_000
 WANTED = Wanted(
@@ -55,7 +56,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Played:
     found = played(tmp_path_factory.mktemp("experiment"), TEXT)
     assert found.make() == 1
     assert found.make(promoted=False, max_depth="3") == 2
-    assert found.make(promoted=False, learning_rate="0.0001") == 3
+    assert found.make(promoted=False, min_samples_leaf="1000") == 3
     with found.session(7.0) as session:
         dealt(session, day=0.0, rows=700, minutes=14.4, of=None)
     return found
@@ -83,6 +84,7 @@ def dealt(
     rejects: Callable[[int, bool], bool] = lambda place, second: False,
     at_once: int = 1,
     customers: int = 0,
+    known: bool = True,
     latency: float | None = None,
 ) -> None:
     """Rows under split ``of``: version 2's errors are ``gain`` smaller. A label comes so many days after its row."""
@@ -91,7 +93,7 @@ def dealt(
     second = False
     assigned = rng.random(max(customers, 1)) < (share if truly is None else truly)
     for place in range(rows):
-        customer = int(rng.integers(customers)) if customers else 0
+        customer = int(rng.integers(customers)) if customers else place % 50
         if customers:
             second = bool(assigned[customer])
         elif place % at_once == 0:
@@ -105,7 +107,7 @@ def dealt(
                 verdict=RowVerdict(status="rejected" if rejected else "ok"),
                 model="houses",
                 version=2 if second else 1,
-                inputs={"rooms": customer, "heat": 20.0, "area": "north"},
+                inputs={"rooms": customer if known else None, "heat": 20.0, "area": "north"},
                 split=of or "",
                 propensity=None if of is None else (share if second else 1 - share),
                 latency=latency,
@@ -302,8 +304,9 @@ class TestThePlan:
             with pytest.raises(StateConflict, match="never had an experiment"):
                 experiment.status_in(session, loaded(own.project))
             begin(session, own, version=3, shadow=True)
-            with pytest.raises(StateConflict, match="has a split already"):
+            with pytest.raises(StateConflict, match="an experiment of houses runs already, with version 3") as caught:
                 begin(session, own)
+            assert "fullcircle experiment stop PROJECT" in (caught.value.next_step or "")
 
 
 class TestVerdicts:
@@ -407,6 +410,33 @@ class TestVerdicts:
         assert "entities" in found.verdict.trust[0].text
         assert found.verdict.trust[0].holds
         assert found.verdict.standing == "better"
+
+    def test_rows_without_an_entity_are_told_beside_those_that_have_one(self, own: Played) -> None:
+        with own.session(7.0) as session:
+            begun = begin(session, own, entity=("rooms",))
+            assert not any("entities" in each for each in begun.notes if "assumed" not in each)
+            dealt(session, day=7.0, rows=600, of=begun.split, customers=2)
+        found = look(own, 9.0)
+        assert (found.verdict.entities, found.verdict.loose) == (2, 0)
+        assert "rows came of 2 entities so far (rooms): by so few nothing is ever known" in found.notes
+        assert "Nobody can say when it will be known." in found.text
+        with own.session(7.5) as session:
+            dealt(session, day=7.5, rows=400, of=begun.split, customers=1, known=False, seed=3)
+        found = look(own, 9.0)
+        assert (found.verdict.entities, found.verdict.loose) == (2, 400)
+        assert "400 of 1,000 rows had no value of rooms: each of their requests was dealt anew" in found.notes
+
+    def test_labels_that_come_later_than_was_learned_are_told_and_counted(self, own: Played) -> None:
+        """The week before had its labels at once; then they take half a day."""
+        with own.session(7.0) as session:
+            begun = begin(session, own)
+            assert begun.plan.label_delay_days == pytest.approx(1 / 86_400)
+            dealt(session, day=7.0, rows=1000, of=begun.split, gain=0.6, label=lambda place, second: 0.5)
+        found = look(own, 9.0)
+        assert found.verdict.standing == "better"
+        _, labels = found.verdict.trust
+        assert "1,000 of 1,000 values came after the 1 minute of the plan, too short a time" in labels.text
+        assert "100.0% of version 1, 100.0% of version 2" in labels.text
 
 
 class TestHarm:
@@ -620,6 +650,7 @@ class TestTurns:
         with own.session(7.0) as session:
             begun = begin(session, own, thompson=True, effect=0.2)
             assert begun.plan.floor == FLOOR
+            assert "version 2 still has the share that it began with, 50%" in begun.notes
             assert experiment.turn_in(session, source) == ""
             dealt(session, day=7.0, rows=400, of=begun.split, gain=1.0)
         with own.session(7.9) as session:
@@ -638,6 +669,8 @@ class TestTurns:
         assert found.verdict.trust[0].holds
         assert found.verdict.standing == "better"
         assert [round(each.share, 2) for each in found.verdict.arms] == [0.1, 0.9]
+        told = "version 2 began with 50%; its share moved once, last on 2026-03-09 02:24 UTC, to 90%: "
+        assert f"{told}the rows are those of all its shares" in found.notes
         # A half of the first 400 rows, and a tenth of the others, lost 1 EUR each.
         assert found.verdict.regret is not None
         assert found.verdict.regret.value == pytest.approx(0.3, abs=0.1)
@@ -656,6 +689,10 @@ class TestTurns:
         with own.session(9.2) as session:
             assert "gets" in experiment.turn_in(session, source)
             assert [fact.body["place"] for fact in facts(session, "split.moved")] == [1, 2]
+            # That it was kept on the first of these days was no move; an ended one tells its moves too.
+            assert any("its share moved once, last on 2026-03-10 04:4" in note for note in look(own, 9.2).notes)
+            splitting.end_in(session, "houses", "enough")
+            assert any("its share moved once, last on 2026-03-10 04:4" in note for note in look(own, 9.2).notes)
 
     def test_shares_that_somebody_moved_or_ended_meanwhile_stay_theirs(self, own: Played) -> None:
         with own.session(7.0) as session, own.session(7.0) as other:
@@ -691,7 +728,7 @@ class TestTurns:
             assert (fact.body["split"], fact.body["action"]) == (first, "stopped")
             assert fact.body["reason"] == "its split ended: somebody ended it"
             assert session.workspace.ledger.state().experiments["houses"].body["split"] == second
-            with pytest.raises(StateConflict, match="has a split already"):
+            with pytest.raises(StateConflict, match="runs already"):
                 begin(session, own)
             assert len(facts(session, "experiment.stopped")) == 1, "the one that runs goes on"
 

@@ -109,9 +109,9 @@ def test_it_says_which_is_better_by_how_much_how_sure_and_when() -> None:
     told = words(render_experiment(sample()))
     for piece in (
         "bike-demand: version 8 beside version 7",
-        "Version 8 is better than version 7 in value_per_row: +0.2 EUR (+0.05 to +0.35).",
+        "Version 8 is better than version 7 in value_per_row, where more is better: +0.2 EUR (+0.05 to +0.35).",
         "Of experiments in which nothing differs at most 5% ever say so, at however many looks.",
-        "the chance that no difference looks like this",
+        "how sure 99% of experiments in which nothing differs never look like this, at any look",
         "+0.2 EUR 0.05 to 0.35 a row",
         "+200 EUR 50 to 350",
         "1,990 of 4,000 requests went to version 8",
@@ -274,13 +274,37 @@ def test_how_sure_it_is_goes_by_what_is_said(changes: dict[str, Any], text: str)
     assert sure(sample(**changes)) == f"Of experiments in which {text}, at however many looks."
 
 
-def test_the_chance_of_no_difference_is_not_shown_where_none_is_found() -> None:
-    told = words(render_experiment(sample(standing="same", chance=0.97)))
-    assert "how sure 0.05 the chance, at most, that a difference which matters is told to be none" in told
-    assert "in which the difference is that large at most 5% ever say so" in told
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({"standing": "same", "chance": 0.97}, "95% of experiments with a difference that matters never say so"),
+        ({"chance": 0.0123}, "98.7% of experiments in which nothing differs never look like this"),
+        ({"chance": 7.5e-31}, "more than 99.9% of experiments in which nothing differs never look like this"),
+        ({**UNKNOWN, "chance": 1.0}, "not yet it will likely know after"),
+        ({**UNKNOWN, "rows_left": None, "chance": 0.3, "ended": "stopped"}, "nothing to be sure of"),
+        ({"state": "untrusted", "standing": "undecided", "chance": 1e-9}, "nothing to be sure of"),
+    ],
+)
+def test_a_large_figure_is_a_sure_one(changes: dict[str, Any], shown: str) -> None:
+    told = words(render_experiment(sample(**changes)))
+    assert f"how sure {shown}" in told
     assert "0.97" not in told
-    better = words(render_experiment(sample(chance=0.0123)))
-    assert "how sure 0.012 the chance that no difference looks like this" in better
+
+
+@pytest.mark.parametrize("state", [{}, {"standing": "same"}, UNKNOWN])
+@pytest.mark.parametrize(("better", "way"), [("up", "more"), ("down", "less")])
+def test_a_difference_is_told_with_the_way_that_is_good(state: dict[str, Any], better: Any, way: str) -> None:
+    metric = Metric(name="mae", kind="mean", better=better)
+    assert f"in mae, where {way} is better: " in text_of(sample(metric=metric, **state))
+
+
+def test_of_one_that_is_known_and_runs_on_it_says_what_to_do() -> None:
+    better, same = "fullcircle experiment stop PROJECT --promote.", "End it: fullcircle experiment stop PROJECT."
+    assert text_of(sample()).endswith(f"Make it champion: {better}")
+    for known in ({"standing": "same"}, {"standing": "worse"}, {"state": "broken"}):
+        assert text_of(sample(**known)).endswith(same)
+    for going in (UNKNOWN, {"ended": "promoted"}, {"ended": "stopped", "reason": "enough"}):
+        assert "experiment stop" not in text_of(sample(**going))
 
 
 @pytest.mark.parametrize(
@@ -293,11 +317,38 @@ def test_the_notes_say_which_rows_count_and_how_bounds_hold(kind: MetricKind, fi
     assert ("in the limit of many units" in notes) is limit
 
 
+@pytest.mark.parametrize(
+    ("entities", "loose", "said"),
+    [
+        (None, 0, ()),
+        (900, 0, ("rows came of 900 entities so far (customer)",)),
+        (
+            2,
+            3000,
+            (
+                "rows came of 2 entities so far (customer): by so few nothing is ever known",
+                "3,000 of 4,000 rows had no value of customer: each of their requests was dealt anew",
+            ),
+        ),
+    ],
+)
+def test_the_notes_count_entities_and_rows_without_one(
+    entities: int | None, loose: int, said: tuple[str, ...]
+) -> None:
+    metric = replace(PLAN.metric, kind="ratio", entity=() if entities is None else ("customer",))
+    found = sample(metric=metric, entities=entities, loose=loose)
+    assert tuple(each for each in found.notes if "customer" in each) == said
+    assert notes_of(replace(found, verdict=replace(found.verdict, arms=())))[-1].startswith("the bounds hold")
+
+
 def test_learned_shares_and_their_regret_are_shown() -> None:
     regret = Difference(value=0.03, low=0.01, high=0.05, unit="EUR")
     told = words(render_experiment(sample(regret=regret, floor=0.1)))
     assert "Regret so far: +0.03 EUR (+0.01 to +0.05) a row" in told
     assert "each at least 10%" in told
+    assert "version share now rows" in told, "rows of the shares before stand in the same line"
+    assert "version share rows" in words(render_experiment(sample(regret=regret, floor=0.1, ended="stopped")))
+    assert "version share rows" in words(render_experiment(sample()))
 
 
 def test_hostile_text_is_shown_and_never_run() -> None:

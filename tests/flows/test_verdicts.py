@@ -47,6 +47,7 @@ def rows(seed: int, number: int = 400, *, gain: float = 0.0, share: float = 0.5,
         events={},
         lost=np.zeros(number, dtype=bool),
         uneven=np.zeros(number, dtype=bool),
+        loose=np.zeros(number, dtype=bool),
     )
     return replace(found, **changes)
 
@@ -63,6 +64,7 @@ def taken(found: Exposed, places: Any) -> Exposed:
         events={name: each[places] for name, each in found.events.items()},
         lost=found.lost[places],
         uneven=found.uneven[places],
+        loose=found.loose[places],
     )
 
 
@@ -259,6 +261,127 @@ class TestTheDifference:
         assert one is not None
         assert two == pytest.approx(2 * one, abs=1)
 
+    @pytest.mark.parametrize("kind", ["mean", "ratio", "paired"])
+    @pytest.mark.parametrize("gain", [0.0, 0.1, 0.2])
+    def test_what_is_left_is_till_the_bounds_are_narrow_enough_beside_what_is_seen(
+        self, kind: Any, gain: float
+    ) -> None:
+        """A width as large as the effect is not enough where a difference is seen. Widths shrink as 1 / sqrt(n)."""
+        plan, paired = replace(PLAN, metric=replace(PLAN.metric, kind=kind), effect=0.3), kind == "paired"
+        fits = 0
+        for seed in range(3):
+            found = rows(seed, 1200, gain=gain)
+            if paired:
+                values = np.random.default_rng(seed).normal(gain, 2.0, 1200)
+                found = replace(found, second=np.zeros(1200, dtype=bool), values={"value_per_row": values})
+            for place in range(60, 1200, 60):
+                told = verdicts.verdict(plan, found, at(found, place), paired)
+                low, high = told.difference.low, told.difference.high
+                if told.standing != "undecided" or low is None or high is None:
+                    continue
+                half, middle = (high - low) / 2, abs(high + low) / 2
+                shrunk = half / max(plan.effect - middle, middle)
+                assert shrunk > 1.0
+                assert told.rows_left is not None
+                assert 0.7 < told.rows_left / max(place * (shrunk**2 - 1), 1.0) < 2.0
+                fits += half < plan.effect
+        assert fits, "the case that was told as one more row did not come"
+
+    def test_it_is_sooner_known_that_nothing_is_there_than_how_much_a_trifle_is(self) -> None:
+        found = rows(3, 1200, gain=0.1)
+        verdict = verdicts.verdict(PLAN, found, at(found, 500), False)
+        assert verdict.standing == "undecided"
+        assert verdict.rows_left is not None
+        assert verdict.rows_left < 700, "a difference of 0.1 would take 20 times the plan"
+
+
+class TestEntities:
+    METRIC = replace(PLAN.metric, kind="ratio", entity=("customer",))
+
+    def of(self, entities: int, loose: int, number: int = 1000) -> Exposed:
+        """Rows of so many entities by turns, and the last ``loose`` rows without one."""
+        unit = np.where(
+            np.arange(number) < number - loose, np.arange(number) % entities, entities + np.arange(number)
+        )
+        second = np.random.default_rng(3).random(entities + number) < 0.5
+        return rows(3, number, unit=unit, second=second[unit], loose=np.arange(number) >= number - loose)
+
+    def told(self, found: Exposed) -> Any:
+        return verdicts.verdict(replace(PLAN, metric=self.METRIC), found, end(found), False)
+
+    def test_they_are_counted_beside_the_rows_that_have_none(self) -> None:
+        verdict = self.told(self.of(40, 400))
+        assert (verdict.entities, verdict.loose) == (40, 400)
+        assert "of 440 entities, and requests without one, went to" in verdict.trust[0].text
+        verdict = self.told(self.of(40, 0))
+        assert (verdict.entities, verdict.loose) == (40, 0)
+        assert "of 40 entities went to" in verdict.trust[0].text
+        assert verdicts.verdict(PLAN, rows(1), end(rows(1)), False).entities is None
+
+    @pytest.mark.parametrize("second", [False, True])
+    def test_of_two_nobody_says_when_it_will_be_known(self, second: bool) -> None:
+        found = self.of(2, 0)
+        verdict = self.told(replace(found, second=(found.unit == 1) & second))
+        assert (verdict.standing, verdict.rows_left, verdict.days_left) == ("undecided", None, None)
+        few = self.told(taken(self.of(2, 0), np.arange(20)))
+        assert few.rows_left is not None, "twenty rows do not tell that no more will come"
+
+
+class TestLateLabels:
+    """One second is waited, by the plan; every label comes after an hour."""
+
+    PLAN = replace(PLAN, label_delay_days=1 / DAY, rows=1000)
+
+    def late(self, **more: Any) -> Exposed:
+        found = rows(3, 1500, **more)
+        return replace(found, arrived=found.at + 3600.0)
+
+    def coverage(self, plan: Plan, found: Exposed, moment: float) -> Any:
+        return verdicts.verdict(plan, found, moment, False).trust[-1]
+
+    def test_a_delay_that_was_too_short_is_said_and_no_coverage_claimed(self) -> None:
+        found = self.late()
+        told = self.coverage(self.PLAN, found, end(found) + 3600)
+        assert told.holds
+        assert "1,500 of 1,500 values came after the 1 minute of the plan, too short a time" in told.text
+        assert "with a value so far: 100.0% of version 1, 100.0% of version 2" in told.text
+        assert "label_delay" in told.text
+        assert " 0.0%" not in told.text
+        soon = replace(found, arrived=np.where(np.arange(1500) % 5 < 4, found.at + 0.5, found.arrived))
+        told = self.coverage(self.PLAN, soon, end(found) + 3600)
+        assert told.text.startswith("rows that had their time and got a value within it: ")
+
+    @pytest.mark.parametrize("delay", [0.0, 1 / DAY])
+    def test_labels_that_come_in_one_arm_only_are_seen_however_late(self, delay: float) -> None:
+        plan, found = replace(self.PLAN, label_delay_days=delay), self.late()
+        gone = replace(found, arrived=np.where(found.second & (np.arange(1500) % 3 == 0), np.nan, found.arrived))
+        slow = replace(found, arrived=found.arrived + np.where(found.second, 36_000.0, 0.0))
+        for unfair, moment in ((gone, end(found) + 3600), (slow, float(found.at[700]))):
+            assert self.coverage(plan, found, moment).holds
+            verdict = verdicts.verdict(plan, unfair, moment, False)
+            assert verdict.trust[0].holds, "the rows were dealt well"
+            assert not verdict.trust[-1].holds
+            assert (verdict.state, verdict.standing) == ("untrusted", "undecided")
+
+    def test_what_nobody_knows_is_not_claimed(self) -> None:
+        plan, found = replace(self.PLAN, label_delay_days=0.0), self.late()
+        told = self.coverage(plan, found, float(found.at[700]))
+        assert told.text.startswith("with a value so far, as nobody knows how long labels take: 9")
+        assert self.coverage(plan, found, BEGIN - 1.0).text.endswith("none yet")
+
+    @pytest.mark.parametrize("delay", [0.0, 0.5 / 24, 1 / 24])
+    def test_late_labels_that_come_alike_are_hardly_ever_distrusted(self, delay: float) -> None:
+        """20 experiments with labels after an hour on average, 30 looks at each: at 1 % more than 2 in 1 of 1000."""
+        wrong = 0
+        for seed in range(20):
+            found, rng = rows(seed, 600), np.random.default_rng(seed + 100)
+            found = replace(found, arrived=found.at + rng.exponential(3600.0, 600))
+            looks = (
+                self.coverage(replace(PLAN, label_delay_days=delay), found, at(found, n)) for n in range(20, 601, 20)
+            )
+            wrong += not all(each.holds for each in looks)
+        assert wrong <= 2
+
 
 class TestTrust:
     def test_a_fair_split_is_trusted_at_any_share(self) -> None:
@@ -280,6 +403,7 @@ class TestTrust:
             events={},
             lost=np.zeros(600, dtype=bool),
             uneven=np.zeros(600, dtype=bool),
+            loose=np.zeros(600, dtype=bool),
         )
         assert verdicts.verdict(PLAN, both, end(both), False).trust[0].holds
         swapped = replace(both, share=1.0 - both.share)

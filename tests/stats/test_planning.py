@@ -106,6 +106,22 @@ def test_no_effect_is_never_known_but_the_sequence_gets_narrow() -> None:
     assert planning.narrow(0.1, Noise(1.0), 1000.0, 0.05) == pytest.approx(brentq_rows(0.1, 1000.0), rel=1e-6)
 
 
+def test_a_difference_that_is_seen_leaves_the_bounds_less_room() -> None:
+    """It is known that nothing as large is left where half the width is no more than what lies between the two."""
+    noise, effect = Noise(1.0), 0.1
+    assert planning.narrow(effect, noise, 1000.0, 0.05, 0.06) == pytest.approx(brentq_rows(0.04, 1000.0), rel=1e-6)
+    assert planning.narrow(effect, noise, 1000.0, 0.05, -0.06) == planning.narrow(effect, noise, 1000.0, 0.05, 0.06)
+    assert planning.narrow(effect, noise, 1000.0, 0.05, 0.1) == math.inf
+    assert planning.narrow(effect, noise, 1000.0, 0.05, -0.3) == math.inf
+
+
+@given(st.floats(0.01, 10.0), st.floats(30.0, 1e5), st.floats(0.05, 0.95))
+def test_bounds_that_are_known_tell_the_noise(half: float, n: float, share: float) -> None:
+    noise = planning.as_wide(planning.two_arms(1.0, share), half, n, 1000.0, 0.05)
+    assert noise.widen == planning.two_arms(1.0, share).widen
+    assert planning.narrow(half, noise, 1000.0, 0.05) == pytest.approx(n, rel=1e-6)
+
+
 def brentq_rows(margin: float, planned: float) -> float:
     from scipy.optimize import brentq
 

@@ -140,8 +140,9 @@ def standing(found: Any) -> Any:
         parts.append(Text(f"a day: {between(verdict.a_day)}"))
     if verdict.regret is not None:
         parts.append(Text(f"regret so far, a row: {between(verdict.regret)}"))
+    share = "share" if found.plan.floor is None or found.ended else "share now"
     parts.append(
-        table("versions", ("version", "share", "rows", "had their time", "count", found.plan.metric.name), arms)
+        table("versions", ("version", share, "rows", "had their time", "count", found.plan.metric.name), arms)
     )
     parts.append(table("what must hold", ("what", "", "what was seen", "by chance"), rules))
     parts += [Text(f"note: {note}", style="dim") for note in found.notes]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullcircle.flows.exposed import Exposed, Floats
+from fullcircle.flows.quality import FEWEST_LABELS
 from fullcircle.stats import planning, randomised, sequences
 from fullcircle.stats.intervals import Interval
 from fullcircle.stats.planning import Noise
@@ -100,6 +101,11 @@ class Compared:
 def _ratio(unit: NDArray[np.intp], values: Floats) -> sequences.Estimate:
     """The mean of a row, of rows that hang together by ``unit``."""
     return sequences.ratio(*sequences.by_entity(unit, values, np.ones(len(values))))
+
+
+def too_few(units: int, rows: int) -> bool:
+    """Whether so many rows would have shown more entities (or requests) than nothing can ever be known by."""
+    return units < FEWEST_LABELS and rows >= max(100, 10 * units)
 
 
 def compared(plan: Plan, rows: Exposed, usable: NDArray[np.intp], paired: bool) -> Compared:

@@ -14,7 +14,7 @@ from fullcircle.development.loading import LoadedProject
 from fullcircle.errors import FullcircleError, StateConflict
 from fullcircle.flows import going_back, splitting, verdicts, versions
 from fullcircle.flows.experiment_plan import Wanted, plan_of
-from fullcircle.flows.experiment_words import notes_of, text_of
+from fullcircle.flows.experiment_words import between, named, notes_of, text_of
 from fullcircle.flows.exposed import Exposed, Measuring, of_split
 from fullcircle.flows.promote import promote_in
 from fullcircle.flows.reconcile import reconcile
@@ -25,6 +25,7 @@ from fullcircle.ledger.state import State
 from fullcircle.monitoring.grid import iso, length, micros, now
 from fullcircle.settings import Settings
 from fullcircle.tables import predictions as log
+from fullcircle.types import splits
 from fullcircle.types.experiments import Experiment, Plan, Verdict
 from fullcircle.types.facts import Fact
 from fullcircle.types.progress import Progress
@@ -78,6 +79,7 @@ def start_in(session: Session, source: LoadedProject, wanted: Wanted, version: i
     """The same within an open session."""
     model = source.project.name
     turns_in(session, source)  # one whose split was ended by hand has no end yet, and would never get one
+    _check_none_runs(session, model)
     champion = versions.champion(session, model)
     number = max(session.workspace.ledger.state().versions[model]) if version is None else version
     versions.find(session, model, number)
@@ -160,7 +162,8 @@ def stop_in(session: Session, source: LoadedProject, *, promote: bool = False, r
     digest = session.keep(verdict)
     if promote:
         _check_won(found)
-        reason = f"it won the experiment of split {split.id}: {found.text}"[:LONGEST]
+        won = f"{between(verdict.difference)} in {named(found.plan)}"
+        reason = f"it won the experiment of split {split.id}: {won}"[:LONGEST]
         going_back.make_ready(session, model, split.version)
         _check_unharmed(session, last)  # that may have taken a while
         promote_in(session, model, split.version, reason, trigger="experiment")
@@ -268,7 +271,26 @@ def _look(session: Session, source: LoadedProject, last: _Begun, *, drawn: bool 
         ended="" if last.stopped is None else str(last.stopped.body["action"]),
         reason="" if last.stopped is None else str(last.stopped.body.get("reason") or ""),
     )
-    return replace(found, text=text_of(found), notes=notes_of(found))
+    return replace(found, text=text_of(found), notes=(*notes_of(found), *_moves(session, last)))
+
+
+def _moves(session: Session, last: _Begun) -> tuple[str, ...]:
+    """When its share was learned, and which one it has: rows of all its shares stand in one line."""
+    if last.plan.floor is None:
+        return ()
+    facts = [fact for fact in session.workspace.ledger.facts("split.moved") if fact.body["split"] == last.split.id]
+    shares = [last.split.steps[0].share, *(int(fact.body["share"]) for fact in facts)]
+    steps = zip(facts, shares[:-1], shares[1:], strict=True)
+    moves = [(fact.time.replace("T", " "), share) for fact, before, share in steps if share != before]
+    version = last.split.version
+    if not moves:
+        return (f"version {version} still has the share that it began with, {splits.text_of(shares[0])}",)
+    time, share = moves[-1]
+    told = "once" if len(moves) == 1 else f"{len(moves)} times"
+    return (
+        f"version {version} began with {splits.text_of(shares[0])}; its share moved {told}, last on {time[:16]} UTC, "
+        f"to {splits.text_of(share)}: the rows are those of all its shares",
+    )
 
 
 def _rows(session: Session, source: LoadedProject, last: _Begun) -> Exposed:
@@ -347,6 +369,18 @@ def _check_logged(session: Session, model: str, version: int, entity: Sequence[s
             received=f"{', '.join(gone)}, by the contract of version {version}",
             allowed="columns that are logged, or hashed, with values of the caller's own (not imputed ones)",
             next_step="let the contract hash the column, or reject what does not fit; or name another with --entity",
+        )
+
+
+def _check_none_runs(session: Session, model: str) -> None:
+    state = session.workspace.ledger.state()
+    fact = state.experiments.get(model)
+    if fact is not None and fact.body["split"] not in state.experiment_ends:
+        raise StateConflict(
+            f"an experiment of {model} runs already, with version {fact.body['version']}",
+            received=model,
+            allowed="one experiment of a model at a time",
+            next_step="look: fullcircle experiment status PROJECT; or end it: fullcircle experiment stop PROJECT",
         )
 
 

@@ -7,29 +7,18 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from fullcircle.errors import FullcircleError, SettingInvalid
-from fullcircle.flows.exposed import EVENTS, FAILED, LABEL, SLOWER, Exposed, Measuring, gathered
-from fullcircle.flows.quality import FEWEST_LABELS
+from fullcircle.flows.experiment_past import PAST_DAYS, past_of
+from fullcircle.flows.exposed import EVENTS, FAILED, LABEL, SLOWER, Measuring
 from fullcircle.flows.session import Session
-from fullcircle.flows.versions import find
 from fullcircle.monitoring.grid import iso, micros, now
-from fullcircle.stats import planning, sequences
+from fullcircle.stats import planning
 from fullcircle.stats.planning import Noise
-from fullcircle.tables import predictions as log
 from fullcircle.types.durations import duration
 from fullcircle.types.experiments import Arm, Guardrail, Metric, Plan
-from fullcircle.types.report import Report
 
-PAST_DAYS = 28
-"""Four whole weeks: what a day of the week does weighs the same for each."""
 FLOOR = 0.1
 """The least share of an arm that is learned. Below, exactness costs more than twice the rows (see the docs)."""
-NEARLY = 0.95
-"""Of the labels that came so far, so many came within the time that is waited where the project says none."""
-_LEAST_DELAY = 1.0  # seconds: whether a label came in time must be clear from times in microseconds
-_DAY = 86_400.0
 _SUCH = {"alpha": "0.05", "power": "0.8", "share": "50%"}
 _GUARD = re.compile(r"\s*([^<>=]+?)\s*<=\s*([0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?)\s*(%|x)?\s*")
 
@@ -38,14 +27,17 @@ def share_of(text: str) -> float:
     """A share such as "50%" or "0.5". Raises SettingInvalid."""
     percent = text.strip().endswith("%")
     try:
-        return float(text.strip().removesuffix("%")) / (100.0 if percent else 1.0)
-    except ValueError as error:
-        raise SettingInvalid(
-            "the share cannot be read",
-            received=ascii(text[:40]),
-            allowed="such as 50% or 0.5",
-            next_step="say --share 50%",
-        ) from error
+        found = float(text.strip().removesuffix("%")) / (100.0 if percent else 1.0)
+    except ValueError:
+        found = math.nan
+    if 0.0 < found < 1.0:
+        return found
+    raise SettingInvalid(
+        "the share is none",
+        received=ascii(text[:40]),
+        allowed="above 0% and below 100%, such as 50% or 0.5",
+        next_step="say --share 50%",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,21 +54,6 @@ class Wanted:
     entity: tuple[str, ...]
     shadow: bool
     thompson: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Past:
-    """What the log tells: a unit's standard deviation, rows in a unit, rows a day (0: nobody can say).
-
-    ``delay`` is the time of labels in days, ``valued`` the share of the rows that had it and have a value.
-    """
-
-    spread: float
-    rows_a_unit: float
-    rows_a_day: float
-    delay: float
-    valued: float
-    assumed: tuple[str, ...]
 
 
 def plan_of(
@@ -96,11 +73,12 @@ def plan_of(
             allowed=", ".join(name for name in measuring.names if name != LABEL),
             next_step="choose a metric of the answer, or leave --shadow out",
         )
-    past = _past(session, model, measuring, metric, both[0], delay)
+    past = past_of(session, model, measuring, metric, both[0], delay)
     kind: Any = "paired" if wanted.shadow else "ratio" if past.rows_a_unit > 1 or wanted.entity else metric.kind
     metric = replace(metric, kind=kind)
     noise, assumed = _noise(past.spread, metric, wanted.share)
     size = planning.size(wanted.effect, noise, wanted.alpha, wanted.power)
+    assumed = (*assumed, *_entities(measuring, metric, past.units, size))
     likely = planning.likely(wanted.effect, noise, size, wanted.alpha)
     rows, half = (math.ceil(each * past.rows_a_unit) for each in (size, likely))
     a_day = past.rows_a_day * past.valued
@@ -182,82 +160,23 @@ def _check(wanted: Wanted) -> None:
         )
 
 
-def _past(session: Session, model: str, measuring: Measuring, metric: Metric, champion: int, delay: float) -> Past:
-    """From the champion's rows of the last weeks; where there are too few, from its report."""
-    begin = now() - PAST_DAYS * round(_DAY) * 1_000_000
-    folder = session.workspace.predictions
-    rows = log.read(folder, model, since=iso(begin), version=champion)
-    found = gathered(rows, log.read_outcomes(folder, model), measuring, [metric.name], entity=metric.entity)
-    values = found.values[metric.name]
-    usable = np.flatnonzero(np.isfinite(values))
-    enough = len(usable) >= FEWEST_LABELS
-    units = found.unit[usable] if enough else found.unit
-    took = found.arrived[usable] - found.at[usable]
-    delay = delay or max(_LEAST_DELAY, float(np.quantile(took, NEARLY)) if len(took) else 0.0) / _DAY
-    a_day, assumed = _rows_a_day(found)
-    valued, doubtful = _valued(found, delay)
-    assumed = (*assumed, *doubtful)
-    known = {
-        "rows_a_unit": len(units) / len(np.unique(units)) if len(units) else 1.0,
-        "rows_a_day": a_day,
-        "delay": delay,
-        "valued": valued,
-    }
-    spread = _spread(units, values[usable]) if enough else 0.0
-    if spread > 0:
-        return Past(spread=spread, assumed=assumed, **known)
-    spread, told = _reported(session, model, measuring, metric, champion)
-    told = f"{told}, as {len(usable)} rows of the last {PAST_DAYS} days have a label"
-    return Past(spread=spread, assumed=(*assumed, told), **known)
-
-
-def _spread(unit: Any, values: Any) -> float:
-    """The standard deviation of a unit: of one row, or of the influence of a request's or an entity's."""
-    found = sequences.ratio(*sequences.by_entity(unit, values, np.ones(len(values))))
-    return found.error * math.sqrt(found.units) if math.isfinite(found.error) else 0.0
-
-
-def _rows_a_day(found: Exposed) -> tuple[float, tuple[str, ...]]:
-    if found.rows < 2:
-        return 0.0, ("how many rows come a day is not known: nobody can say how long it takes",)
-    days = (now() / 1e6 - float(found.at.min())) / _DAY
-    if days < 1.0:
-        return found.rows / max(days, 1 / 24), ("rows a day are those of less than one day",)
-    return found.rows / days, ()
-
-
-def _valued(found: Exposed, delay: float) -> tuple[float, tuple[str, ...]]:
-    """The share of the rows that had their time and have a value: only these count."""
-    due = found.at <= now() / 1e6 - delay * _DAY
-    valued = int(np.isfinite(found.arrived[due]).sum())
-    if valued:
-        return valued / int(due.sum()), ()
-    return 1.0, (f"each row gets a label, as none of {int(due.sum()):,} that had their time has one",)
-
-
-def _reported(session: Session, model: str, measuring: Measuring, metric: Metric, champion: int) -> tuple[float, str]:
-    """The spread that the champion's report leaves to see, else the largest that a share can have."""
-    report = session.recall(find(session, model, champion).report, Report)
-    measure = report.measure(metric.name)
-    if metric.kind == "proportion":
-        return 0.5, "a share strays as far as a share can (0.5)"
-    if measure is not None and measure.low is not None and measure.high is not None and measure.n:
-        spread = (measure.high - measure.low) / 2 / 1.96 * math.sqrt(measure.n)
-        if spread > 0:
-            return spread, f"rows stray by {spread:.4g}, by the interval in the report of version {champion}"
-    raise SettingInvalid(
-        f"nothing tells how far {metric.name} strays from row to row, so no size can be planned",
-        received=f"no {FEWEST_LABELS} labelled rows of version {champion} in the last {PAST_DAYS} days",
-        allowed=", ".join(measuring.names),
-        next_step="wait for labels, or choose a metric that the report of the champion has",
-    )
-
-
 def _noise(spread: float, metric: Metric, share: float) -> tuple[Noise, tuple[str, ...]]:
     if metric.kind == "paired":
         told = "both versions err independently of each other; where they err alike it takes fewer rows"
         return Noise(spread * math.sqrt(2.0)), (told,)
     return planning.two_arms(spread, share, exact=metric.kind != "ratio"), ()
+
+
+def _entities(measuring: Measuring, metric: Metric, seen: int, needed: float) -> tuple[str, ...]:
+    """What has to be so of the things that rows hang together by."""
+    columns = [each.name for each in measuring.contract.columns if each.kind == "number"]
+    broken = ", ".join(name for name in metric.entity if name in columns)
+    told = f"rows of one thing have the same {broken} to the last digit, though that is a number with a fraction"
+    found = (told,) if broken else ()
+    if metric.entity and seen < needed:
+        came = f"{seen:,} came in the last {PAST_DAYS} days, and {math.ceil(needed):,} are needed"
+        found = (*found, f"new entities ({', '.join(metric.entity)}) go on coming: {came}")
+    return found
 
 
 def _moment(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fullcircle.flows.compared import too_few
 from fullcircle.types.experiments import Difference, Experiment, Plan
 
 
@@ -11,7 +12,7 @@ def text_of(found: Experiment) -> str:
     if found.ended:
         why = f": {found.reason.rstrip('.')}" if found.reason and found.ended != "promoted" else ""
         return f"{said} It was {found.ended} on {found.at[:10]}{why}."
-    return said if found.verdict.state != "running" else f"{said} {when(found)}"
+    return f"{said} {when(found) if found.verdict.state == 'running' else next_step(found)}"
 
 
 def _finding(found: Experiment) -> str:
@@ -26,20 +27,32 @@ def _finding(found: Experiment) -> str:
         return f"Version {version} broke a guardrail ({broken}), whatever else it does."
     if verdict.standing in ("better", "worse"):
         return (
-            f"Version {version} is {verdict.standing} than version {champion} in {plan.metric.name}: "
+            f"Version {version} is {verdict.standing} than version {champion} in {named(plan)}: "
             f"{between(difference)}. {sure(found)}"
         )
     if verdict.standing == "same":
         return (
-            f"Version {version} is as good as version {champion} in {plan.metric.name}: the difference is less than "
+            f"Version {version} is as good as version {champion} in {named(plan)}: the difference is less than "
             f"{plan.effect:g} either way ({between(difference)}). {sure(found)}"
         )
     if difference.value is None:
         return f"Nothing is known yet of version {version} beside version {champion}: no row counts so far."
     return (
-        f"It is not known yet whether version {version} is better than version {champion} in {plan.metric.name}: "
+        f"It is not known yet whether version {version} is better than version {champion} in {named(plan)}: "
         f"{between(difference)}."
     )
+
+
+def named(plan: Plan) -> str:
+    """What is compared, and which way is good."""
+    return f"{plan.metric.name}, where {'more' if plan.metric.better == 'up' else 'less'} is better"
+
+
+def next_step(found: Experiment) -> str:
+    """What to do with one that runs on though it is known how it ends."""
+    if found.verdict.state == "decided" and found.verdict.standing == "better":
+        return "Make it champion: fullcircle experiment stop PROJECT --promote."
+    return "End it: fullcircle experiment stop PROJECT."
 
 
 def sure(found: Experiment) -> str:
@@ -119,4 +132,20 @@ def notes_of(found: Experiment) -> tuple[str, ...]:
         notes.append("the bounds hold in the limit of many units; before their burn-in nothing is said")
     if plan.floor is not None:
         notes.append(f"shares are learned once a day, each at least {plan.floor:.0%}")
+    return (*notes, *_entities(found))
+
+
+def _entities(found: Experiment) -> tuple[str, ...]:
+    """How many entities there are, and how many rows are of none."""
+    verdict, by = found.verdict, ", ".join(found.plan.metric.entity)
+    rows = sum(each.rows for each in verdict.arms) // (2 if found.mode == "shadow" else 1)
+    if verdict.entities is None or not rows:
+        return ()
+    few = too_few(verdict.entities, rows - verdict.loose)
+    never = ": by so few nothing is ever known" if few else ""
+    notes = [f"rows came of {verdict.entities:,} entities so far ({by}){never}"]
+    if verdict.loose:
+        notes.append(
+            f"{verdict.loose:,} of {rows:,} rows had no value of {by}: each of their requests was dealt anew"
+        )
     return tuple(notes)

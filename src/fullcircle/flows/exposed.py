@@ -47,7 +47,7 @@ class Exposed:
     which chance. ``unit`` numbers what hangs together: an entity, else a request. ``values`` are by metric, of a
     shadow the challenger's less the champion's; NaN where there is none. ``events`` are by guardrail, of a shadow
     those of its copies. ``lost`` are rows that a shadow has no copy of, ``uneven`` those of which only one of the two
-    has a value.
+    has a value, ``loose`` those that belong to their request as they have no value of the entity.
     """
 
     at: Floats
@@ -59,6 +59,7 @@ class Exposed:
     events: Mapping[str, NDArray[np.bool_]]
     lost: NDArray[np.bool_]
     uneven: NDArray[np.bool_]
+    loose: NDArray[np.bool_]
 
     @property
     def rows(self) -> int:
@@ -188,7 +189,7 @@ def gathered(
     units: dict[Any, int] = {}
     events = {each.name: _event(each.name) for each in guardrails if each.kind != "margin"}
     found: dict[str, list[Any]] = {
-        name: [] for name in ("at", "arrived", "second", "share", "unit", "lost", "uneven")
+        name: [] for name in ("at", "arrived", "second", "share", "unit", "lost", "uneven", "loose")
     }
     seen: dict[str, list[bool]] = {name: [] for name in events}
     values: dict[str, list[Floats]] = {name: [] for name in names}
@@ -214,7 +215,9 @@ def gathered(
             found["at"].append(_seconds(row.time))
             found["second"].append(dealt)
             found["share"].append(round(chance if dealt else 1.0 - chance, 4))  # of 10,000 buckets
-            found["unit"].append(units.setdefault(_unit(row, entity), len(units)))
+            of = _entity(row, entity)
+            found["unit"].append(units.setdefault(of or _request(row), len(units)))
+            found["loose"].append(bool(entity) and of is None)
             found["lost"].append(told is None)
             for name, happened in events.items():
                 seen[name].append(told is not None and happened(told))
@@ -228,6 +231,7 @@ def gathered(
         events={name: np.array(each, dtype=bool) for name, each in seen.items()},
         lost=np.array(found["lost"], dtype=bool),
         uneven=np.array(found["uneven"], dtype=bool),
+        loose=np.array(found["loose"], dtype=bool),
     )
 
 
@@ -267,15 +271,18 @@ def _label(row: Prediction, outcome: Outcome | None, contract: Contract) -> Valu
     return outcome.value
 
 
-def _unit(row: Prediction, entity: Sequence[str]) -> Any:
-    """What the row hangs together with: rows of an entity, else those of one request, which are dealt together.
+def _entity(row: Prediction, entity: Sequence[str]) -> tuple[Any, ...] | None:
+    """The entity that the row belongs to, None where it has no value of it.
 
     Where a value was put in, the log has that and not what the row was dealt by.
     """
     filled = {each.column for each in row.verdict.problems if each.action == "impute"}
     values = tuple(None if column in filled else held(row, column) for column in entity)
-    if values and all(each is not None for each in values):
-        return values
+    return values if values and all(each is not None for each in values) else None
+
+
+def _request(row: Prediction) -> tuple[Any, ...]:
+    """The request that the row came in: rows of one are dealt together."""
     return row.id.partition("-")[0], row.time, row.latency
 
 

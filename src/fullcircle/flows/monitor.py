@@ -100,8 +100,14 @@ def watch_in(
     rows: Sequence[Prediction],
     labels: Mapping[str, Outcome],
     name: str,
+    *,
+    since: int,
 ) -> Window:
-    """Judge exactly these predictions, with their labels, as one batch within an open session; once and for all."""
+    """Judge exactly these predictions, with their labels, as one batch within an open session; once and for all.
+
+    ``since`` is when the first of them was about to be sent, or what was sent to try the server (microseconds): from
+    then on until the last of them rows are nobody's calls (see ``flows.experiment_past``).
+    """
     with _turn(session, project) as turn:
         record(turn)
         places = {row.id: place for row in rows if (place := following.place_of(row.id)) is not None}
@@ -118,7 +124,7 @@ def watch_in(
         pairs = [(row, labels[row.id].value) for row in fresh if row.id in labels]
         pairs = [(row, value) for row, value in pairs if value is not None]
         with turn.journal.step():
-            entry = Entry(version=version, start=min(times), stop=max(times) + 1, name=name)
+            entry = Entry(version=version, start=min(since, *times), stop=max(times) + 1, name=name)
             entry = with_rows(turn, entry, fresh)
             labelled = of_labelled(found.profile, found.contract, pairs)
             entry = replace(entry, labelled=len(pairs), outcomes=labelled.encode())

@@ -31,6 +31,7 @@ from fullcircle.flows.stages import Stages
 from fullcircle.flows.standing import at_work
 from fullcircle.flows.train import train_in
 from fullcircle.monitoring import quality
+from fullcircle.monitoring.grid import now
 from fullcircle.runtimes.contracts import rows_of
 from fullcircle.settings import Settings
 from fullcircle.types.bundle import Proof
@@ -207,6 +208,7 @@ def _live(session: Session, source: LoadedProject, turning: _Turning) -> None:
     scorer = versions.scorer(session, project.name, champion, online=True)
     contract = scorer.contract
     session.progress.step("probe", "rows that do not fit the contract")
+    begun = now()
     turning.probes = probes.send(turning.deployed.url, project.name, contract, held_out, admission.door(session))
     arrivals: Mapping[str, Any] = project.arrivals or {"the test rows": _unchanged}
     for name, arrival in arrivals.items():
@@ -219,7 +221,8 @@ def _live(session: Session, source: LoadedProject, turning: _Turning) -> None:
             session.progress.note("no rows: nothing to judge")
             continue
         with source.active():
-            window = watch_in(session, project, champion, sent.predictions, sent.outcomes, name)
+            window = watch_in(session, project, champion, sent.predictions, sent.outcomes, name, since=begun)
+        begun = now()
         turning.windows.append(window)
         session.progress.note(_told(window))
     trigger = _trigger(turning.windows)

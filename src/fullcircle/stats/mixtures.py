@@ -44,10 +44,11 @@ def off_shares(counts: ArrayLike, shares: ArrayLike, planned: float, alpha: floa
 
 
 def off_coverage(labelled: ArrayLike, waiting: ArrayLike, shares: ArrayLike, planned: float) -> Floats:
-    """Evidence that labels do not come alike in all arms: of rows that had their time, with a label and without.
+    """Evidence that labels do not come alike in all arms: of rows with a label, and of those without in their time.
 
-    If whether a label came had nothing to do with the arm, both lots were drawn with ``shares``. The mean of two
-    e-values is one: it sees labels that are rare in one arm, and missing labels that are.
+    If whether and when a label came had nothing to do with the arm, both lots were drawn with ``shares``, however
+    late those come that have one. The mean of two e-values is one: it sees labels that are rare in one arm, and
+    missing labels that are.
     """
     with_label, without = (off_shares(each, shares, planned) for each in (labelled, waiting))
     return np.asarray(np.logaddexp(with_label, without) - math.log(2.0))

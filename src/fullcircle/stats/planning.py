@@ -64,13 +64,21 @@ def likely(effect: float, noise: Noise, planned: float, alpha: float, power: flo
     return _first(known, planned) if effect else math.inf
 
 
-def narrow(effect: float, noise: Noise, planned: float, alpha: float) -> float:
-    """Rows after which the sequence spans at most ``effect`` to each side.
+def narrow(effect: float, noise: Noise, planned: float, alpha: float, seen: float = 0.0) -> float:
+    """Rows after which the sequence around a difference of ``seen`` leaves nothing as large as ``effect``.
 
-    From there on at the latest one knows that there is an effect, or that there is none of twice that.
+    From there on, if that is still what is seen, one knows that there is no effect. Where ``seen`` is one itself that
+    is never: infinite.
     """
-    goal = _some("effect", abs(effect))
+    goal = _some("effect", abs(effect)) - abs(seen)
+    if not goal > 0.0:
+        return math.inf
     return _first(lambda n: _reach(n, noise, planned, alpha) * noise.value / math.sqrt(n) <= goal, planned)
+
+
+def as_wide(noise: Noise, half: float, n: float, planned: float, alpha: float) -> Noise:
+    """The noise of a sequence that is known to span ``half`` to each side at ``n`` rows."""
+    return noise._replace(value=_some("width", half) * math.sqrt(n) / _reach(n, noise, planned, alpha))
 
 
 def standing(interval: Interval, effect: float, *, up: bool = True) -> Standing:

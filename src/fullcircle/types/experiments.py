@@ -130,7 +130,8 @@ class Verdict:
     came in shares that chance does not explain (then ``standing`` is "undecided", whatever the figures say).
     ``chance`` is the always-valid p-value of no difference. ``a_day`` is the difference times the rows a day, in the
     currency, where the metric is money. ``rows_left`` and ``days_left`` are till it will likely be known, None where
-    it is known or nobody can say.
+    it is known or nobody can say. ``entities`` is how many were dealt so far, None where each request is; ``loose``
+    rows had no value of the entity, so each of their requests was dealt anew.
     """
 
     version: int
@@ -145,6 +146,8 @@ class Verdict:
     rows_left: int | None = None
     days_left: float | None = None
     regret: Difference | None = None
+    entities: int | None = None
+    loose: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from fullcircle.flows.experiment_words import between, planned, sure, when
@@ -46,6 +47,7 @@ def render_experiment(found: Experiment) -> str:
         answer=answer(found),
         when=span(found.started, found.at),
         sure=sure(found),
+        certain=certain(found),
         later="" if found.ended or found.verdict.state != "running" else when(found),
         planned=planned(found.plan),
         pictures=picture(found),
@@ -67,6 +69,31 @@ def answer(found: Experiment) -> Answer:
         "same": Answer("info", f"Version {version} is as good as version {champion}"),
     }
     return words.get(verdict.standing, Answer("info", "Not known" if found.ended else "Not known yet"))
+
+
+@dataclass(frozen=True)
+class Certain:
+    """How sure a verdict is: a figure, large where it is sure, and what it is a share of ("" where there is none)."""
+
+    figure: str
+    words: str = ""
+
+
+def certain(found: Experiment) -> Certain:
+    """How sure it is: the share of experiments of another world that never come to this word."""
+    verdict = found.verdict
+    if verdict.standing == "undecided":
+        return Certain("nothing to be sure of" if verdict.state == "untrusted" or found.ended else "not yet")
+    if verdict.standing == "same":
+        return Certain(_percent(found.plan.alpha), "of experiments with a difference that matters never say so")
+    return Certain(
+        _percent(verdict.chance), "of experiments in which nothing differs never look like this, at any look"
+    )
+
+
+def _percent(chance: float) -> str:
+    """1 less a chance, rounded to what is less sure: "98.7%"."""
+    return "more than 99.9%" if chance < 0.001 else f"{math.floor(1000 * (1 - chance) + 1e-9) / 10:g}%"
 
 
 def picture(found: Experiment) -> Picture | None:
