@@ -38,7 +38,6 @@ from fullcircle.flows import access, admission, deploy, issuers, serve
 from fullcircle.flows.package import package
 from fullcircle.flows.promote import approve, promote, rollback
 from fullcircle.flows.reconcile import write_served
-from fullcircle.flows.run import run
 from fullcircle.flows.session import opened
 from fullcircle.flows.status import status
 from fullcircle.flows.variables import variables_of
@@ -113,9 +112,14 @@ def test_servers_are_told_of_what_is_not_revoked_and_ask_for_good(settings: Sett
     assert [fact.body["reason"] for fact in facts(settings, "key.revoked")] == ["lost", "revoked by hand"]
     assert [one.problem for one in access.list_keys(settings=settings)] == ["revoked", "revoked"]
     for gone in ("a", first.key.id, "nobody", ""):
-        with pytest.raises(KeyNotFound):
+        with pytest.raises(KeyNotFound) as caught:
             access.revoke(gone, settings=settings)
-    assert access.create("a", role="viewer", settings=settings).key.id != first.key.id, "the name is free again"
+        assert caught.value.allowed == "none"
+    again = access.create("a", role="viewer", settings=settings).key
+    assert again.id != first.key.id, "the name is free again"
+    with pytest.raises(KeyNotFound) as caught:
+        access.revoke("nobody", settings=settings)
+    assert caught.value.allowed == f"{again.id} (a)", "either of the two may be said"
 
 
 def test_a_key_of_a_later_fullcircle_opens_nothing_and_spoils_nothing(settings: Settings) -> None:
@@ -220,26 +224,14 @@ def test_beyond_loopback_keys_and_tls_come_first(settings: Settings) -> None:
 
 # --- a project whose versions a person approves, and its server ---------------------------------------------------
 
-PERSON = (
-    circles.PLAIN[: circles.PLAIN.index("    gates=[")]
-    + """    gates=[fc.at_most("mae", 5)],
-    checks=["quality"],
-    approve="person",
-    arrivals={"few": lambda rows: rows.head(5).drop(columns="cost")},
-)
-"""
-)
-
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Settings]]:
     """Ada trained version 1, and it waits."""
-    folder = tmp_path_factory.mktemp("access")
-    project = circles.write_project(folder / "houses", PERSON)
-    settings = circles.settings(folder, actor="ada")
-    turn = run(project, settings=settings, stop=True)
-    assert turn.decision.action == "hold"
-    yield project, settings
+    found = circles.copy(tmp_path_factory, circles.WAITING, tmp_path_factory.mktemp("access"))
+    assert found.turn.decision.action == "hold"
+    settings = other(found.settings, actor="ada")
+    yield found.project, settings
     deploy.remove("houses", settings=settings)
 
 
@@ -265,11 +257,24 @@ class TestApprover:
         }
         access.revoke("old", settings=settings)
         monkeypatch.delenv("FULLCIRCLE_KEY", raising=False)
-        for wrong in ("", "x", keys["right"][:-1] + "!", keys["of another model"], keys["engineer"], keys["revoked"]):
-            with pytest.raises(ApprovalRefused, match="only an approver"):
+        with opened(settings) as session:
+            _, keys["over"] = admission.record(session, "late", "approver", expires="2020-01-01T00:00:00+00:00")
+        own = {one.name: one.id for one in access.list_keys(settings=settings)}
+        for wrong, told in {
+            "": "no key: the variable FULLCIRCLE_KEY is empty or not set",
+            "x": "a text that is no key: one is fc_ID_SECRET",
+            keys["right"][:-1] + "!": "a key that this workspace does not know",
+            keys["of another model"]: f"key {own['eva']} of eva, which is for other models than houses: loans",
+            keys["engineer"]: f"key {own['eng']} of eng, which is of role engineer",
+            keys["revoked"]: f"key {own['old']} of old, which was revoked",
+            keys["over"]: f"key {own['late']} of late, which expired at 2020-01-01T00:00:00",
+        }.items():
+            with pytest.raises(ApprovalRefused, match="only an approver") as caught:
                 approve("houses", reason="read it", key=wrong, settings=bob)
-        with pytest.raises(ApprovalRefused, match="only an approver"):
+            assert caught.value.received == told
+        with pytest.raises(ApprovalRefused, match="only an approver") as caught:
             approve("houses", reason="read it", settings=bob)
+        assert caught.value.received == "no key: the variable FULLCIRCLE_KEY is empty or not set"
         me, somebody = pwd.getpwuid(os.getuid()).pw_name, other_login()
         for known in ("right", "of this model"):
             with pytest.raises(ApprovalRefused, match="who trained a version") as caught:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -13,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 import circles
 from flows.played_models import DAY, START, Played, played
 from flows.test_doctor import answering, champion, proof_in
+from flows.trees import tree
+from fullcircle.cli.text import status as in_words
 from fullcircle.errors import (
     ApprovalMissing,
     FullcircleError,
@@ -25,11 +29,12 @@ from fullcircle.errors import (
     StateConflict,
     VersionNotFound,
 )
-from fullcircle.flows import drafts, monitor, package, serve, split_terms, splitting, train
+from fullcircle.flows import drafts, monitor, package, serve, split_status, split_terms, splitting, train
 from fullcircle.flows.promote import promote_in
 from fullcircle.flows.reconcile import write_served
 from fullcircle.flows.session import Session, loaded, opened, with_params
 from fullcircle.flows.split_patience import LATEST, Patience
+from fullcircle.flows.status import status
 from fullcircle.ledger.splits import body, started
 from fullcircle.ledger.state import State
 from fullcircle.monitoring.grid import iso
@@ -38,7 +43,7 @@ from fullcircle.packaging import proof as proofs
 from fullcircle.packaging.bundle import open_bundle
 from fullcircle.tables import predictions as log
 from fullcircle.tables import trips
-from fullcircle.tables.requests import Histogram, Line, RequestLog
+from fullcircle.tables.requests import SECONDS, Histogram, Line, RequestLog
 from fullcircle.types import clock
 from fullcircle.types.contract import Contract, Verdict
 from fullcircle.types.facts import Fact
@@ -51,7 +56,7 @@ from needed import dead
 from sample_models import archive
 from serving import contract
 
-TEXT = circles.PLAIN.replace('fc.at_most("mae", 5),\n        fc.beats("champion"),', 'fc.at_most("mae", 3),')
+TEXT = tree(circles.PLAIN).replace('fc.at_most("mae", 5),\n        fc.beats("champion"),', 'fc.at_most("mae", 3),')
 HOUR = 1 / 24
 
 
@@ -72,7 +77,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Played:
     found = played(tmp_path_factory.mktemp("splits"), TEXT)
     assert found.make() == 1
     assert found.make(promoted=False, max_depth="3") == 2
-    assert found.make(promoted=False, learning_rate="0.0001") == 3
+    assert found.make(promoted=False, min_samples_leaf="1000") == 3
     assert _waiting(found) == 4
     return found
 
@@ -119,10 +124,11 @@ def counted(
     rejected: int = 0,
     fallback: int = 0,
     neither: int = 0,
+    slow: int = 3,
 ) -> None:
-    """What servers count of a version at a time."""
+    """What servers count of a version at a time; ``slow`` is the bucket of how long its requests took."""
     histogram = Histogram()
-    histogram.buckets[3] = requests
+    histogram.buckets[slow] = requests
     verdicts = {"ok": requests - rejected - fallback, "rejected": rejected, "fallback": fallback}
     line = Line(
         since=iso(START + int(day * DAY)),
@@ -158,7 +164,7 @@ class TestBeginning:
             (other,) = entry["others"]
             assert (other["version"], other["low"], other["high"]) == (2, 0, 500)
             assert Path(other["path"]).exists()
-            assert splitting.status_in(session, "houses").split == split
+            assert split_status.status_in(session, "houses").split == split
 
     def test_who_may_not_be_champion_may_not_answer_callers_but_may_be_a_shadow(self, own: Played) -> None:
         with own.session() as session:
@@ -212,6 +218,19 @@ class TestBeginning:
         with own.session() as session, refused(SettingInvalid, "no shares", session):
             splitting.start_in(session, "houses", kind=kind, shares=shares, version=2)
 
+    def test_what_shares_may_be_is_said_as_it_is(self, own: Played) -> None:
+        with own.session() as session, pytest.raises(SettingInvalid, match="no shares") as caught:
+            canary(session, shares=("5", "25", "100"))
+        assert caught.value.received == "5, 25, 100"
+        assert "percentages with their sign" in str(caught.value.allowed)
+        assert "the last of which may be 100%" in str(caught.value.allowed), "5%,25% is a canary too"
+
+    def test_a_version_of_before_there_was_a_champion_is_told_so(self, own: Played) -> None:
+        with own.session() as session:
+            promote_in(session, "houses", 2, "it is better")
+            with refused(StateConflict, "was judged while there was no champion, and now it is 2", session):
+                canary(session, 1)
+
     def test_a_bake_time_that_is_none_is_refused(self, own: Played) -> None:
         with own.session() as session, refused(SettingInvalid, "bake time", session):
             canary(session, bake="soon")
@@ -244,14 +263,45 @@ class TestSteps:
             (ended,) = facts(session, "split.ended")
             assert ended.body["action"] == "promoted"
             assert splitting.turn_in(session, "houses") == ""
-            assert "promoted" in splitting.status_in(session, "houses").text
+            assert "promoted" in split_status.status_in(session, "houses").text
+
+    def test_how_long_it_takes_beside_the_champion_stands_in_the_step_and_in_the_promotion(self, own: Played) -> None:
+        """What is slower, and within what is nobody's harm, is promoted all the same; but not without a word."""
+        with own.session() as session:
+            canary(session)
+            counted(session, 2, 0.1 * HOUR, requests=60, slow=SECONDS.index(0.1))
+            counted(session, 1, 0.1 * HOUR, requests=1000, slow=SECONDS.index(0.005))
+        words = "half of its requests took at most 100 ms, half of the champion's at most 5 ms"
+        with own.session(0.5 * HOUR) as session:
+            assert f"it answered 60 requests, 60 of which count for this step; {words}. " in (
+                split_status.status_in(session, "houses").text
+            )
+        with own.session(1.1 * HOUR) as session:
+            assert splitting.turn_in(session, "houses").endswith(f"gets 25% from now on; {words}")
+            (moved,) = facts(session, "split.moved")
+            assert (moved.body["p50"], moved.body["champion_p50"]) == (0.1, 0.005)
+            counted(session, 2, 1.2 * HOUR, requests=60, slow=SECONDS.index(1.0))
+        with own.session(2.2 * HOUR) as session:
+            assert splitting.turn_in(session, "houses")
+            (promoted,) = facts(session, "version.promoted")[-1:]
+            told = "the canary went well: 5%, 25%, 100%; half of its requests took at most 1 s"
+            assert promoted.body["reason"] == facts(session, "decision.taken")[-1].body["reason"] == told
+
+    def test_what_took_longer_than_all_bounds_has_no_figure(self, own: Played) -> None:
+        with own.session() as session:
+            split = canary(session, bake="0s", least=1)
+            counted(session, 2, HOUR, requests=3, slow=len(SECONDS))
+        with own.session(HOUR) as session:
+            assert splitting.seen_of(session, split, 2).p50 is None
+            assert splitting.turn_in(session, "houses").endswith("gets 25% from now on")
+            assert not facts(session, "split.moved")[0].body.keys() & {"p50", "champion_p50"}
 
     def test_without_requests_no_step_comes(self, own: Played) -> None:
         with own.session() as session:
             canary(session)
         with own.session(50 * HOUR) as session:
             assert splitting.turn_in(session, "houses") == ""
-            assert "25%: not before" in splitting.status_in(session, "houses").text
+            assert "25%: not before" in split_status.status_in(session, "houses").text
             counted(session, 2, 49 * HOUR, requests=49)
             assert splitting.turn_in(session, "houses") == ""
             counted(session, 2, 49.1 * HOUR, requests=1)
@@ -267,13 +317,32 @@ class TestSteps:
         for at in (31, 59):
             with own.session(at * second) as session:
                 assert splitting.turn_in(session, "houses") == "", "nobody was answered in this step"
-                assert "it answered 0 requests" in splitting.status_in(session, "houses").text
+                found = split_status.status_in(session, "houses")
+                assert "it answered 400 requests, 0 of which count for this step" in found.text
+                assert found.version is not None
+                assert (found.answered, found.version.requests) == (400, 0)
         with own.session(100 * second) as session:
             counted(session, 2, 60 * second, requests=49)
             assert splitting.turn_in(session, "houses") == ""
             counted(session, 2, 60 * second, requests=1)
             assert "promoted" in splitting.turn_in(session, "houses")
             assert [fact.body["requests"] for fact in facts(session, "split.moved")] == [400]
+
+    def test_a_split_has_no_steps_and_all_that_its_version_answered_counts(self, own: Played) -> None:
+        """Also in the minute in which it began, and after an experiment moved its share."""
+        second = 1 / 86_400
+        with own.session(30 * second) as session:
+            counted(session, 2, -31 * second, requests=9)  # before it began
+            split = splitting.start_in(session, "houses", kind="split", shares=("50%",), version=2)
+            counted(session, 2, 0.0, requests=300)
+        with own.session(130 * second) as session:
+            counted(session, 2, 120 * second, requests=200)
+            splitting.move_in(session, split, 7500)
+            found = split_status.status_in(session, "houses")
+            assert "it answered 500 requests" in found.text
+            assert "count for this step" not in found.text
+            assert found.version is not None
+            assert (found.answered, found.version.requests) == (500, 500)
 
     def test_what_it_did_wrong_a_moment_before_the_step_still_tells_against_it(self, own: Played) -> None:
         second = 1 / 86_400
@@ -291,7 +360,7 @@ class TestSteps:
     def test_who_takes_a_step_is_said_from_the_beginning(self, own: Played) -> None:
         with own.session() as session:
             canary(session)
-            found = splitting.status_in(session, "houses").text
+            found = split_status.status_in(session, "houses").text
             assert "fullcircle serve takes that step, or fullcircle monitor PROJECT --every 10m" in found
             assert "the server of a deployment alone does not" in found
 
@@ -304,7 +373,7 @@ class TestSteps:
             counted(session, 2, 2 * HOUR, requests=500)
         with own.session(9 * HOUR) as session:
             assert splitting.turn_in(session, "houses") == ""
-            assert "stays at this share" in splitting.status_in(session, "houses").text
+            assert "stays at this share" in split_status.status_in(session, "houses").text
 
     def test_two_processes_that_take_the_same_turn_take_it_once(self, own: Played) -> None:
         with own.session() as session:
@@ -374,6 +443,12 @@ class TestHarm:
         with own.session() as session:
             split = canary(session)
             trips.write(session.folder(trips.FOLDER), trips.Trip(split.id, 2, "it hung", 90, 40))
+            waits = split_status.status_in(session, "houses").text
+            assert (
+                "It is asked no more: it hung. The next turn takes it back. fullcircle serve takes a turn, or"
+                in waits
+            )
+            assert "Then comes" not in waits
             assert "rolled back, it hung" in splitting.turn_in(session, "houses")
             (ended,) = facts(session, "split.ended")
             assert (ended.body["action"], ended.body["reason"], ended.body["version"]) == (
@@ -383,7 +458,7 @@ class TestHarm:
             )
             assert "others" not in served(session)
             assert session.workspace.ledger.state().champions["houses"] == 1
-            found = splitting.status_in(session, "houses")
+            found = split_status.status_in(session, "houses")
             assert (found.split, found.ended, found.reason) == (None, "rolled_back", "it hung")
 
     def test_a_file_that_cannot_be_read_is_no_reason_to_go_on(self, own: Played) -> None:
@@ -470,20 +545,67 @@ class TestHarm:
             digest = session.workspace.ledger.state().versions["houses"][2].bundle
             (session.folder("bundles") / f"{digest}.zip").unlink()
             session.workspace.erase(digest, "lost")
-            assert "Nobody asks it" not in splitting.status_in(session, "houses").text
+            assert "Nobody asks it" not in split_status.status_in(session, "houses").text
             write_served(session)
             assert served(session)["version"] == 1
             assert "others" not in served(session)
-            told = splitting.status_in(session, "houses").text
+            told = split_status.status_in(session, "houses").text
             assert "Nobody asks it: " in told
             assert "lost" in told or "missing" in told or "deleted" in told, told
             splitting.end_in(session, "houses", "its bundle is lost")
             shadow = splitting.start_in(session, "houses", kind="shadow", version=3)
             session.workspace.served.unlink()
-            assert "served.json does not name it" in splitting.status_in(session, "houses").text
+            assert "served.json does not name it" in split_status.status_in(session, "houses").text
             write_served(session)
-            assert splitting.status_in(session, "houses").split == shadow
-            assert "asks it" not in splitting.status_in(session, "houses").text
+            assert split_status.status_in(session, "houses").split == shadow
+            assert "asks it" not in split_status.status_in(session, "houses").text
+
+    def test_a_line_says_what_is_on_and_how_the_last_one_ended(self, own: Played) -> None:
+        began = "since 2026-03-01T00:00:00"
+        with own.session() as session:
+
+            def line() -> str:
+                return split_status.line(session, "houses")
+
+            assert line() == ""
+            splitting.start_in(session, "houses", kind="shadow", version=3)
+            assert line() == f"shadow of version 3 {began}; see: fullcircle deploy houses --status"
+            splitting.end_in(session, "houses", "enough")
+            assert line() == "the last split, with version 3, ended at 2026-03-01T00:00:00: ended, enough"
+            split = canary(session)
+            assert line().startswith(f"canary of version 2 {began}, which gets 5%; see: ")
+            path = trips.path_of(session.folder(trips.FOLDER), split.id)
+            path.mkdir()
+            assert "its breaker opened, and the file that says why cannot be read" in line()
+            assert "the file that says why cannot be read" in split_status.status_in(session, "houses").text
+            path.rmdir()
+            trips.write(session.folder(trips.FOLDER), trips.Trip(split.id, 2, "it hung"))
+            assert f"version 2 {began}, which is asked no more: it hung; see: " in line()
+            splitting.turns_in(session)
+            assert line().endswith("rolled back, it hung")
+            split = splitting.start_in(session, "houses", kind="split", shares=("50%",), version=2)
+            said: dict[str, Any] = {"model": "houses", "split": split.id, "version": 2, "metric": "mae"}
+            session.record("experiment.started", plan="p" * 64, **said)
+            more = "see: fullcircle experiment status houses"
+            assert line() == f"experiment with a split of version 2 {began}, which gets 50%; {more}"
+            splitting.end_in(session, "houses", "enough")
+
+    def test_status_of_the_workspace_shows_it_and_no_decision_that_fills_its_column(self, own: Played) -> None:
+        reason = f"version 2 is better:{20 * ' by a lot,'} as it seems"
+        with own.session() as session:
+            canary(session)
+            promote_in(session, "houses", 2, reason)
+            splitting.turns_in(session)
+        circles.tables(own.settings.workspace / "mlflow.db")
+        found = status(settings=own.settings)
+        console = Console(width=200, file=(file := io.StringIO()))
+        console.print(in_words(found))
+        shown = " ".join(file.getvalue().split())
+        line = "the last split, with version 2, ended at 2026-03-01T00:00:00: promoted"
+        assert found.models[0].split == line
+        assert f"houses, {line} " in shown
+        assert "promote: see below" in shown
+        assert f"houses, last decision: promote: {reason}" in shown
 
     def test_turns_of_all_splits_go_on_where_one_cannot(self, own: Played) -> None:
         with own.session() as session:
@@ -738,7 +860,7 @@ def test_a_shadow_that_has_no_copy_of_a_row_is_seen(own: Played) -> None:
         copies = [replace(rows[0], version=3, of=id) for id in ids[:7]]
         with log.PredictionLog(session.folder(splitting.SHADOWS)) as kept:
             kept.append(copies)
-        found = splitting.status_in(session, "houses")
+        found = split_status.status_in(session, "houses")
         assert found.shadowed is not None
         assert (found.shadowed.rows, found.shadowed.lost) == (10, 3)
         assert "3 have no copy" in found.text

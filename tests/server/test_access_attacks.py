@@ -297,6 +297,25 @@ def test_no_log_and_no_answer_holds_a_key(tmp_path: Path, caplog: pytest.LogCapt
     )
 
 
+def test_a_key_that_has_expired_is_told_apart_in_the_log_and_nowhere_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    target = guarded(tmp_path, keys=(key_of("old", "scorer", expires="2020-01-01T00:00:00+00:00"),))
+    wrong = bearer("old")[0][1][:-1] + b"!"  # of the same id, and another secret
+    found = [
+        predict(target, *headers) for headers in (bearer("old"), bearer("unknown"), ((b"authorization", wrong),))
+    ]
+    assert [one.status for one in found] == [401, 401, 401]
+    assert len({json.dumps(one.json) for one in found}) == 1
+    lines = [one.fields for one in caplog.records if one.message == "refused"]  # type: ignore[attr-defined]
+    assert [(one["reason"], one.get("key"), one.get("why")) for one in lines] == [
+        ("unauthorized", key_of("old", "scorer").id, "expired"),
+        ("unauthorized", None, None),
+        ("unauthorized", None, None),
+    ]
+    assert all("peer" in one for one in lines)
+
+
 def test_s10_refusals_have_the_headers_of_all_answers(app: App) -> None:
     for found in (predict(app), predict(app, *bearer("viewer")), predict(app, *bearer("scorer"))):
         assert found.headers["x-content-type-options"] == "nosniff"

@@ -81,11 +81,14 @@ def test_who_opens_it_says_why_once_and_all_others_see_it(tmp_path: Path) -> Non
     opened = [one.fails("it raised") for _ in range(5)]
     assert opened.count(True) == 1
     trip = read(tmp_path, "s")
-    assert trip == Trip("s", 7, "2 of its last 2 requests went wrong, 1 in 100 may; the last one: it raised", 2, 2)
-    assert not other.is_open
+    said = "2 of its last 2 requests failed, 1 in 100 may; the last one: it raised"
+    assert trip == Trip("s", 7, said, 2, 2)
+    assert (other.is_open, other.reason) == (False, "")
     other.look()
     assert other.is_open
-    assert Breaker("s", 7, tmp_path).is_open  # of the next process
+    late = Breaker("s", 7, tmp_path)  # of the next process
+    assert late.is_open
+    assert one.reason == other.reason == late.reason == said
     assert not Breaker("another", 7, tmp_path).is_open
     while not (late := Breaker("t", 7, tmp_path)).is_open:
         late.fails("a")
@@ -101,7 +104,7 @@ def test_four_failures_in_a_row_open_it_however_long_it_answered_well(good: int,
     assert [breaker.fails("it raised") for _ in range(4)] == [False, False, False, True]
     trip = read(tmp_path, "s")
     assert trip is not None
-    assert trip.reason == "4 of its last 4 requests went wrong, 1 in 100 may; the last one: it raised"
+    assert trip.reason == "4 of its last 4 requests failed, 1 in 100 may; the last one: it raised"
     assert (trip.requests, trip.bad) == (good + 4, 4)
 
 
@@ -114,6 +117,35 @@ def test_slow_requests_that_come_late_are_found_as_soon() -> None:
         now[0] += 1.0
         opened = [breaker.lags("late") for _ in range(10)]
         assert any(opened) == (second == 3)
+
+
+def test_slow_is_said_to_be_slow_beside_what_the_champion_takes() -> None:
+    now = [0.0]
+    breaker = Breaker("s", 2, clock=lambda: now[0])
+    for _ in range(200):
+        breaker.champion(0.0005)
+    while not breaker.is_open:
+        now[0] += 2.0
+        breaker.lags("no answer within 0.101 s")
+    assert breaker.reason == (
+        "2 of its last 2 requests were too slow, 1 in 100 may; the last one: no answer within 0.101 s, "
+        "where 99 in 100 of the champion's took at most 0.0005 s"
+    )
+
+
+def test_what_was_slow_and_what_failed_are_told_apart() -> None:
+    breaker = Breaker("s", 2)
+    breaker.lags("no answer within 1 s")
+    while not breaker.is_open:
+        breaker.fails("it raised")
+    told = "4 of its last 4 requests went wrong, 1 of them too slow, 1 in 100 may; the last one: it raised"
+    assert breaker.reason == told
+
+
+def test_a_reason_that_cannot_be_read_keeps_it_open_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "s.json").mkdir()
+    breaker = Breaker("s", 2, tmp_path)
+    assert (breaker.is_open, breaker.reason) == (True, "")
 
 
 def test_where_it_cannot_be_written_down_this_process_knows_all_the_same(tmp_path: Path) -> None:

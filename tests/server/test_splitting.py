@@ -377,7 +377,14 @@ def test_a_row_is_marked_as_dealt_only_while_chance_decides(tmp_path: Path) -> N
             await post(found, ages)
             models = await ask(found.app, "GET", "/models")
             (told,) = models.json["models"][0]["split"]["others"]
-            assert (told["answers"], told["problem"]) == (False, "it failed too often: the champion answers for it")
+            assert (told["answers"], told["problem"]) == (
+                False,
+                "too many requests went wrong: the champion answers for it",
+            )
+            found.splitter.breaker(found.route).reason = "2 of its last 2 requests were too slow"
+            models = await ask(found.app, "GET", "/models")
+            (told,) = models.json["models"][0]["split"]["others"]
+            assert told["problem"] == "2 of its last 2 requests were too slow: the champion answers for it"
             rows = logged(found)
             assert len(rows) == 120
             dealt = [row for row in rows if row.propensity != 1.0]

@@ -27,7 +27,7 @@ from fullcircle.server.guard import Guard
 from fullcircle.server.unloaded import NAME as UNLOADED
 from fullcircle.server.unloaded import Unloaded
 from fullcircle.testing.v2.__main__ import main
-from fullcircle.testing.v2.peer import LENGTH, Peer, Reply, in_bytes, out_of_bytes
+from fullcircle.testing.v2.peer import LENGTH, Broken, Peer, Reply, in_bytes, out_of_bytes, refused
 from fullcircle.testing.v2.running import CASES, conform
 from sample_models import archive, serve
 from serving import GOOD, Response, ask, call, loaded
@@ -246,6 +246,10 @@ def test_the_command_prints_each_case_and_ends_with_one_where_a_promise_is_broke
     ("words", "told"),
     [
         (["127.0.0.1:8710", "--model", "m"], "begins with http://"),
+        (["http://127.0.0.1:here", "--model", "m"], "received: http://127.0.0.1:here"),
+        (["http://127.0.0.1:70000", "--model", "m"], "a port from 1 to 65535"),
+        (["http://[::1", "--model", "m"], "this is no address of a server"),
+        (["https://", "--model", "m"], "this is no address of a server"),
         (["http://127.0.0.1:9", "--model", "m", "--header", "Authorization"], "NAME: VALUE"),
         (["http://127.0.0.1:9", "--model", "m", "--request", "/no/such/file"], "cannot be read: "),
         (["http://127.0.0.1:9", "--model", "m", "--request", __file__], "cannot be read: "),
@@ -263,6 +267,72 @@ def test_what_the_command_cannot_begin_with_is_said_in_a_line(
         main(words)
     assert ended.value.code == 2
     assert told in capsys.readouterr().err
+
+
+@contextmanager
+def listening(target: App) -> Iterator[str]:
+    """The application behind a socket, as far as the kit asks for it; its URL."""
+
+    class Door(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            headers = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
+            found = call(target, self.command, self.path, body, headers)
+            self.send_response(found.status)
+            for name, value in found.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(found.body)
+
+        def do_GET(self) -> None:
+            self.answer()
+
+        def do_POST(self) -> None:
+            self.answer()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Door)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("role", "told"),
+    [
+        ("", "the server asks who calls, and does not know this caller\n  received: status 401"),
+        ("viewer", "the server does not let this caller ask the model\n  received: status 403"),
+    ],
+)
+def test_a_server_that_asks_for_a_key_is_not_judged_without_one(
+    tmp_path: Path, role: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else nearly every case fails for want of it, and those that expect a refusal pass."""
+    with listening(changing(tmp_path)) as url:
+        sent = {name.decode(): value.decode() for name, value in json_and(role)} if role else {}
+        key = [f"--header={name}: {value}" for name, value in sent.items() if name != "content-type"]
+        with pytest.raises(SystemExit) as ended:
+            main([url, "--model", "m", *key])
+        assert ended.value.code == 2
+        out, err = capsys.readouterr()
+        assert told in err
+        assert '--header "Authorization: Bearer KEY"' in err
+        assert out == ""
+
+
+@pytest.mark.parametrize("status", [401, 403, 429])
+def test_who_is_turned_away_on_the_way_has_not_been_refused_as_the_protocol_says(status: int) -> None:
+    found = Reply(status=status, headers={}, body=b'{"error": "not now"}')
+    with pytest.raises(Broken, match=f"is not looked at: it is answered with {status}"):
+        refused(found, "a request")
+    refused(Reply(status=400, headers={}, body=b'{"error": "no"}'), "a request")
 
 
 def test_a_server_that_is_not_there_fails_every_case_that_needs_it() -> None:

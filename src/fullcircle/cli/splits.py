@@ -77,7 +77,7 @@ class Asked:
 def run(project: str, asked: Asked, other: bool, workspace: Path | None, as_json: bool) -> None:
     """Begin or end a split. ``other`` says that flags of something else stand beside."""
     from fullcircle.errors import SettingInvalid
-    from fullcircle.flows import splitting
+    from fullcircle.flows import split_status, splitting
     from fullcircle.types.splits import LEAST
 
     if not asked.fits or other:
@@ -92,7 +92,8 @@ def run(project: str, asked: Asked, other: bool, workspace: Path | None, as_json
     settings = settings_of(workspace)
     with listening(as_json) as progress:
         if asked.end:
-            show(splitting.end(project, settings=settings, progress=progress), as_json, status_text)
+            splitting.end(project, settings=settings, progress=progress)
+            show(split_status.status(project, settings=settings), as_json, status_text)
             return
         (kind,) = asked.chosen
         splitting.start(
@@ -106,14 +107,14 @@ def run(project: str, asked: Asked, other: bool, workspace: Path | None, as_json
             settings=settings,
             progress=progress,
         )
-        show(splitting.status(project, settings=settings), as_json, status_text)
+        show(split_status.status(project, settings=settings), as_json, status_text)
 
 
 def standing(project: str, running: Any, settings: Any, as_json: bool, text: Any) -> None:
     """What a target has there, with the split of the model where there is one; ``settings`` None: nothing of that."""
-    from fullcircle.flows import splitting
+    from fullcircle.flows import split_status
 
-    found = None if settings is None else splitting.status(project, settings=settings)
+    found = None if settings is None else split_status.status(project, settings=settings)
     if found is None or (found.split is None and not found.ended):
         show(running, as_json, text)
     elif as_json:

@@ -25,6 +25,8 @@ _COLOURS = {
     "rollback": "yellow",
 }
 
+_CELL = 60  # characters of a decision in the table of models
+
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]], *, whole: int = 0) -> Table:
     """A plain table; None is shown as a dash. The first ``whole`` columns are never broken: they hold ids."""
@@ -249,20 +251,29 @@ def status(found: Any) -> RenderableType:
             ", ".join(_version(model, number) for number in model.versions),
             model.url or "not deployed",
             model.last_window,
-            model.last_decision,
+            _brief(model.last_decision),
         )
         for model in found.models
     ]
     if not rows:
         return Text(f"{found.workspace}: nothing yet. Begin with: fullcircle run PROJECT")
     shown = table(found.workspace, ("model", "champion", "versions", "server", "last window", "last decision"), rows)
+    splits = [Text(f"{model.name}, {model.split}") for model in found.models if model.split]
     sums = [
-        Text(f"{model.name}, last decision: {told}", style="dim")
-        for model in found.models
-        if model.last_step is not None
-        for told in _sums(model.last_step)
+        Text(f"{model.name}, last decision: {told}", style="dim") for model in found.models for told in _rested(model)
     ]
-    return Group(shown, *sums, *(Text(f"note: {note}", style="yellow") for note in found.notes))
+    return Group(shown, *splits, *sums, *(Text(f"note: {note}", style="yellow") for note in found.notes))
+
+
+def _brief(decision: str) -> str:
+    """A decision that fits into a column; what is longer has lines of its own below."""
+    return decision if len(decision) <= _CELL else f"{decision.partition(':')[0]}: see below"
+
+
+def _rested(model: Any) -> list[str]:
+    """The last decision where it is too long for its column, and the sums behind it."""
+    whole = [model.last_decision] if len(model.last_decision) > _CELL else []
+    return [*whole, *(_sums(model.last_step) if model.last_step is not None else ())]
 
 
 def _sums(step: Any) -> tuple[str, ...]:

@@ -151,7 +151,7 @@ def _found(session: Session, key: str) -> Key:
     raise KeyNotFound(
         "there is no such key, or it was revoked",
         received=ascii(key[:100]),
-        allowed=", ".join(one.id for one in known) or "none",
+        allowed=", ".join(f"{one.id} ({one.name})" for one in known) or "none",
         next_step="see: fullcircle key list",
     )
 

@@ -173,11 +173,12 @@ def approver(session: Session, version: VersionState, login: str, given: str | N
     name, and the login, whom they do not.
     """
     token = os.environ.get("FULLCIRCLE_KEY", "") if given is None else given
-    key = right(token.strip(), keys(session.workspace.ledger.state()))
-    for_model = key is not None and (not key.models or version.model in key.models)
-    if key is None or key.role != "approver" or expired(key) or not for_model:
+    state = session.workspace.ledger.state()
+    key = right(token.strip(), tuple(map(key_of, state.keys.values())))
+    if key is None or _unfit(key, version.model, state):
         raise ApprovalRefused(
             "only an approver may approve here, and this is no valid key of one",
+            received=_no_key(token.strip()) if key is None else _unfit(key, version.model, state),
             allowed="a key of role approver, for this model, that is neither revoked nor expired",
             next_step="set the variable FULLCIRCLE_KEY to your key",
         )
@@ -193,6 +194,28 @@ def approver(session: Session, version: VersionState, login: str, given: str | N
             next_step="ask another approver",
         )
     return key.id
+
+
+def _no_key(token: str) -> str:
+    """What was given where it is no key of this workspace, without a part of it."""
+    if not token:
+        return "no key: the variable FULLCIRCLE_KEY is empty or not set"
+    form = parted(token.encode("utf-8", "replace")) is not None
+    return "a key that this workspace does not know" if form else f"a text that is no key: one is {PREFIX}ID_SECRET"
+
+
+def _unfit(key: Key, model: str, state: State) -> str:
+    """Why a key of this workspace is not one that approves this model; "" where it is. Its holder may be told."""
+    why = ""
+    if key.id in state.revoked:
+        why = "was revoked"
+    elif key.role != "approver":
+        why = f"is of role {key.role}"
+    elif expired(key):
+        why = f"expired at {key.expires[:19]}"
+    elif key.models and model not in key.models:
+        why = f"is for other models than {model}: {', '.join(key.models)}"
+    return f"key {key.id} of {key.name}, which {why}" if why else ""
 
 
 def _name(login: str) -> str:

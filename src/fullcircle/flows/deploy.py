@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from fullcircle import registry
 from fullcircle.deployment import folder, keeper, schedule, units
 from fullcircle.deployment.target import Plan, Running, Service, Target
-from fullcircle.flows import admission, issuers, log, needs, taken_along, versions, views
+from fullcircle.flows import admission, foreground, issuers, log, needs, taken_along, versions, views
 from fullcircle.flows.reconcile import reconcile, write_served
 from fullcircle.flows.session import Session, model_name, opened
 from fullcircle.flows.taken_along import Batch, batch_service, found_version
@@ -139,10 +139,17 @@ def status(
     scheduled: bool = False,
     settings: Settings | None = None,
 ) -> Running:
-    """What a target has there now of the model; with ``scheduled`` its schedule of batches."""
+    """What a target has there now of the model; with ``scheduled`` its schedule of batches.
+
+    Where none of its servers was deployed here and ``fullcircle serve`` answers for it, ``problem`` says so.
+    """
     with opened(settings, create=False) as session:
         model = model_name(session, project)
-        return _target(to).status(_there(session, model, to, Path(out) if out else None, scheduled))
+        found = _target(to).status(_there(session, model, to, Path(out) if out else None, scheduled))
+        serving = None if found.running or to != TARGET or scheduled else foreground.running(session)
+        if serving is None:
+            return found
+        return replace(found, problem=f"{found.problem}; fullcircle serve answers at {serving.text}")
 
 
 def remove(

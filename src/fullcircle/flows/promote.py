@@ -272,8 +272,9 @@ def _in_turn(model: str, version: int, rival: int | None) -> Callable[[State], N
         if now == version:
             raise StateConflict(f"version {version} of {model} is the champion already", received=version)
         if now != rival:
+            judged = "while there was no champion" if rival is None else f"against champion {rival}"
             raise StateConflict(
-                f"version {version} of {model} was judged against champion {rival}, and now it is {now}",
+                f"version {version} of {model} was judged {judged}, and now it is {now or 'none'}",
                 received=version,
                 next_step="evaluate again: train and package the project once more",
             )

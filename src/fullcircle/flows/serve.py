@@ -15,7 +15,7 @@ from typing import Never
 from fullcircle.deployment import process
 from fullcircle.deployment.target import log_flags
 from fullcircle.errors import FullcircleError, PortInUse, ServerFailed, VersionNotFound
-from fullcircle.flows import admission, log, splitting, versions, views
+from fullcircle.flows import admission, foreground, log, splitting, versions, views
 from fullcircle.flows.reconcile import reconcile
 from fullcircle.flows.session import Session, opened
 from fullcircle.flows.split_patience import Patience, cause
@@ -51,7 +51,7 @@ def serve(*, settings: Settings | None = None, progress: Progress | None = None)
                 received=f"{host}:{port}",
                 next_step="choose another port with --port, or --port 0 for any free one",
             )
-        with terminated_is_interrupted():
+        with terminated_is_interrupted(), foreground.told(session):
             code = _followed(session, _arguments(session, log.key_file(session)))
         if code not in (0, -2, -15):
             raise ServerFailed(

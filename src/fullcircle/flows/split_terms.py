@@ -27,7 +27,8 @@ def steps(kind: Kind, shares: Sequence[str], bake: str) -> tuple[Step, ...]:
         raise SettingInvalid(
             "these are no shares of what is asked",
             received=", ".join(shares) or "none",
-            allowed="more than 0 % and below 100 % for a split; growing ones for a canary, at last 100%",
+            allowed="percentages with their sign: above 0% and below 100% for a split; growing ones for a canary, "
+            "the last of which may be 100%, the promotion",
             next_step="say --split 50%, or --canary 5%,25%,100%",
         )
     return tuple(Step(share=share, bake=seconds) for share in found)

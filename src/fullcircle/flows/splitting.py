@@ -6,13 +6,11 @@ be taken by any number of processes at once: each of its facts is guarded by the
 
 from __future__ import annotations
 
-import json
 import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from fullcircle.deployment import client
 from fullcircle.errors import (
     ApprovalMissing,
     FullcircleError,
@@ -20,7 +18,7 @@ from fullcircle.errors import (
     StateConflict,
     VersionNotFound,
 )
-from fullcircle.flows import admission, deploy, going_back, split_terms, versions
+from fullcircle.flows import going_back, split_terms, versions
 from fullcircle.flows.promote import may_answer, promote_in
 from fullcircle.flows.reconcile import reconcile, write_served
 from fullcircle.flows.session import Session, model_name, opened
@@ -32,7 +30,7 @@ from fullcircle.monitoring.grid import iso, micros, now
 from fullcircle.monitoring.journal import Journal
 from fullcircle.settings import Settings
 from fullcircle.stats.exceeding import evidence
-from fullcircle.tables import predictions, requests, trips
+from fullcircle.tables import requests, trips
 from fullcircle.types.progress import Progress
 from fullcircle.types.splits import (
     ALPHA,
@@ -41,16 +39,14 @@ from fullcircle.types.splits import (
     Ending,
     Kind,
     Seen,
-    Shadowed,
     Split,
-    SplitStatus,
     text_of,
 )
 
 SHADOWS = "shadows"  # of the workspace: the log of shadows
 MORE = 0.01
 """A version may leave so much more of its rows unanswered than twice what the champion does."""
-_MINUTE = 60_000_000  # microseconds: what is counted beside the log is told by the minute
+MINUTE = 60_000_000  # microseconds: what is counted beside the log is told by the minute
 
 
 class _Passed(Exception):
@@ -140,15 +136,16 @@ def end(
     reason: str = "ended by hand",
     settings: Settings | None = None,
     progress: Progress | None = None,
-) -> SplitStatus:
-    """End the split of a model: the champion answers for all again. Raises StateConflict where there is none."""
+) -> Split:
+    """End the split of a model: the champion answers for all again. Returns what it was.
+
+    Raises StateConflict where there is none.
+    """
     with opened(settings, progress, create=False) as session:
-        model = model_name(session, project)
-        end_in(session, model, reason)
-        return status_in(session, model)
+        return end_in(session, model_name(session, project), reason)
 
 
-def end_in(session: Session, model: str, reason: str) -> None:
+def end_in(session: Session, model: str, reason: str) -> Split:
     """The same within an open session."""
     split = session.workspace.ledger.state().splits.get(model)
     if split is None:
@@ -157,6 +154,7 @@ def end_in(session: Session, model: str, reason: str) -> None:
         )
     won = session.workspace.ledger.state().champions.get(model) == split.version
     _end(session, split, "promoted" if won else "ended", reason)
+    return split
 
 
 def turns_in(session: Session, only: str = "", patience: Patience | None = None) -> None:
@@ -206,45 +204,6 @@ def turn_in(session: Session, model: str, patience: Patience | None = None) -> s
     return (patience or Patience()).tried(session, split.id, lambda: _onward(session, split))
 
 
-def status(project: str | Path, *, settings: Settings | None = None) -> SplitStatus:
-    """How the split of a model stands. Changes nothing."""
-    with opened(settings, create=False) as session:
-        return status_in(session, model_name(session, project))
-
-
-def status_in(session: Session, model: str) -> SplitStatus:
-    """The same within an open session."""
-    state = session.workspace.ledger.state()
-    split, last = state.splits.get(model), state.split_ends.get(model)
-    ended, reason = ("", "") if last is None else (str(last.body["action"]), str(last.body.get("reason") or ""))
-    if split is None:
-        text = f"{model} has no split" + (f"; the last one: {ended.replace('_', ' ')}, {reason}" if ended else "")
-        return SplitStatus(model=model, text=text, ended=ended, reason=reason)
-    if split.kind == "shadow":
-        shadowed = shadowed_in(session, split)
-        text = f"version {split.version} is a shadow of version {split.champion} since {split.started[:19]}: "
-        text += f"{shadowed.rows:,} rows, of which {shadowed.lost:,} have no copy (yet){_unasked(session, split)}"
-        return SplitStatus(model=model, split=split, text=text, shadowed=shadowed, ended=ended, reason=reason)
-    seen, rival = (_seen(session, split, number) for number in (split.version, split.champion))
-    text = f"version {split.version} gets {text_of(split.variant.high)} of {model} since {split.since[:19]}, "
-    text += f"version {split.champion} the rest; it answered {seen.requests:,} requests{_unasked(session, split)}"
-    if split.kind == "canary":
-        text += f". {_what_next(split)}"
-    return SplitStatus(model=model, split=split, text=text, version=seen, champion=rival, ended=ended, reason=reason)
-
-
-def shadowed_in(session: Session, split: Split) -> Shadowed:
-    """How many of the champion's rows a shadow has a copy of: both logs, row by row. Exact once traffic rests."""
-    copies = {
-        row.of for row in predictions.read(session.workspace.root / SHADOWS, split.model) if row.split == split.id
-    }
-    rows = lost = 0
-    for row in predictions.read(session.workspace.predictions, split.model, since=split.started):
-        if row.split == split.id:
-            rows, lost = rows + 1, lost + (row.id not in copies)
-    return Shadowed(rows=rows, lost=lost)
-
-
 def harm_of(session: Session, split: Split) -> str:
     """Why the version of a split is to be taken back; "" where nothing is known against it."""
     tripped = trips.read(session.workspace.root / trips.FOLDER, split.id)
@@ -260,7 +219,7 @@ def _unanswered(session: Session, split: Split) -> str:
     which the step began counts whole: what the version did a moment before tells against it too. What the champion
     would have left unanswered as well is nobody's harm, and of the rest so much less is allowed.
     """
-    seen, rival = (_seen(session, split, number, _MINUTE) for number in (split.version, split.champion))
+    seen, rival = (seen_of(session, split, number, before=MINUTE) for number in (split.version, split.champion))
     if not seen.rows or not seen.requests:
         return ""
     usual = (rival.unanswered + 1) / (rival.rows + 2)
@@ -287,27 +246,42 @@ def _risk(session: Session, split: Split) -> str:
     return "its realised losses grew: the monitor's evidence on risk fired" if fired else ""
 
 
-def _seen(session: Session, split: Split, version: int, before: int = 0) -> Seen:
-    """What is counted of a version in this step: in the minutes of the clock that began in it.
+def seen_of(session: Session, split: Split, version: int, *, since: str = "", before: int = 0) -> Seen:
+    """What is counted of a version in this step, or ``since`` (ISO 8601): in the minutes that began after that.
 
     A line of a minute cannot be divided; those count too that began up to ``before`` microseconds earlier.
     """
-    since = iso(max(0, (micros(split.since) or 0) - before))
-    (found,) = requests.read(session.workspace.predictions, split.model, [(since, iso(now() + _MINUTE))], version)
+    first = iso(max(0, (micros(since or split.since) or 0) - before))
+    (found,) = requests.read(session.workspace.predictions, split.model, [(first, iso(now() + MINUTE))], version)
     verdicts = found.verdicts
+    answered = sum((known for status, known in found.requests.items() if status in (200, 422)), requests.Histogram())
+    p50 = answered.quantile(0.5)[1] if answered.count else math.inf
     return Seen(
-        requests=sum(known.count for status, known in found.requests.items() if status in (200, 422)),
+        requests=answered.count,
         rows=sum(verdicts.values()),
         unanswered=verdicts.get("rejected", 0) + verdicts.get("fallback", 0),
         neither=found.neither,
+        p50=p50 if math.isfinite(p50) else None,
     )
+
+
+def pace(seen: Seen, rival: Seen) -> str:
+    """How long a version's requests took beside the champion's, in words; "" where nothing was counted of it."""
+    if seen.p50 is None:
+        return ""
+    beside = f", half of the champion's at most {_span(rival.p50)}" if rival.p50 is not None else ""
+    return f"half of its requests took at most {_span(seen.p50)}{beside}"
+
+
+def _span(seconds: float) -> str:
+    return f"{1000 * seconds:g} ms" if seconds < 1 else f"{seconds:g} s"
 
 
 def _ripe(session: Session, split: Split) -> bool:
     """Whether the step is over: its time, and as many requests as it needs."""
     step = split.steps[split.place]
     over = now() - (micros(split.since) or 0) >= step.bake * 1_000_000
-    return over and not split.last and _seen(session, split, split.version).requests >= split.least
+    return over and not split.last and seen_of(session, split, split.version).requests >= split.least
 
 
 def _onward(session: Session, split: Split) -> str:
@@ -315,11 +289,15 @@ def _onward(session: Session, split: Split) -> str:
     share = split.steps[split.place + 1].share
     if share == BUCKETS:
         return _promoted(session, split)
-    return move_in(session, split, share, requests=_seen(session, split, split.version).requests)
+    seen, rival = (seen_of(session, split, number) for number in (split.version, split.champion))
+    more = {"requests": seen.requests, "p50": seen.p50, "champion_p50": rival.p50}
+    return move_in(session, split, share, pace(seen, rival), **more)
 
 
-def move_in(session: Session, split: Split, share: int, **more: int) -> str:
+def move_in(session: Session, split: Split, share: int, why: str = "", **more: float | None) -> str:
     """Give the version of a split this share (of 10,000 buckets) from now on; ``more`` is noted beside.
+
+    ``why`` is told behind it.
 
     Returns what was done, "" where the split was moved or ended by somebody else meanwhile.
     """
@@ -329,7 +307,7 @@ def move_in(session: Session, split: Split, share: int, **more: int) -> str:
     if not moved:
         return ""
     kept = "keeps" if share == split.variant.high else "gets"
-    told = f"version {split.version} of {split.model} {kept} {text_of(share)} from now on"
+    told = f"version {split.version} of {split.model} {kept} {text_of(share)} from now on" + (why and f"; {why}")
     session.progress.note(told)
     return told
 
@@ -337,6 +315,8 @@ def move_in(session: Session, split: Split, share: int, **more: int) -> str:
 def _promoted(session: Session, split: Split) -> str:
     """Through the gates, as anybody's promotion. What was seen while it was made ready has its say too."""
     reason = f"the canary went well: {', '.join(text_of(step.share) for step in split.steps)}"
+    paces = pace(*(seen_of(session, split, number) for number in (split.version, split.champion)))
+    reason += paces and f"; {paces}"
     try:
         going_back.make_ready(session, split.model, split.version)
         _still(split)(session.workspace.ledger.state())
@@ -423,47 +403,3 @@ def _unsplit(split: Split, allowed: Callable[[State], None] | None) -> Callable[
             allowed(state)
 
     return guard
-
-
-def _what_next(split: Split) -> str:
-    if split.last:
-        return "It stays at this share: end it, or promote the version"
-    step, following = split.steps[split.place], split.steps[split.place + 1]
-    name = "the promotion" if following.share == BUCKETS else text_of(following.share)
-    at = iso((micros(split.since) or 0) + round(step.bake * 1_000_000))[:19]
-    return (
-        f"Then comes {name}: not before {at}, and {split.least:,} requests. fullcircle serve takes that step, or "
-        "fullcircle monitor PROJECT --every 10m; the server of a deployment alone does not"
-    )
-
-
-def _unasked(session: Session, split: Split) -> str:
-    """That nobody asks the version, where that is so, and why; "" where servers do."""
-    try:
-        entry = json.loads(session.workspace.served.read_bytes())["models"][split.model]
-        named = bool(entry["split"]["id"] == split.id and entry["others"])
-    except (OSError, ValueError, KeyError):
-        named = False
-    if named:
-        return _unloaded(session, split)
-    try:
-        versions.bundle(session, split.model, split.version)
-    except FullcircleError as error:
-        return f". Nobody asks it: {error.what}. End the split, or restore the workspace from a copy"
-    return ". Nobody asks it yet: served.json does not name it, which the next turn mends: fullcircle monitor PROJECT"
-
-
-def _unloaded(session: Session, split: Split) -> str:
-    """Why the server that was deployed here cannot ask the version; "" where it can, or does not say."""
-    url = deploy.url_of(session, split.model)
-    if url is None:
-        return ""
-    try:
-        served = client.models(url, door=admission.door(session))
-    except FullcircleError:  # a server that cannot be asked is told of where its own state is
-        return ""
-    for one in served:
-        if one.name == split.model and one.split is not None and one.split.id == split.id:
-            why = "; ".join(each.problem for each in one.split.others if each.problem)
-            return f". The server does not ask it: {why}; its log says more" if why else ""
-    return ""

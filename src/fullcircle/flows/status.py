@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fullcircle.flows import steps, testing
+from fullcircle.flows import foreground, split_status, steps, testing
 from fullcircle.flows.deploy import behind, url_of
 from fullcircle.flows.promote import waiting
 from fullcircle.flows.reconcile import reconcile
@@ -20,6 +20,7 @@ class ModelStatus:
     ``waiting`` are the versions that passed their gates and that a person has to approve. ``last_tests`` says how the
     latest tests came out. ``pickled`` are the versions whose model runs code when it is loaded, with consent.
     ``last_step`` is the turn of the loop behind the last decision, with its sums, None where a person took it.
+    ``split`` tells of the split or experiment that is on, or how the last one ended; "" where there was none.
     """
 
     name: str
@@ -32,6 +33,7 @@ class ModelStatus:
     last_tests: str = "none"
     pickled: tuple[int, ...] = ()
     last_step: Step | None = None
+    split: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,8 @@ def status(*, settings: Settings | None = None) -> Status:
 
 
 def _model(session: Session, name: str) -> ModelStatus:
+    serving = foreground.running(session)
+    served = serving.url or None if serving is not None else None
     state = session.workspace.ledger.state()
     facts = session.workspace.ledger.facts
     windows = [fact for fact in facts("window.monitored") if fact.body["model"] == name]
@@ -68,11 +72,12 @@ def _model(session: Session, name: str) -> ModelStatus:
         name=name,
         champion=state.champions.get(name),
         versions=tuple(sorted(state.versions[name])),
-        url=url_of(session, name),
+        url=url_of(session, name) or served,
         last_window=f"{windows[-1].body['name']}: {windows[-1].body['alarms']} alarms" if windows else "none",
         last_decision=f"{decisions[-1].body['action']}: {decisions[-1].body['reason']}" if decisions else "none",
         waiting=waiting(session, name),
         last_tests=testing.last_of(session, name),
         pickled=tuple(number for number, one in sorted(state.versions[name].items()) if one.bundle in state.consents),
         last_step=steps.step_of(session, decisions[-1]) if decisions else None,
+        split=split_status.line(session, name),
     )

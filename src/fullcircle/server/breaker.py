@@ -15,6 +15,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from fullcircle.stats.exceeding import Evidence, evidence
@@ -49,12 +50,13 @@ class Breaker:
         self._told = 0
         self._p99 = 0.0
         self.requests = self.failed = self.slow = 0
-        self._wrong: deque[int] = deque(maxlen=_TOLD)  # which requests
+        self._wrong: deque[tuple[int, bool]] = deque(maxlen=_TOLD)  # which requests, and whether they were slow
         self._failures, self._delays = Evidence(BAD), Evidence(BAD)
         self._fine = 0  # requests in a row that did not fail
         self._prompt = 0  # that were not slow, since the last burst of slow ones began
         self._before, self._size, self._burst = 0, 0, -math.inf  # of the last burst: prompt ones before it, slow ones
         self.is_open = False
+        self.reason = ""  # why it opened
         self.look()
 
     def champion(self, seconds: float) -> None:
@@ -84,7 +86,7 @@ class Breaker:
         found = self._failures.after(self._fine)
         self._failures.take(self._fine)
         self._fine = 0
-        return self._judged(found, why)
+        return self._judged(found, why, slow=False)
 
     def lags(self, why: str) -> bool:
         """It took too long. Whether that is too much: it is open then."""
@@ -97,24 +99,36 @@ class Breaker:
                 self._delays.take(self._before / self._size)
             self._before, self._size, self._burst, self._prompt = self._prompt, 0, now, 0
         self._size += 1
-        return self._judged(self._delays.after(self._before / self._size), why)
+        return self._judged(self._delays.after(self._before / self._size), why, slow=True)
 
-    def _judged(self, found: float, why: str) -> bool:
-        self._wrong.append(self.requests)
+    def _judged(self, found: float, why: str, *, slow: bool) -> bool:
+        self._wrong.append((self.requests, slow))
         if self.is_open or found * ALPHA < 1:
             return False
         self.is_open = True
-        spans = [(place + 1, self.requests - since + 1) for place, since in enumerate(reversed(self._wrong))]
-        bad, count = max(spans, key=lambda span: evidence(span[0], span[1], BAD))
-        reason = f"{bad} of its last {count:,} requests went wrong, {100 * BAD:g} in 100 may; the last one: {why}"
-        _logger.error("version %d is sent back: %s", self._version, reason)
-        self._write(trips.Trip(self._split, self._version, reason, self.requests, self.failed + self.slow))
+        self.reason = self._said(why, slow=slow)
+        _logger.error("version %d is sent back: %s", self._version, self.reason)
+        self._write(trips.Trip(self._split, self._version, self.reason, self.requests, self.failed + self.slow))
         return True
 
+    def _said(self, why: str, *, slow: bool) -> str:
+        """What went wrong lately, counted from where that tells the most, and whether it was slow or failed."""
+        spans = [(place + 1, self.requests - since + 1) for place, (since, _) in enumerate(reversed(self._wrong))]
+        bad, count = max(spans, key=lambda span: evidence(span[0], span[1], BAD))
+        late = sum(one for _, one in list(self._wrong)[-bad:])
+        how = {0: "failed", bad: "were too slow"}.get(late, f"went wrong, {late} of them too slow")
+        said = f"{bad} of its last {count:,} requests {how}, {100 * BAD:g} in 100 may; the last one: {why}"
+        if slow and self._seconds:
+            said += f", where 99 in 100 of the champion's took at most {self._p99:.3g} s"
+        return said
+
     def look(self) -> None:
-        """See whether anybody opened it."""
+        """See whether anybody opened it, and why."""
         if not self.is_open and self._folder is not None and trips.path_of(self._folder, self._split).exists():
             self.is_open = True
+            with suppress(OSError):  # why is told by where it can be read
+                found = trips.read(self._folder, self._split)
+                self.reason = found.reason if found is not None else ""
 
     def _write(self, trip: trips.Trip) -> None:
         if self._folder is None:

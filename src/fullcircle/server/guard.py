@@ -187,7 +187,10 @@ class Guard:
         digest, caller = found or _NOBODY  # which is compared all the same, so that this takes as long
         if not compare_digest(digest, sha256(token[HEAD:]).digest()) or caller is None:
             return None
-        return caller if caller.until == math.inf or caller.until > clock.micros() / 1e6 else None
+        if caller.until == math.inf or caller.until > clock.micros() / 1e6:
+            return caller
+        scope["expired"] = caller.id  # for the log alone: who shows the right secret may still not be told why
+        return None
 
     def _turned_away(self, path: str, scope: Scope) -> NoReturn:
         """Say so, and from a peer that has tried too often only that. A valid key is never kept out by that."""
@@ -207,7 +210,8 @@ class Guard:
             allowed="Authorization: Bearer KEY, once",
             next_step="ask for a key: fullcircle key create makes one",
         )
-        self._note(error, path, scope, peer=peer)
+        expired = scope.get("expired")
+        self._note(error, path, scope, peer=peer, **({"key": expired, "why": "expired"} if expired else {}))
         raise error
 
     def _note(self, error: FullcircleError, path: str, scope: Scope, **more: str) -> None:

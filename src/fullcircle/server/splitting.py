@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 ENTITY = b"x-entity"
 _encode = msgspec.json.Encoder().encode
 _UNANSWERED = ("rejected", "fallback")
-_BROKEN = "it failed too often: the champion answers for it"
+_BROKEN = "too many requests went wrong"  # where the file that says more cannot be read
 _SCALARS = frozenset({str, int, float, bool})
 
 
@@ -150,7 +150,9 @@ class Splitter:
 
     def told(self, route: Route) -> dict[str, object]:
         """A route as ``/models`` shows it."""
-        broken = self._of(route).breaker.is_open
+        breaker = self._of(route).breaker
+        broken = breaker.is_open
+        why = f"{breaker.reason or _BROKEN}: the champion answers for it"
         return {
             "id": route.way.id,
             "others": [
@@ -159,7 +161,7 @@ class Splitter:
                     "share": one.variant.share,
                     "shadow": one.variant.shadow,
                     "answers": one.started is not None and not (broken and not one.variant.shadow),
-                    "problem": one.problem or (_BROKEN if broken and not one.variant.shadow else None),
+                    "problem": one.problem or (why if broken and not one.variant.shadow else None),
                 }
                 for one in route.others
             ],

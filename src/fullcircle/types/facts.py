@@ -85,7 +85,7 @@ FACTS: Mapping[str, tuple[str, ...]] = {
         "bake",
         "least",
     ),
-    "split.moved": ("model", "split", "place", "share", "requests"),
+    "split.moved": ("model", "split", "place", "share", "requests", "p50", "champion_p50"),
     "split.ended": ("model", "split", "version", "action", "reason"),
     "experiment.started": ("model", "split", "plan", "version", "metric"),
     "experiment.stopped": ("model", "split", "verdict", "version", "action", "reason"),

@@ -81,16 +81,18 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What came of a version since a step began: ``requests`` that it answered, and ``rows``.
+    """What came of a version, counted by minutes of the clock: ``requests`` that it answered, and ``rows``.
 
     Of these it left ``unanswered`` what it rejected or answered by a fallback; ``neither`` of them would the champion
-    have answered, as far as that is known.
+    have answered, as far as that is known. Half of the requests took at most ``p50`` seconds, rounded up to the bound
+    of a bucket (``tables.requests.SECONDS``); None where nothing was counted, or it was beyond the last bound.
     """
 
     requests: int = 0
     rows: int = 0
     unanswered: int = 0
     neither: int = 0
+    p50: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +107,8 @@ class Shadowed:
 class SplitStatus:
     """A split and how it stands; ``split`` is None where there is none. ``text`` says so in words.
 
+    ``version`` and ``champion`` are what was seen of both since the split began, of a canary since its step did.
+    ``answered`` are the requests that the version answered since the split began, with the minute in which it did.
     ``ended`` is how the last one ended, "" where there was none, with its ``reason``.
     """
 
@@ -113,6 +117,7 @@ class SplitStatus:
     text: str = ""
     version: Seen | None = None
     champion: Seen | None = None
+    answered: int = 0
     shadowed: Shadowed | None = None
     ended: str = ""
     reason: str = ""

@@ -107,8 +107,9 @@ class LocalTarget:
         ran = _ran(service.state) if service.schedule else None
         if note is None:
             last = recall(service.state)
-            gave_up = last is not None and last.gave_up and last.url
-            problem = f"no {what} runs" + (f": {last.ended}" if last is not None and gave_up else "")
+            problem = f"no {what} that was deployed runs"
+            if last is not None and last.gave_up and last.url:
+                problem += f": {last.ended}"
             return Running(running=False, problem=problem, ran=ran)
         problem = "" if note.kept else "its keeper was killed: deploy again, and it gets another"
         if not note.lives:

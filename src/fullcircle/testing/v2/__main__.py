@@ -54,9 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             manage=options.manage,
             timeout=options.timeout,
         )
+        found = conform(peer)
     except SettingInvalid as error:
         parser.error(str(error))
-    found = conform(peer)
     if options.json:
         lines = [json.dumps([vars(one) for one in found], indent=1)]
     else:

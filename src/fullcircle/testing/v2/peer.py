@@ -25,6 +25,12 @@ DATATYPES = {
 LENGTH = "Inference-Header-Content-Length"
 TIMEOUT = 30.0
 """Seconds that a request may take until its answer is there, where nobody says otherwise."""
+TURNED_AWAY = {
+    401: "asks who calls, and does not know this caller",
+    403: "does not let this caller ask the model",
+    429: "takes no more requests from this caller for the moment",
+}
+"""What a server says of who asks, by its status: it has not looked at the request then."""
 _DAY = 86400.0
 
 
@@ -59,8 +65,8 @@ class Peer:
     """A server and a model. ``request`` is an inference request of one row; without one it is made from metadata.
 
     ``headers`` go with every request, such as a key. ``manage`` lets cases unload and load the model. ``timeout`` is
-    the seconds until a request has to be answered in full, above 0 and at most a day; other values are
-    ``SettingInvalid``.
+    the seconds until a request has to be answered in full, above 0 and at most a day. Other values, and a ``url``
+    that is none, are ``SettingInvalid``.
     """
 
     url: str
@@ -71,6 +77,18 @@ class Peer:
     timeout: float = TIMEOUT
 
     def __post_init__(self) -> None:
+        try:
+            place = urlsplit(self.url)
+            found = place.scheme in ("http", "https") and place.hostname and place.port != 0
+        except ValueError:  # a port that is none, or half an IPv6 address
+            found = False
+        if not found:
+            raise SettingInvalid(
+                "this is no address of a server",
+                received=self.url,
+                allowed="http:// or https://, a host, and a port from 1 to 65535 where it is not the usual one",
+                next_step="give it as http://127.0.0.1:8710",
+            )
         if not (isinstance(self.timeout, int | float) and 0 < self.timeout <= _DAY):
             raise SettingInvalid(
                 "no server can be waited for that long",
@@ -186,8 +204,12 @@ def said(found: Reply) -> str:
 
 
 def refused(found: Reply, what: str) -> None:
-    """Raise Broken unless this is an error of the protocol: a status from 400 to 499, and ``{"error": TEXT}``."""
+    """Raise Broken unless this is an error of the protocol: a status from 400 to 499, and ``{"error": TEXT}``.
+
+    What is refused because of who asks, or how often, says nothing of what was asked.
+    """
     expect(400 <= found.status < 500, f"{what} is answered with {found.status}, and not with 4xx")
+    expect(found.status not in TURNED_AWAY, f"{what} is not looked at: it is answered with {found.status}")
     document = found.document
     text = document.get("error") if isinstance(document, dict) else None
     expect(isinstance(text, str) and text, f'{what} is refused without {{"error": TEXT}}')
