@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
+import shutil
+import sqlite3
 import tempfile
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from fullcircle.exploration.tracking import Tracking
+from fullcircle.flows.run import run
 from fullcircle.ledger.folder import LOCK
 from fullcircle.settings import Settings
 from fullcircle.settings import load as load_settings
@@ -77,6 +83,24 @@ PLAIN = UNTIMED.replace('        fc.fair(by="area", metric="mae", gap=3),\n', ""
     "        fc.worth(per_row=value, at_least=1),\n", ""
 )
 PLAIN = PLAIN.replace('"quality", "fairness", "value"]', '"quality"]')
+
+# The same of a learner that is slow enough to be beaten, with a file of arrivals: few and without labels, unless a
+# test writes others. In the second, version 1 waits. Tests take a ``copy`` of the workspace that either makes.
+STILL = PLAIN.replace("    fit=fit,", '    fit=fit,\n    params={"learning_rate": 0.05},').replace(
+    'arrivals={"as before": lambda rows: rows, "ten times too hot": hotter}',
+    'arrivals={"next year": fc.Table("later.csv")}',
+)
+WAITING = STILL.replace("    arrivals=", '    approve="person",\n    arrivals=')
+
+
+TURN = "turn.json"
+# Where MLflow keeps what is moved with the workspace.
+_MOVED = (
+    "UPDATE experiments SET artifact_location = replace(artifact_location, ?, ?)",
+    "UPDATE runs SET artifact_uri = replace(artifact_uri, ?, ?)",
+    "UPDATE model_versions SET source = replace(source, ?, ?)",
+    "UPDATE model_versions SET storage_location = replace(storage_location, ?, ?)",
+)
 
 
 def houses(seed: int = 7, rows: int = 400, shift: float = 0.0) -> str:
@@ -142,6 +166,32 @@ def shared(factory: pytest.TempPathFactory) -> Path:
     """The temporary folder of this run of the tests, one for all processes that take part."""
     folder = factory.getbasetemp()
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+def copy(factory: pytest.TempPathFactory, text: str, folder: Path) -> Circle:
+    """A project that went once around, by ada, and its server ended: a workspace of one's own in ``folder``."""
+    whole = _whole(factory, text)
+    shutil.copytree(whole, folder, symlinks=True, dirs_exist_ok=True)
+    with closing(sqlite3.connect(folder / "workspace" / "mlflow.db")) as tables, tables:
+        for update in _MOVED:
+            tables.execute(update, (whole.as_uri(), folder.as_uri()))
+    turn = msgspec.json.decode((folder / TURN).read_bytes(), type=Turn)
+    return Circle(folder / "houses" / "project.py", settings(folder), turn)
+
+
+def _whole(factory: pytest.TempPathFactory, text: str) -> Path:
+    """What ``copy`` copies: the first process that asks makes it, and the others wait."""
+    whole = shared(factory) / f"circle-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    with open(whole.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (whole / TURN).exists():
+            shutil.rmtree(whole, ignore_errors=True)  # what a process left that failed
+            project = write_project(whole / "houses", text)
+            rows = houses(seed=1, rows=5).splitlines()
+            (whole / "houses" / "later.csv").write_text("".join(f"{row.rpartition(',')[0]}\n" for row in rows))
+            turn = run(project, settings=settings(whole, actor="ada"), stop=True)
+            (whole / TURN).write_bytes(msgspec.json.encode(turn))
+    return whole
 
 
 @contextmanager

@@ -16,15 +16,6 @@ import circles
 from children import surrounding
 from fullcircle.cli import app
 
-PROJECT = (
-    circles.PROJECT[: circles.PROJECT.index("    gates=[")]
-    + """    gates=[fc.at_most("mae", 5)],
-    checks=["quality"],
-    approve="person",
-    arrivals={"few": lambda rows: rows.head(5)},
-)
-"""
-)
 REASON = "[/] it is [red]better[/red]"
 
 
@@ -38,9 +29,9 @@ def _words(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Result]:
+    """What a further turn says, of a version that waits since the first."""
     folder = tmp_path_factory.mktemp("approve")
-    circles.write_project(folder / "houses", PROJECT)
-    circles.begun(folder / "workspace")
+    circles.copy(tmp_path_factory, circles.WAITING, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name, value in {**surrounding(folder), "COLUMNS": "250", "FULLCIRCLE_ACTOR": "anna"}.items():

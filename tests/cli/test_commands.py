@@ -96,7 +96,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
             patch.setenv(name, value)
         turned = _invoke("run", "houses/project.py", "--stop")
         said = {
-            "train": _invoke("train", "houses", "--set", "max_iter=80"),
+            "train": _invoke("train", "houses", "--set", "max_iter=30"),
             "evaluate": _invoke("evaluate", "houses"),
             "package": _invoke("package", "houses"),
         }
@@ -148,7 +148,7 @@ def test_runs_shows_the_leaderboard_with_whole_ids(shop: Shop) -> None:
     for row in rows:
         assert row["id"][:12] in found.stdout
     assert "[b]all[/b]" in found.stdout
-    assert "max_iter=80" in found.stdout
+    assert "max_iter=30" in found.stdout
 
 
 @pytest.mark.parametrize("width", [80, 40])
@@ -271,7 +271,7 @@ def test_why_walks_from_a_prediction_to_its_snapshot(shop: Shop) -> None:
 
 def test_reopen_trains_again_what_a_run_trained(shop: Shop) -> None:
     rows = json.loads(_invoke("runs", "houses", "--json").stdout)
-    run = next(row for row in rows if row["params"]["max_iter"] == "80" and "fullcircle.part" not in row["tags"])
+    run = next(row for row in rows if row["params"]["max_iter"] == "30" and "fullcircle.part" not in row["tags"])
     found = _invoke("reopen", run["id"][:8])
     assert found.exit_code == 0, found.output
     assert "300 rows to train, 100 to test" in found.stdout, found.output
@@ -339,14 +339,16 @@ def _eventually(url: str, version: int) -> bool:
 
 @pytest.mark.parametrize(
     ("one", "everything"),
-    [(signal.SIGTERM, False), (signal.SIGINT, True), (signal.SIGINT, False)],
-    ids=["SIGTERM", "Ctrl-C", "SIGINT to the command alone"],
+    [(signal.SIGTERM, False), (signal.SIGINT, True)],
+    ids=["SIGTERM to the command alone", "Ctrl-C"],
 )
 def test_serve_answers_follows_the_champion_and_ends_well(shop: Shop, one: signal.Signals, everything: bool) -> None:
     child = Child(shop.folder, "serve", "--port", "0")
     try:
         url = json.loads(child.answer())["listening"]
         assert _eventually(url, 1)
+        told = _words(_invoke("deploy", "houses", "--status").stdout)
+        assert f"; fullcircle serve answers at a port that it chose (process {child.pid})" in told
         if one is signal.SIGTERM:
             assert _invoke("promote", "houses", "--version", "2").exit_code == 0
             assert _eventually(url, 2), "serve did not follow the promotion"
@@ -356,6 +358,7 @@ def test_serve_answers_follows_the_champion_and_ends_well(shop: Shop, one: signa
         assert answer.verdict.status == "ok"
         assert child.stop(one, everything=everything) == 0, child.said
         assert "Traceback" not in child.said
+        assert "fullcircle serve" not in _invoke("deploy", "houses", "--status").stdout
         assert not servers(shop.folder)
     finally:
         if child.alive():
@@ -366,11 +369,14 @@ def test_serve_answers_follows_the_champion_and_ends_well(shop: Shop, one: signa
 
 
 def test_errors_go_to_standard_error_and_results_to_standard_output(shop: Shop) -> None:
-    done = command(shop.folder, "promote", "houses", "--version", "7")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(
+    told = _invoke("promote", "houses", "--version", "7")
+    assert (told.exit_code, told.stdout) == (2, "")
+    assert told.stderr.startswith(
         "error (version_not_found): houses has no version 7\n  received: 7\n  allowed: 1, 2\n"
     )
+    done = command(shop.folder, "snapshots", "restore", "ffffffff", "--out", "gone.csv")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error (snapshot_not_found): ")
     done = command(shop.folder, "snapshots", "list")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("snapshots")

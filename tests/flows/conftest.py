@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 import circles
 from circles import Circle
 from fullcircle.flows import deploy
-from fullcircle.flows.run import run
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,8 +18,9 @@ def environments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def circle(tmp_path_factory: pytest.TempPathFactory, environments: None) -> Iterator[Circle]:
-    folder = tmp_path_factory.mktemp("circle")
-    project = circles.write_project(folder / "houses", circles.PROJECT)
-    settings = circles.settings(folder)
-    yield Circle(project, settings, run(project, settings=settings))
-    deploy.remove("houses", settings=settings)
+    """A project that went once around, and its server, which answers as at the end of that turn."""
+    found = circles.copy(tmp_path_factory, circles.UNTIMED, tmp_path_factory.mktemp("circle"))
+    assert found.turn.deployed is not None
+    deployed = replace(found.turn.deployed, url=deploy.deploy("houses", settings=found.settings).url)
+    yield replace(found, turn=replace(found.turn, deployed=deployed))
+    deploy.remove("houses", settings=found.settings)

@@ -40,16 +40,6 @@ from fullcircle.types.prediction import Outcome
 from fullcircle.types.report import GateVerdict, Report
 from fullcircle.types.turn import Turn
 
-# No traffic that could raise an alarm, and one quick gate: these tests are about who decides.
-STILL = (
-    circles.PROJECT[: circles.PROJECT.index("    gates=[")]
-    + """    gates=[fc.at_most("mae", 5)],
-    checks=["quality"],
-    approve="person",
-    arrivals={"few": lambda rows: rows.head(5).drop(columns="cost")},
-)
-"""
-)
 Approved = tuple[Path, Settings, list[Approval], list[str]]
 REASON = "The report was read, and nobody is worse off."
 
@@ -67,10 +57,8 @@ def _facts(settings: Settings, kind: str) -> list[Fact]:
 @pytest.fixture(scope="module")
 def waiting(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Settings, Turn]:
     """A first turn of a project that a person approves: version 1 waits."""
-    folder = tmp_path_factory.mktemp("approvals")
-    project = circles.write_project(folder / "houses", STILL)
-    settings = circles.settings(folder)
-    return project, settings, run(project, settings=settings, stop=True)
+    found = circles.copy(tmp_path_factory, circles.WAITING, tmp_path_factory.mktemp("approvals"))
+    return found.project, found.settings, found.turn
 
 
 class TestBefore:
@@ -235,24 +223,24 @@ class TestAfter:
             approve("houses", version=1, reason=REASON, settings=settings)
 
 
-RETRAINED = STILL.replace('approve="person",', 'retrain=fc.Retrain(approve="person"),')
+RETRAINED = circles.STILL.replace("    arrivals=", '    retrain=fc.Retrain(approve="person"),\n    arrivals=')
 
 
 @pytest.fixture(scope="module")
 def retrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Settings]:
     """A champion that needed nobody, and labelled predictions of another year to learn from."""
     folder = tmp_path_factory.mktemp("retrained")
-    project = circles.write_project(folder / "houses", RETRAINED)
-    settings = circles.settings(folder)
-    assert run(project, settings=settings, stop=True).champion == 1
-    _live(settings, folder, seed=1)
-    return project, settings
+    found = circles.copy(tmp_path_factory, circles.STILL, folder)
+    assert found.turn.champion == 1
+    circles.write_project(found.project.parent, RETRAINED)
+    _live(found.settings, folder, seed=1)
+    return found.project, found.settings
 
 
 def _live(settings: Settings, folder: Path, seed: int) -> None:
     """Rows of another year are answered by the champion, and their labels come."""
     rows, answers = folder / f"year{seed}.csv", folder / f"year{seed}.jsonl"
-    rows.write_text(circles.houses(seed=seed, rows=1200))
+    rows.write_text(circles.houses(seed=seed, rows=600))
     score("houses", rows, answers, settings=settings)
     labels = [float(line.split(",")[-1]) for line in rows.read_text().splitlines()[1:]]
     ids = [json.loads(line)["prediction_id"] for line in answers.read_text().splitlines()]
@@ -269,8 +257,8 @@ def test_a_retrained_version_waits_and_is_taken_up(retrained: tuple[Path, Settin
     assert first.decision.action == "hold"
     assert first.decision.reason.endswith(f"; {asked}")
     assert first.packaged is not None
-    assert first.new_rows + first.quarantined == 1200
-    assert first.new_rows > 1150
+    assert first.new_rows + first.quarantined == 600
+    assert first.new_rows > 575
     with pytest.raises(ApprovalMissing):
         promote("houses", version=2, settings=settings)
     again = retrain(project, settings=settings)

@@ -124,7 +124,7 @@ def leavers(seed: int, rows: int, *, turned: bool = False) -> pd.DataFrame:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("leavers")
     leavers(0, 480).to_csv(folder / "leavers.csv", index=False)
-    leavers(1, 1200, turned=True).to_csv(folder / "later.csv", index=False)
+    leavers(1, 600, turned=True).to_csv(folder / "later.csv", index=False)
     (folder / "project.py").write_text(PROJECT)
     (folder / "wording.py").write_text(WORDING)
     with pytest.MonkeyPatch.context() as patch:

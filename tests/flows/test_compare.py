@@ -24,7 +24,7 @@ from fullcircle.flows.pages import decode_report
 from fullcircle.settings import Settings
 from fullcircle.types.report import Report
 
-PROJECT = circles.PROJECT.replace(
+PROJECT = circles.UNTIMED.replace(
     'name="houses",',
     'name="houses", purpose="Cost of *new* houses.", '
     'limits="Not for castles.", protected=["area"], serving=fc.Serving(requests_per_day=100), ',
@@ -150,7 +150,7 @@ class TestReport:
 
     def test_only_the_checks_that_the_project_names_are_made(self, runs: Trained) -> None:
         made = {finding.check for finding in runs.good.report.findings}
-        assert made == {"quality", "value", "operations", "fairness", "serving"}
+        assert made == {"quality", "value", "fairness", "serving"}
 
     def test_evaluated_again_it_says_the_same_and_is_written_where_asked(self, runs: Trained, tmp_path: Path) -> None:
         out = [tmp_path / "r.json", tmp_path / "r.html", tmp_path / "r.md"]

@@ -34,12 +34,8 @@ STILL = circles.PLAIN.replace(*FEW)
 @pytest.fixture(scope="module")
 def rolled_back(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Settings]:
     """Version 1 of a slow learner, version 2 of a quick one, and back to version 1."""
-    folder = tmp_path_factory.mktemp("decisions")
-    project = circles.write_project(folder / "houses", STILL)
-    settings = circles.settings(folder)
-    train(project, settings=settings, params={"learning_rate": "0.05"})
-    package(project, settings=settings)
-    promote("houses", settings=settings)
+    found = circles.copy(tmp_path_factory, circles.STILL, tmp_path_factory.mktemp("decisions"))
+    project, settings = circles.write_project(found.project.parent, STILL), found.settings
     train(project, settings=settings)
     package(project, settings=settings)
     promote("houses", settings=settings)

@@ -79,7 +79,7 @@ def _written(folder: Path, frame: pd.DataFrame, *, every_check: bool = False) ->
     assert written.exit_code == 0, written.output
     if not every_check:
         text = Path("project.py").read_text(encoding="utf-8")
-        begun, few = "project = fc.Project(", '\n    checks=["quality", "operations"],'
+        begun, few = "project = fc.Project(", '\n    checks=["quality"],'
         assert text.count(begun) == 1
         Path("project.py").write_text(text.replace(begun, begun + few), encoding="utf-8")
     proposal: dict[str, Any] = json.loads(written.stdout)["proposal"]

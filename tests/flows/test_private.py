@@ -75,8 +75,10 @@ class Champion:
         return folder / log.OUTCOMES
 
 
-def _champion(folder: Path, text: str, name: str) -> Champion:
-    project = circles.write_project(folder / name, text)
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> Champion:
+    folder = tmp_path_factory.mktemp("secrets")
+    project = circles.write_project(folder / "secrets", PRIVATE)
     frame = pd.read_csv(project.parent / "houses.csv")
     frame["income"] = [round(31234.5678 + 97.8361 * place, 4) for place in range(len(frame))]
     frame["person"] = [f"Person-{7919 * place}-Secret" for place in range(len(frame))]
@@ -84,13 +86,8 @@ def _champion(folder: Path, text: str, name: str) -> Champion:
     settings = circles.settings(folder)
     train(project, settings=settings)
     package(project, settings=settings)
-    promote(name, version=1, settings=settings)
-    return Champion(project, settings, frame, name)
-
-
-@pytest.fixture(scope="module")
-def secrets(tmp_path_factory: pytest.TempPathFactory) -> Champion:
-    return _champion(tmp_path_factory.mktemp("secrets"), PRIVATE, "secrets")
+    promote("secrets", version=1, settings=settings)
+    return Champion(project, settings, frame, "secrets")
 
 
 @pytest.fixture(scope="module")
@@ -138,9 +135,13 @@ def test_private_columns_are_not_watched_and_retraining_is_held(secrets: Champio
     assert "income, person are private, so the log holds no values" in held.decision.reason
 
 
-def test_labels_that_no_model_gives_stop_neither_monitoring_nor_retraining(tmp_path: Path) -> None:
+def test_labels_that_no_model_gives_stop_neither_monitoring_nor_retraining(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
     """Lines of an earlier server: 400 digits, a whole number beyond 64 bits, a text."""
-    champion = _champion(tmp_path, circles.PLAIN, "houses")
+    found = circles.copy(tmp_path_factory, circles.STILL, tmp_path)
+    frame = pd.read_csv(found.project.parent / "houses.csv")
+    champion = Champion(found.project, found.settings, frame, "houses")
     rows = champion.frame[["rooms", "heat", "area"]].assign(heat=lambda frame: frame["heat"] + 0.001)
     ids = champion.answered(rows.head(60).to_dict(orient="records"))
     labels = ["1" * 400, '"high"', *(f"{18 + place / 7}" for place in range(58))]

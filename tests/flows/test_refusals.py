@@ -13,7 +13,7 @@ from fullcircle.cli import app
 from fullcircle.errors import WorkspaceUnusable
 from fullcircle.flows.session import opened
 
-GOOD = circles.PROJECT
+GOOD = circles.UNTIMED
 REFUSED_BY_CHANGING: dict[str, tuple[str, str, str]] = {
     "label among the features": ('label="cost"', 'label="rooms"', "project_invalid"),
     "label not in the data": ('label="cost"', 'label="price"', "column_missing"),
@@ -29,7 +29,7 @@ REFUSED_BY_CHANGING: dict[str, tuple[str, str, str]] = {
     "fit called": ("fit=fit", "fit=5", "project_invalid"),
     "no fit": ("fit=fit,", "", "project_invalid"),
     "bad name": ('name="houses"', 'name="Big Houses!"', "project_invalid"),
-    "latency without unit": ('p99="1s"', 'p99="fast"', "project_invalid"),
+    "latency without unit": ('fc.at_most("mae", 5)', 'fc.latency(p99="fast")', "project_invalid"),
     "syntax error": ("project = fc.Project(", "project = = fc.Project(", "project_invalid"),
     "no project": ("project = fc.Project(", "projects = [", "project_invalid"),
     "raises while loading": ("project = fc", "1 / 0\nproject = fc", "project_invalid"),
@@ -56,6 +56,7 @@ DATA: dict[str, tuple[str | bytes, str]] = {
 
 def _run(project: Path, *flags: str) -> tuple[int, dict[str, str], str]:
     folder = project.parent.parent
+    circles.begun(folder / "workspace")
     settings = ["--workspace", str(folder / "workspace"), "--port", "0", "--stop", "--json", *flags]
     result = CliRunner().invoke(app, ["run", str(project), *settings])
     error = json.loads(result.stdout)["error"] if result.stdout.startswith('{"error"') else {}
@@ -68,7 +69,7 @@ def _nothing_is_registered(folder: Path) -> bool:
             state = session.workspace.ledger.state()
             return not (state.versions or state.champions or state.runs)
     except WorkspaceUnusable:
-        return True  # not even a workspace was made
+        return True  # nothing was recorded at all
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +146,7 @@ def test_one_class_only_is_refused(tmp_path: Path) -> None:
 
 
 def test_gates_that_say_no_end_with_exit_code_1_and_a_page(tmp_path: Path) -> None:
-    project = circles.write_project(tmp_path / "houses", GOOD.replace('"mae", 5', '"mae", 0.01'))
+    project = circles.write_project(tmp_path / "houses", circles.PLAIN.replace('"mae", 5', '"mae", 0.01'))
     exit_code, _, output = _run(project)
     assert exit_code == 1
     turn = json.loads(output)
@@ -180,7 +181,7 @@ def test_wrong_use_ends_with_exit_code_2_and_one_json_object(arguments: list[str
 def test_windows_line_ends_and_a_byte_order_mark_are_fine(tmp_path: Path) -> None:
     from fullcircle.flows.train import train
 
-    project = circles.write_project(tmp_path / "houses")
+    project = circles.write_project(tmp_path / "houses", circles.PLAIN)
     settings = circles.settings(tmp_path)
     plain = train(project, settings=settings)
     data = project.parent / "houses.csv"
