@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ import pytest
 import circles
 from flows.test_access import other
 from flows.test_doctor import champion
-from fullcircle.flows import deploy, foreground, split_status
+from fullcircle.flows import access, deploy, foreground, split_status
+from fullcircle.flows.reconcile import write_served
 from fullcircle.flows.session import opened
 from fullcircle.flows.status import status
 from fullcircle.ledger import processes
@@ -64,6 +67,41 @@ def test_a_serve_is_told_of_while_it_runs(settings: Settings, host: str, port: s
         assert said(settings) == "no server that was deployed runs"
         assert "the server of a deployment alone does not" in split_status.status_in(session, "houses").text
     assert not list((settings.workspace / foreground.FOLDER).iterdir())
+
+
+def test_it_is_asked_why_the_version_does_not_answer_where_it_can_be(settings: Settings) -> None:
+    """Without a key of the workspace it would only note a refusal."""
+    asked = []
+
+    class Models(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            beside = {"version": 2, "answers": False, "problem": "the bundle could not be read"}
+            one = {"name": "houses", "version": 1, "split": {"id": "a" * 16, "others": [beside]}}
+            body = json.dumps({"models": [one]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    with HTTPServer(("127.0.0.1", 0), Models) as server, opened(settings) as session:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            write_served(session)
+            there = replace(session, settings=other(settings, port=str(server.server_port)))
+            with foreground.told(there):
+                told = split_status.status_in(session, "houses").text
+                assert "The server does not ask it: the bundle could not be read; its log says more" in told
+                access.create("shop", role="scorer", settings=settings)
+                assert "does not ask it" not in split_status.status_in(session, "houses").text
+        finally:
+            server.shutdown()
+            thread.join()
+    assert asked == ["/models"]
 
 
 def test_one_that_was_killed_or_runs_elsewhere_is_not_taken_for_one_that_runs(settings: Settings) -> None:

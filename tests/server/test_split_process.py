@@ -111,6 +111,20 @@ def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
         time.sleep(0.05)
 
 
+def agree(splits: Splits, wanted: list[int]) -> None:
+    """Wait until six requests in a row, each on a connection of its own, are answered as wanted.
+
+    On a busy machine the champion stands in for a version that is late, or that a new worker has not loaded yet; the
+    version never does for the champion.
+    """
+    in_a_row, deadline = 0, time.monotonic() + 60
+    while in_a_row < 6:
+        found = splits.ask(AGES)
+        assert all(one in (1, want) for one, want in zip(found, wanted, strict=True))
+        in_a_row = in_a_row + 1 if found == wanted else 0
+        assert time.monotonic() < deadline
+
+
 def counted(splits: Splits, version: int) -> int:
     """The rows that servers counted of a version."""
     (found,) = requests.read(splits.server.predictions, "m", [("2000-01-01", "2100-01-01")], version)
@@ -129,17 +143,17 @@ def test_rows_go_where_their_bucket_says_on_every_worker_and_after_a_kill(splits
     splits.stands("first")
     wanted = [2 if assigned(age, 2500) else 1 for age in AGES]
     assert set(wanted) == {1, 2}
-    for _ in range(6):  # each on a connection of its own: both workers answer
-        assert splits.ask(AGES) == wanted
+    agree(splits, wanted)
     before = splits.server.workers()
     os.kill(min(before), signal.SIGKILL)
     until(lambda: len(splits.server.workers() - {min(before)}) == 2)
     splits.stands("first")
-    for _ in range(6):
-        assert splits.ask(AGES) == wanted
+    agree(splits, wanted)
     rows = [row for row in log.read(splits.server.predictions, "m") if row.split == "first"]
-    assert {(row.version, row.propensity) for row in rows} == {(1, 0.75), (2, 0.25)}
-    until(lambda: counted(splits, 2) > 100)  # what the steps of a canary go by
+    dealt = {(row.assigned or row.version, row.propensity) for row in rows if row.propensity != 1.0}
+    assert dealt == {(1, 0.75), (2, 0.25)}
+    # What the steps of a canary go by; what the killed worker had counted may be lost.
+    until(lambda: counted(splits, 2) >= 6 * wanted.count(2))
     assert counted(splits, 1) > counted(splits, 2)
     splits.show("first", low=0, high=6000)
     until(lambda: bool(splits.split()) and splits.split()["others"][0]["share"] == 0.6)

@@ -144,10 +144,11 @@ def _unloaded(session: Session, split: Split) -> str:
     """Why the server that runs here cannot ask the version; "" where it can, or does not say."""
     serving = foreground.running(session)
     url = deploy.url_of(session, split.model) or (serving.url if serving is not None else "")
-    if not url:
+    door = admission.door(session)
+    if not url or (admission.required(session) and not door.token):  # without a key nothing is told but a refusal
         return ""
     try:
-        served = client.models(url, door=admission.door(session))
+        served = client.models(url, door=door)
     except FullcircleError:  # a server that cannot be asked is told of where its own state is
         return ""
     for one in served:
