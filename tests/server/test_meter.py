@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -164,6 +165,11 @@ def test_a_snapshot_may_be_taken_by_another_thread(request: pytest.FixtureReques
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     request.addfinalizer(lambda: sys.setswitchinterval(interval))
+    # The collector of garbage runs code of others in the midst of one step of ours: here at nearly every step.
+    between, often = (lambda *_: time.sleep(0)), gc.get_threshold()
+    gc.callbacks.append(between)
+    gc.set_threshold(20)
+    request.addfinalizer(lambda: (gc.callbacks.remove(between), gc.set_threshold(*often)))
     thread.start()
     until, number = time.monotonic() + 0.4, 0
     while time.monotonic() < until:

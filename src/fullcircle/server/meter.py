@@ -166,7 +166,7 @@ class Meter:
         One that arrives between reading and forgetting may be missed; none is told twice.
         """
         found = {}
-        for key, series in list(self._series.items()):
+        for key, series in self._series.copy().items():
             if series.waiting:
                 found[key], series.waiting = series.waiting, 0
         return found
@@ -207,31 +207,32 @@ class Meter:
 
     def snapshot(self) -> Snapshot:
         """A copy of all that was counted, with what the process uses. May be called by any thread."""
+        # A copy of a dict is made at one go; a list of its items is not: the collector of garbage may come between.
         found = Snapshot(gauges={"in_flight": self.in_flight, **process(self._begun)})
         found.gauges["bound"] = self.bound
         found.counts["cpu"] = round(time.process_time(), 2)
-        for (model, version), series in list(self._series.items()):
+        for (model, version), series in self._series.copy().items():
             ends = f"{model}\t{version}"
             found.seen[ends] = series.seen
-            found.counts |= {f"verdicts\t{status}\t{ends}": count for status, count in series.verdicts.items()}
+            found.counts |= {f"verdicts\t{status}\t{ends}": count for status, count in series.verdicts.copy().items()}
             found.counts |= {f"failed\t{ends}": series.failed, f"lost\t{ends}": series.lost}
             if series.neither:
                 found.counts[f"neither\t{ends}"] = series.neither
             found.counts[f"busy\t{ends}"] = series.busy
-            found.counts |= {f"reasons\t{reason}\t{ends}": count for reason, count in list(series.reasons.items())}
+            found.counts |= {f"reasons\t{reason}\t{ends}": count for reason, count in series.reasons.copy().items()}
             found.histograms[f"batches\t{ends}"] = list(series.batches)
             for status, seconds in ((200, series.seconds), (422, series.refused)):
                 if any(seconds):
                     found.histograms[f"requests\t{PREDICT}\t{status}\t{ends}"] = list(seconds)
-        for (route, status, model, version), seconds in list(self._requests.items()):
+        for (route, status, model, version), seconds in self._requests.copy().items():
             key = f"requests\t{route}\t{status}\t{model}\t{version or ''}"
             found.histograms[key] = _sum(found.histograms.get(key, []), list(seconds))
-        found.counts |= {f"refused\t{reason}": count for reason, count in list(self._refused.items())}
-        found.counts |= {f"swaps\t{model}": count for model, count in list(self._swaps.items())}
-        found.gauges |= {f"current\t{model}\t{version}": 1 for model, version in list(self._current.items())}
-        queues = {**dict.fromkeys(self._current, 0), **self.queues}
+        found.counts |= {f"refused\t{reason}": count for reason, count in self._refused.copy().items()}
+        found.counts |= {f"swaps\t{model}": count for model, count in self._swaps.copy().items()}
+        found.gauges |= {f"current\t{model}\t{version}": 1 for model, version in self._current.copy().items()}
+        queues = {**dict.fromkeys(self._current.copy(), 0), **self.queues}
         found.gauges |= {f"queue\t{model}": n for model, n in queues.items() if n or model in self._current}
-        found.gauges |= {f"breaker\t{model}": int(is_open) for model, is_open in list(self._open.items())}
+        found.gauges |= {f"breaker\t{model}": int(is_open) for model, is_open in self._open.copy().items()}
         found.gauges |= {f"unmet\t{name}\t{kind}": int(failed) for (name, kind), failed in self._needs.items()}
         return found
 
