@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -10,6 +11,10 @@ import pytest
 # Threads that wait by spinning slow each other down many times over on a machine that does more than one thing; the
 # command line says the same. Has to be said before the first library with OpenMP is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, and so would every process they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Nothing of what collecting makes is garbage; looking through all of it again and again takes a quarter of its time.
 gc.disable()

@@ -169,7 +169,8 @@ def test_a_snapshot_may_be_taken_by_another_thread(request: pytest.FixtureReques
     between, often = (lambda *_: time.sleep(0)), gc.get_threshold()
     gc.callbacks.append(between)
     gc.set_threshold(20)
-    request.addfinalizer(lambda: (gc.callbacks.remove(between), gc.set_threshold(*often)))
+    request.addfinalizer(lambda: gc.callbacks.remove(between))
+    request.addfinalizer(lambda: gc.set_threshold(*often))
     thread.start()
     until, number = time.monotonic() + 0.4, 0
     while time.monotonic() < until:
