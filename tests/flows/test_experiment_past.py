@@ -10,11 +10,11 @@ import pytest
 
 import circles
 from circles import Circle
-from flows import logbooks
+from flows import logbooks, test_experiment
 from fullcircle.errors import SettingInvalid
 from fullcircle.flows import versions
 from fullcircle.flows.experiment_past import PAST_DAYS
-from fullcircle.flows.experiment_plan import Wanted, plan_of
+from fullcircle.flows.experiment_plan import plan_of
 from fullcircle.flows.exposed import Measuring
 from fullcircle.flows.session import loaded, opened
 from fullcircle.monitoring.grid import iso, now
@@ -26,18 +26,7 @@ from fullcircle.types.experiments import Plan
 from fullcircle.types.prediction import Outcome, Prediction
 
 HOUR = 3_600_000_000
-WANTED = Wanted(
-    metric="mae",
-    effect=0.3,
-    share=0.5,
-    alpha=0.05,
-    power=0.8,
-    guardrails=(),
-    until="",
-    entity=(),
-    shadow=False,
-    thompson=False,
-)
+WANTED = replace(test_experiment.WANTED, metric="mae")
 
 
 @pytest.fixture

@@ -292,7 +292,7 @@ class TestSteps:
             split = canary(session, bake="0s", least=1)
             counted(session, 2, HOUR, requests=3, slow=len(SECONDS))
         with own.session(HOUR) as session:
-            assert splitting.seen_of(session, split, 2).p50 is None
+            assert splitting.both_seen(session, split)[0].p50 is None
             assert splitting.turn_in(session, "houses").endswith("gets 25% from now on")
             assert not facts(session, "split.moved")[0].body.keys() & {"p50", "champion_p50"}
 

@@ -175,10 +175,10 @@ def approver(session: Session, version: VersionState, login: str, given: str | N
     token = os.environ.get("FULLCIRCLE_KEY", "") if given is None else given
     state = session.workspace.ledger.state()
     key = right(token.strip(), tuple(map(key_of, state.keys.values())))
-    if key is None or _unfit(key, version.model, state):
+    if key is None or (why := _unfit(key, version.model, state)):
         raise ApprovalRefused(
             "only an approver may approve here, and this is no valid key of one",
-            received=_no_key(token.strip()) if key is None else _unfit(key, version.model, state),
+            received=_no_key(token.strip()) if key is None else why,
             allowed="a key of role approver, for this model, that is neither revoked nor expired",
             next_step="set the variable FULLCIRCLE_KEY to your key",
         )

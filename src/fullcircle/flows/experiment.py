@@ -198,8 +198,7 @@ def turn_in(session: Session, source: LoadedProject) -> str:
 
     Returns what was done, "" for nothing.
     """
-    fact = session.workspace.ledger.state().experiments.get(source.project.name)
-    if fact is None or fact.body["split"] in session.workspace.ledger.state().experiment_ends:
+    if session.workspace.ledger.state().experiment(source.project.name) is None:
         return ""
     with source.active():
         return _turned(session, source)
@@ -373,9 +372,8 @@ def _check_logged(session: Session, model: str, version: int, entity: Sequence[s
 
 
 def _check_none_runs(session: Session, model: str) -> None:
-    state = session.workspace.ledger.state()
-    fact = state.experiments.get(model)
-    if fact is not None and fact.body["split"] not in state.experiment_ends:
+    fact = session.workspace.ledger.state().experiment(model)
+    if fact is not None:
         raise StateConflict(
             f"an experiment of {model} runs already, with version {fact.body['version']}",
             received=model,

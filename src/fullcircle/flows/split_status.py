@@ -9,7 +9,7 @@ from fullcircle.deployment import client
 from fullcircle.errors import FullcircleError
 from fullcircle.flows import admission, deploy, foreground, versions
 from fullcircle.flows.session import Session, model_name, opened
-from fullcircle.flows.splitting import MINUTE, SHADOWS, pace, seen_of
+from fullcircle.flows.splitting import MINUTE, SHADOWS, both_seen, pace
 from fullcircle.monitoring.grid import iso, micros
 from fullcircle.settings import Settings
 from fullcircle.tables import predictions, trips
@@ -35,15 +35,12 @@ def status_in(session: Session, model: str) -> SplitStatus:
         text = f"version {split.version} is a shadow of version {split.champion} since {split.started[:19]}: "
         text += f"{shadowed.rows:,} rows, of which {shadowed.lost:,} have no copy (yet){_unasked(session, split)}"
         return SplitStatus(model=model, split=split, text=text, shadowed=shadowed, ended=ended, reason=reason)
-    whole, rival = (
-        seen_of(session, split, number, since=split.started, before=MINUTE)
-        for number in (split.version, split.champion)
-    )
+    whole, rival = both_seen(session, split, since=split.started, before=MINUTE)
     seen, paces = whole, pace(whole, rival)
     text = f"version {split.version} gets {text_of(split.variant.high)} of {model} since {split.since[:19]}, "
     text += f"version {split.champion} the rest; it answered {whole.requests:,} requests"
     if split.kind == "canary":
-        seen, rival = (seen_of(session, split, number) for number in (split.version, split.champion))
+        seen, rival = both_seen(session, split)
         text += f", {seen.requests:,} of which count for this step"
     text += paces and f"; {paces}"
     if tripped := _tripped(session, split):
@@ -73,8 +70,8 @@ def line(session: Session, model: str) -> str:
         ended = str(last.body["action"]).replace("_", " ")
         told = f"the last split, with version {last.body.get('version')}, ended at {last.time[:19]}: {ended}"
         return told if ended == "promoted" else f"{told}, {last.body.get('reason') or 'without a reason'}"
-    begun = state.experiments.get(model)
-    experiment = begun is not None and begun.body["split"] == split.id and split.id not in state.experiment_ends
+    begun = state.experiment(model)
+    experiment = begun is not None and begun.body["split"] == split.id
     what = f"{'experiment with a ' if experiment else ''}{split.kind} of version {split.version}"
     share = "" if split.kind == "shadow" else f", which gets {text_of(split.variant.high)}"
     if tripped := _tripped(session, split):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from fullcircle.errors import (
@@ -219,7 +220,7 @@ def _unanswered(session: Session, split: Split) -> str:
     which the step began counts whole: what the version did a moment before tells against it too. What the champion
     would have left unanswered as well is nobody's harm, and of the rest so much less is allowed.
     """
-    seen, rival = (seen_of(session, split, number, before=MINUTE) for number in (split.version, split.champion))
+    seen, rival = both_seen(session, split, before=MINUTE)
     if not seen.rows or not seen.requests:
         return ""
     usual = (rival.unanswered + 1) / (rival.rows + 2)
@@ -246,7 +247,13 @@ def _risk(session: Session, split: Split) -> str:
     return "its realised losses grew: the monitor's evidence on risk fired" if fired else ""
 
 
-def seen_of(session: Session, split: Split, version: int, *, since: str = "", before: int = 0) -> Seen:
+def both_seen(session: Session, split: Split, *, since: str = "", before: int = 0) -> tuple[Seen, Seen]:
+    """What is counted of the version, and of the champion beside it."""
+    of = partial(_seen, session, split, since=since, before=before)
+    return of(split.version), of(split.champion)
+
+
+def _seen(session: Session, split: Split, version: int, *, since: str = "", before: int = 0) -> Seen:
     """What is counted of a version in this step, or ``since`` (ISO 8601): in the minutes that began after that.
 
     A line of a minute cannot be divided; those count too that began up to ``before`` microseconds earlier.
@@ -281,7 +288,7 @@ def _ripe(session: Session, split: Split) -> bool:
     """Whether the step is over: its time, and as many requests as it needs."""
     step = split.steps[split.place]
     over = now() - (micros(split.since) or 0) >= step.bake * 1_000_000
-    return over and not split.last and seen_of(session, split, split.version).requests >= split.least
+    return over and not split.last and _seen(session, split, split.version).requests >= split.least
 
 
 def _onward(session: Session, split: Split) -> str:
@@ -289,7 +296,7 @@ def _onward(session: Session, split: Split) -> str:
     share = split.steps[split.place + 1].share
     if share == BUCKETS:
         return _promoted(session, split)
-    seen, rival = (seen_of(session, split, number) for number in (split.version, split.champion))
+    seen, rival = both_seen(session, split)
     more = {"requests": seen.requests, "p50": seen.p50, "champion_p50": rival.p50}
     return move_in(session, split, share, pace(seen, rival), **more)
 
@@ -315,7 +322,7 @@ def move_in(session: Session, split: Split, share: int, why: str = "", **more: f
 def _promoted(session: Session, split: Split) -> str:
     """Through the gates, as anybody's promotion. What was seen while it was made ready has its say too."""
     reason = f"the canary went well: {', '.join(text_of(step.share) for step in split.steps)}"
-    paces = pace(*(seen_of(session, split, number) for number in (split.version, split.champion)))
+    paces = pace(*both_seen(session, split))
     reason += paces and f"; {paces}"
     try:
         going_back.make_ready(session, split.model, split.version)

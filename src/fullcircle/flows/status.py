@@ -54,16 +54,16 @@ def status(*, settings: Settings | None = None) -> Status:
         reconcile(session)
         names = sorted(session.workspace.ledger.state().versions)
         session.notes.extend(f"the server of {name}: {why}" for name in names if (why := behind(session, name)))
+        serving = foreground.running(session)
+        served = serving.url or None if serving is not None else None
         return Status(
             workspace=str(session.workspace.root),
-            models=tuple(_model(session, name) for name in names),
+            models=tuple(_model(session, name, served) for name in names),
             notes=tuple(session.notes),
         )
 
 
-def _model(session: Session, name: str) -> ModelStatus:
-    serving = foreground.running(session)
-    served = serving.url or None if serving is not None else None
+def _model(session: Session, name: str, served: str | None) -> ModelStatus:
     state = session.workspace.ledger.state()
     facts = session.workspace.ledger.facts
     windows = [fact for fact in facts("window.monitored") if fact.body["model"] == name]

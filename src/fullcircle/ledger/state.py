@@ -111,6 +111,11 @@ class State:
         found = self.approvals.get(model, {}).get(version)
         return found if known and found and found.body["report"] == known.report else None
 
+    def experiment(self, model: str) -> Fact | None:
+        """The fact by which the experiment of a model began that runs, or None."""
+        found = self.experiments.get(model)
+        return found if found is not None and found.body["split"] not in self.experiment_ends else None
+
     def waits(self, model: str, version: int) -> bool:
         """Whether somebody has to approve a version before it may be promoted, and nobody has."""
         known = self.versions.get(model, {}).get(version)
